@@ -1,0 +1,268 @@
+"""Every option of the project: its type, unit, default and source, checked as it enters.
+
+A `Config` is frozen and forbids unknown keys; `pose.config_files` reads it from YAML and the command line. What
+follows from other values (heatmap size, channels, number of keypoints) is a property here and is never configured.
+"paper" is *Dynamic Convolution: Attention over Convolution Kernels* (Chen et al., CVPR 2020).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pose import skeleton as skeletons
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+STRIDE = 4
+"""Input pixels a heatmap pixel; both heads end at a quarter of the input (paper, section 6)."""
+
+
+class Section(BaseModel):
+    """A frozen group of options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class SkeletonConfig(Section):
+    """Your own keypoint set; ``skeleton: coco`` needs none of this."""
+
+    names: tuple[str, ...]
+    """Keypoint names, in the order of the annotations; left_x and right_x form a mirror pair."""
+    limbs: tuple[tuple[int, int], ...] = ()
+    """Index pairs to draw, counted from 0."""
+    sigmas: tuple[float, ...] | None = None
+    """OKS constants; by default COCO's where the name is COCO's, else 0.05."""
+
+
+class ModelConfig(Section):
+    """The net (paper, sections 3 and 6)."""
+
+    backbone: Literal["mobilenet_v2"] = "mobilenet_v2"
+    """Feature extractor, to stride 32."""
+    width: Positive = 1.0
+    """Width multiplier of the backbone (paper: 1.0, 0.75, 0.5, 0.35)."""
+    depth: Positive = 1.0
+    """Depth multiplier of the backbone's stages (paper, Figure 6)."""
+    head: Literal["type_a", "type_b"] = "type_b"
+    """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
+    head_width: Positive = 1.0
+    """Width multiplier of the head's channels."""
+    dynamic_backbone: bool = False
+    """Dynamic convolution in the backbone's blocks."""
+    dynamic_head: bool = False
+    """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
+    dynamic_last: bool = False
+    """Also make the backbone's last 1x1 conv dynamic (the paper's text taken literally; its counts say no)."""
+    num_kernels: PositiveInt = 4
+    """K, the kernels a dynamic convolution mixes."""
+    reduction: PositiveInt = 4
+    """Input channels over the attention's hidden units."""
+    attention: Literal["softmax", "sigmoid"] = "softmax"
+    """softmax (the paper) or sigmoid (CondConv, for the comparison of Table 2)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ModelConfig":
+        if self.dynamic_head and self.head == "type_a":
+            raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
+        if self.dynamic_last and not self.dynamic_backbone:
+            raise ValueError("dynamic_last needs dynamic_backbone: true")
+        return self
+
+
+class SyntheticConfig(Section):
+    """The embedded data set: drawn into ``data.root`` when it is not there yet."""
+
+    train_images: PositiveInt = 600
+    """Pictures to train on."""
+    val_images: PositiveInt = 100
+    """Pictures to validate on."""
+    image_wh: tuple[PositiveInt, PositiveInt] = (320, 240)
+    """Width and height of a picture in pixels."""
+    seed: int = 0
+    """The same seed draws the same pictures."""
+
+
+class DataConfig(Section):
+    """Where pictures and annotations are. Relative paths start at ``root``; a relative ``root`` at the working folder."""
+
+    root: Path = Path("data/coco")
+    """Folder of the data set."""
+    train_annotations: Path = Path("annotations/person_keypoints_train2017.json")
+    """COCO keypoint annotations to train on."""
+    train_images: Path = Path("train2017")
+    """Folder of the training pictures."""
+    val_annotations: Path = Path("annotations/person_keypoints_val2017.json")
+    """COCO keypoint annotations to validate on; an image-info file will do for a test set without annotations."""
+    val_images: Path = Path("val2017")
+    """Folder of the validation pictures."""
+    val_detections: Path = Path("person_detection_results/COCO_val2017_detections_AP_H_56_person.json")
+    """Person boxes in COCO result format, for `tools/test.py`."""
+    synthetic: SyntheticConfig | None = None
+    """Draw the embedded data set into ``root`` instead of reading one of yours."""
+
+
+class InputConfig(Section):
+    """The crop that the net sees."""
+
+    size_hw: tuple[PositiveInt, PositiveInt] = (256, 192)
+    """Height and width in pixels, multiples of 32."""
+    padding: Positive = 1.25
+    """The person's box is grown by this factor."""
+    sigma: Positive = 2.0
+    """Of the target Gaussian, in heatmap pixels."""
+
+    @model_validator(mode="after")
+    def _multiple_of_stride(self) -> "InputConfig":
+        if any(side % 32 for side in self.size_hw):
+            raise ValueError(f"size_hw must be multiples of 32 (the backbone's stride), got {list(self.size_hw)}")
+        return self
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of the input in pixels."""
+        return self.size_hw[1], self.size_hw[0]
+
+    @property
+    def heatmap_wh(self) -> tuple[int, int]:
+        """Width and height of the heatmap in pixels."""
+        return self.size_hw[1] // STRIDE, self.size_hw[0] // STRIDE
+
+    @property
+    def aspect_ratio(self) -> float:
+        """Width over height."""
+        return self.size_hw[1] / self.size_hw[0]
+
+
+class AugmentConfig(Section):
+    """Random views of a training person (paper, section 6.1; probabilities as in HRNet's public code)."""
+
+    flip_probability: Probability = 0.5
+    """Mirror left to right."""
+    rotation_probability: Probability = 0.6
+    """Rotate at all."""
+    rotation_std_deg: Annotated[float, Field(ge=0)] = 45.0
+    """Standard deviation of the angle."""
+    rotation_limit_deg: Annotated[float, Field(ge=0, le=180)] = 45.0
+    """The angle is clipped to +- this (the paper's 45; the public code clips at 90)."""
+    scale_std: Annotated[float, Field(ge=0)] = 0.35
+    """Standard deviation of the scale factor about 1."""
+    scale_limits: tuple[Positive, Positive] = (0.65, 1.35)
+    """The scale factor is clipped to this range."""
+    half_body_probability: Probability = 0.3
+    """Show only the upper or lower body of a person with more than ``half_body_min_keypoints``."""
+    half_body_upper_probability: Probability = 0.69
+    """Of these, the share that shows the upper body (public code: randn() < 0.5)."""
+    half_body_min_keypoints: int = 8
+    """Persons with this many labelled keypoints or fewer are never halved."""
+    photometric: Literal["none", "light", "strong"] = "none"
+    """Pixel-level preset from albumentations: light (brightness, hue, blur) or strong (and noise, JPEG, occlusion)."""
+
+
+class TrainConfig(Section):
+    """The optimisation (paper, section 6.1)."""
+
+    epochs: PositiveInt = 210
+    """Passes over the training persons."""
+    batch_size: PositiveInt = 128
+    """Global batch, over all processes and accumulation steps (public code: 32 on each of 4 GPUs)."""
+    accumulate: PositiveInt = 1
+    """Backward passes a step; each takes batch_size / accumulate / processes samples."""
+    learning_rate: Positive = 1e-3
+    """Of Adam."""
+    milestones: tuple[PositiveInt, ...] = (170, 200)
+    """Epochs after which the learning rate is multiplied by ``decay``."""
+    decay: Positive = 0.1
+    """Factor at each milestone."""
+    schedule: Literal["steps", "cosine"] = "steps"
+    """steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, milestones unused."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Linear warm-up of the learning rate over this many steps."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled (AdamW) when positive."""
+    loss: Literal["mse", "cross_entropy"] = "mse"
+    """mse: the paper's, on heatmaps; cross_entropy: over each map's pixels, leaves the plateau sooner."""
+    temperature: Positive = 30.0
+    """tau of the attention (paper, section 6: constant 30 for COCO)."""
+    temperature_final: Positive | None = None
+    """Anneal linearly to this tau (ImageNet: 1); by default the temperature stays."""
+    temperature_epochs: PositiveInt = 10
+    """Epochs over which to anneal."""
+    gradient_clip: Positive | None = None
+    """Largest norm of the whole gradient."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision by autocast; fp16 scales its loss."""
+    channels_last: bool = False
+    """NHWC memory: faster on GPUs with tensor cores and for static nets on CPU."""
+    compile: bool = False
+    """torch.compile the net."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Keep an exponential moving average of the weights; validation and best.pt use it. 0: off."""
+    sync_batch_norm: bool = True
+    """Batch statistics over all processes, so that their number does not change the result."""
+    workers: Annotated[int, Field(ge=0)] = 4
+    """Data loading processes a training process; 0 loads in the training process itself."""
+    validate_every: PositiveInt = 10
+    """Epochs between validations; the last epoch is always validated."""
+    validate_boxes: Literal["detections", "ground_truth"] = "detections"
+    """Boxes of the validations during training."""
+    checkpoint_minutes: Positive = 10.0
+    """Write last.pt also inside an epoch, this often."""
+
+
+class TestConfig(Section):
+    """From heatmaps to AP (public code's protocol)."""
+
+    batch_size: PositiveInt = 64
+    """Crops a batch; does not change any answer."""
+    flip: bool = True
+    """Average with the mirrored crop."""
+    flip_shift: Annotated[int, Field(ge=0)] = 1
+    """Columns that the mirrored heatmaps are moved right."""
+    keypoint_threshold: float = 0.2
+    """Keypoints above this count in a person's score."""
+    nms_threshold: Probability = 0.9
+    """OKS above which the lower-scored of two persons is dropped."""
+    box_threshold: float = 0.0
+    """Detector boxes scored lower are ignored."""
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: str = "unnamed"
+    """Set from the file's name; names the run folder."""
+    seed: int = 0
+    """Of weights, sampling and augmentation."""
+    skeleton: Literal["coco"] | SkeletonConfig = "coco"
+    """The keypoint set."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    input: InputConfig = InputConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    test: TestConfig = TestConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Config":
+        if self.train.batch_size % self.train.accumulate:
+            raise ValueError(
+                f"train.batch_size {self.train.batch_size} must be a multiple of train.accumulate "
+                f"{self.train.accumulate}"
+            )
+        make_skeleton(self.skeleton)
+        return self
+
+    @property
+    def keypoints(self) -> skeletons.Skeleton:
+        """The keypoint set as data."""
+        return make_skeleton(self.skeleton)
+
+
+def make_skeleton(config: Literal["coco"] | SkeletonConfig) -> skeletons.Skeleton:
+    """Return the skeleton that a config names or spells out."""
+    if config == "coco":
+        return skeletons.COCO
+    return skeletons.make_skeleton(config.names, config.limbs, config.sigmas)

@@ -1,0 +1,90 @@
+"""Pixel geometry: a person box becomes a view, a view becomes one matrix, points go through it.
+
+Frames: *image* is the picture's pixels, *input* is the net's crop (192 wide, 256 high), *heatmap* is the net's
+output grid (48 wide, 64 high). All share one convention: x to the right, y down, integer coordinates at pixel
+centres, and **no half-pixel term** between input and heatmap (the convention of SimpleBaseline and HRNet, on which
+published COCO figures rest). The formulas reproduce those of their public code.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a picture a crop shows, and how.
+
+    Attributes:
+        center: (x, y) in image pixels.
+        scale: (width, height) in image pixels.
+        rotation_deg: clockwise rotation of the view in the picture; the person appears turned the other way.
+        flip: the crop is mirrored left to right about ``center``.
+    """
+
+    center: tuple[float, float]
+    scale: tuple[float, float]
+    rotation_deg: float = 0.0
+    flip: bool = False
+
+    @property
+    def area(self) -> float:
+        """Area in square image pixels; the ``area`` of OKS-NMS."""
+        return self.scale[0] * self.scale[1]
+
+
+def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25) -> View:
+    """Return the upright view around a box: its short side grown to ``aspect_ratio`` (w / h), then padded.
+
+    Args:
+        bbox_xywh: (4,) left, top, width, height in image pixels.
+        aspect_ratio: width / height of the net's input.
+        padding: factor on both sides.
+    """
+    x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
+    width, height = max(w, h * aspect_ratio), max(h, w / aspect_ratio)
+    return View((float(x + w / 2), float(y + h / 2)), (float(width * padding), float(height * padding)))
+
+
+def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
+    """Clip a box to its picture as the reference does (the far edge is inclusive: one pixel short), or None if empty.
+
+    Source: SimpleBaseline/HRNet, ``_load_coco_person_keypoint_annotation``; used for training and ground-truth boxes.
+    """
+    x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
+    x1, y1 = max(0.0, x), max(0.0, y)
+    x2 = min(image_wh[0] - 1.0, x1 + max(0.0, w - 1))
+    y2 = min(image_wh[1] - 1.0, y1 + max(0.0, h - 1))
+    return np.array([x1, y1, x2 - x1, y2 - y1]) if x2 >= x1 and y2 >= y1 else None
+
+
+def view_to_matrix(view: View, output_wh: tuple[int, int]) -> Array:
+    """Return the (2, 3) matrix from image pixels to an output grid of ``output_wh`` (width, height).
+
+    Rotation about the view's centre, one scale from the widths, flip folded in. The input size gives the warp of the
+    crop; the heatmap size gives the decoding grid (take `invert` of it to come back).
+    """
+    angle = np.deg2rad(view.rotation_deg)
+    factor = output_wh[0] / view.scale[0]
+    cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
+    linear = np.array([[cos, sin], [-sin, cos]])
+    if view.flip:
+        linear[:, 0] *= -1
+    offset = np.array([output_wh[0] / 2, output_wh[1] / 2]) - linear @ np.asarray(view.center)
+    return np.column_stack([linear, offset])
+
+
+def invert(matrix: ArrayLike) -> Array:
+    """Return the inverse of affine matrices (..., 2, 3)."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def transform_points(points: ArrayLike, matrix: ArrayLike) -> Array:
+    """Send points (..., P, 2) through affine matrices (..., 2, 3) with equal leading axes."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(points) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
