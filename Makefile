@@ -1,0 +1,39 @@
+# `make quickstart` and `make test` need nothing but Python 3.10 to 3.13 and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help venv quickstart test lint format
+
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.installed  ## create .venv and install the project with its tools (again only when setup.cfg changes)
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else \
+	"error: expected Python 3.10 to 3.13, got " + sys.version.split()[0] + "; try make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+quickstart: venv  ## train a small net on the embedded data set, test it, draw a picture (about 10 minutes on 2 cores)
+	$(BIN)/python tools/train.py --cfg configs/quickstart.yaml
+	$(BIN)/python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart \
+		--picture runs/quickstart/predictions.jpg
+	@echo "picture of the predictions: runs/quickstart/predictions.jpg"
+
+# One thread a process: more of them than cores slows small nets down many times.
+test: venv  ## run the whole test suite
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+lint: venv  ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: venv  ## bring the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .

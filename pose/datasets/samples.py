@@ -1,0 +1,125 @@
+"""A person record becomes a sample: one random view, one warp, one set of targets.
+
+`TrainingSamples` and `TestCrops` are map-style data sets for `torch.utils.data.DataLoader`. A training sample is a pure
+function of (seed, epoch, index), whatever process draws it, so the same run can be had with any number of workers.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Dataset
+
+from pose.config import STRIDE as HEATMAP_STRIDE
+from pose.config import AugmentConfig, InputConfig
+from pose.datasets.augment import photometric, random_view
+from pose.datasets.coco import PersonRecord, Persons
+from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
+from pose.heatmap import encode
+from pose.images import Image, crop, read_image
+from pose.skeleton import Skeleton
+
+
+class PoseSample(NamedTuple):
+    """What the training loop needs of one person, or of a batch of them (leading axis B)."""
+
+    image: torch.Tensor
+    """(h, w, 3) uint8 RGB; normalised on the device."""
+    heatmaps: torch.Tensor
+    """(K, h / 4, w / 4) targets."""
+    weights: torch.Tensor
+    """(K,) 1 where there is a target."""
+    id: torch.Tensor
+    """() the record's id, to name it when something is wrong with it."""
+
+
+class TestCrop(NamedTuple):
+    """What testing needs of one person box, or of a batch of them (leading axis B)."""
+
+    image: torch.Tensor
+    """(h, w, 3) uint8 RGB."""
+    matrix: torch.Tensor
+    """(2, 3) float64, heatmap to image."""
+    area: torch.Tensor
+    """() of the padded view in square image pixels."""
+    index: torch.Tensor
+    """() row of the person."""
+
+
+def make_sample(
+    record: PersonRecord,
+    skeleton: Skeleton,
+    geometry: InputConfig,
+    augment: AugmentConfig | None,
+    rng: np.random.Generator,
+    recolour: Callable[[Image, np.random.Generator], Image] | None = None,
+) -> PoseSample:
+    """Crop one person and draw the targets; ``augment=None`` keeps the upright view."""
+    view = box_to_view(record.bbox_xywh, geometry.aspect_ratio, geometry.padding)
+    if augment is not None:
+        view = random_view(view, record.keypoints_image, record.visibility, skeleton, augment, rng)
+    matrix = view_to_matrix(view, geometry.size_wh)
+    image = crop(read_image(record.image_path), matrix, geometry.size_wh)
+    if recolour is not None:
+        image = recolour(image, rng)
+    keypoints_input, visibility = transform_points(record.keypoints_image, matrix), record.visibility
+    if view.flip:
+        keypoints_input, visibility = keypoints_input[skeleton.flip_order], visibility[skeleton.flip_order]
+    heatmaps, weights = encode(keypoints_input, visibility, geometry.heatmap_wh, HEATMAP_STRIDE, geometry.sigma)
+    return PoseSample(
+        torch.from_numpy(image), torch.from_numpy(heatmaps), torch.from_numpy(weights), torch.tensor(record.id)
+    )
+
+
+def person_crop(
+    image_bgr: Image, bbox_xywh: ArrayLike, geometry: InputConfig
+) -> tuple[Image, NDArray[np.float64], float]:
+    """Crop one box upright.
+
+    Returns:
+        crop (h, w, 3) uint8 RGB, the (2, 3) matrix from heatmap to image, and the view's area in square image pixels.
+    """
+    view = box_to_view(bbox_xywh, geometry.aspect_ratio, geometry.padding)
+    image = crop(image_bgr, view_to_matrix(view, geometry.size_wh), geometry.size_wh)
+    return image, invert(view_to_matrix(view, geometry.heatmap_wh)), view.area
+
+
+class TrainingSamples(Dataset[PoseSample]):
+    """Persons as augmented samples, indexed by (epoch, row)."""
+
+    def __init__(
+        self, persons: Persons, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig, seed: int
+    ) -> None:
+        self.persons, self.skeleton, self.geometry, self.augment, self.seed = persons, skeleton, geometry, augment, seed
+        self._recolour: Callable[[Image, np.random.Generator], Image] | None = None
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, key: tuple[int, int]) -> PoseSample:
+        epoch, row = key
+        if self._recolour is None and self.augment.photometric != "none":
+            self._recolour = photometric(self.augment.photometric)  # here and not above: each worker imports its own
+        rng = np.random.default_rng((self.seed, epoch, row))
+        return make_sample(self.persons.record(row), self.skeleton, self.geometry, self.augment, rng, self._recolour)
+
+
+_read_again = lru_cache(maxsize=1)(read_image)  # neighbouring boxes often lie in one picture
+
+
+class TestCrops(Dataset[TestCrop]):
+    """Persons as upright crops with the matrix that brings keypoints back into the picture."""
+
+    def __init__(self, persons: Persons, geometry: InputConfig) -> None:
+        self.persons, self.geometry = persons, geometry
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, index: int) -> TestCrop:
+        record = self.persons.record(index)
+        image, matrix, area = person_crop(_read_again(record.image_path), record.bbox_xywh, self.geometry)
+        return TestCrop(torch.from_numpy(image), torch.from_numpy(matrix), torch.tensor(area), torch.tensor(index))

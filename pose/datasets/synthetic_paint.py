@@ -1,0 +1,114 @@
+"""Brush and colours of the embedded data set: convex shapes filled with a colour or a tile, anti-aliased."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.geometry import Array
+
+Canvas = NDArray[np.float32]
+Labels = NDArray[np.int32]
+
+TILE = 24
+"""Side of a cloth's tile in pixels."""
+EDGE_SHADE = 0.42
+"""How much darker a limb is at its edge: makes arms stand out from the trunk behind them."""
+BACKGROUND_SATURATION = 0.45
+"""Of walls and things against that of clothes; lower sets people off more."""
+_SUBPIXEL_BITS = 4
+
+
+def fill(
+    canvas: Canvas,
+    outline: NDArray[np.floating],
+    paint: NDArray[np.floating],
+    frame: Array | None = None,
+    labels: Labels | None = None,
+    label: int = 0,
+) -> None:
+    """Fill a convex outline.
+
+    Args:
+        canvas: (H, W, 3) BGR, painted on.
+        outline: (N, 2) corners in image pixels.
+        paint: (3,) BGR colour, or with ``frame`` a (h, w, 3) BGR tile.
+        frame: (2, 3) matrix from tile pixels to image pixels.
+        labels: (H, W), set to ``label`` where the outline covers half a pixel.
+        label: what the labels shall say.
+    """
+    x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - 1, 0)
+    x1, y1 = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 2, canvas.shape[1::-1])
+    if x0 >= x1 or y0 >= y1:
+        return
+    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    corners = np.round((outline - (x0, y0)) * 2**_SUBPIXEL_BITS).astype(np.int32)
+    cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+    colours = np.asarray(paint, np.float32)
+    if frame is not None:
+        local = frame - np.array([[0, 0, x0], [0, 0, y0]])
+        size_wh = (int(x1 - x0), int(y1 - y0))
+        colours = np.asarray(cv2.warpAffine(colours, local, size_wh, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    region = canvas[y0:y1, x0:x1]
+    region += (colours - region) * (mask.astype(np.float32) / 255)[..., None]
+    if labels is not None:
+        labels[y0:y1, x0:x1][mask > 127] = label
+
+
+def hull(points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the corners (M, 2) of the convex hull of points (N, 2)."""
+    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
+
+
+def ring(corners: int) -> Array:
+    """Return (corners, 2) points evenly on the unit circle."""
+    angle = np.arange(corners) * 2 * np.pi / corners
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> Array:
+    """Return the (4, 2) corners of an upright rectangle."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float64)
+
+
+def cloth_colour(rng: np.random.Generator) -> Array:
+    """Draw a BGR colour as cloth has it: any hue, from grey to loud, seldom black."""
+    hsv = np.array([[[rng.integers(180), rng.integers(20, 230), rng.integers(55, 250)]]], np.uint8)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0], dtype=np.float64)
+
+
+def dull_colour(rng: np.random.Generator) -> Array:
+    """Draw a BGR colour of walls and things."""
+    colour = cloth_colour(rng)
+    return np.asarray(colour.mean() + (colour - colour.mean()) * BACKGROUND_SATURATION)
+
+
+def make_tile(rng: np.random.Generator, colour: Array, pattern: str, contrast: float = 0.55) -> Canvas:
+    """Return a (TILE, TILE, 3) tile of cloth, x along the limb, shaded across it like a cylinder.
+
+    Args:
+        rng: draws the second colour and the size of the pattern.
+        colour: (3,) BGR.
+        pattern: ``plain``, ``rings`` around the limb, ``stripes`` along it, ``checks`` or ``noise``.
+        contrast: how far the second colour of the pattern lies from the first.
+    """
+    along, across = np.meshgrid(np.arange(TILE), np.arange(TILE))
+    half = int(rng.choice((2, 3, 4)))
+    weights = {
+        "plain": np.zeros((TILE, TILE)),
+        "rings": along // half % 2,
+        "stripes": across // half % 2,
+        "checks": (along // half + across // half) % 2,
+        "noise": cv2.resize(rng.random((TILE // 3, TILE // 3)), (TILE, TILE)),
+    }
+    other = np.clip(colour + (cloth_colour(rng) - colour) * contrast, 10, 250)
+    shade = 1 - EDGE_SHADE * np.abs(2 * (across + 0.5) / TILE - 1) ** 2.5
+    tile = colour + (other - colour) * np.asarray(weights[pattern], dtype=np.float64)[..., None]
+    return np.asarray(tile * shade[..., None], dtype=np.float32)
+
+
+def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """Draw a key with a probability in proportion to its value."""
+    share = np.array(list(weights.values()))
+    return str(rng.choice(list(weights), p=share / share.sum()))

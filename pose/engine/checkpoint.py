@@ -1,0 +1,97 @@
+"""Whole checkpoints: everything a run needs to go on as if it had never stopped.
+
+A checkpoint is a weight file (`pose.weights`) that also holds optimiser, loss scaler, moving average, random states,
+where in which epoch the run was, and the best score so far.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pose.config import Config
+from pose.engine.ema import MovingAverage
+from pose.errors import CheckpointError
+from pose.weights import load_strict, read_weights, saved_config, write_weights
+
+TRAINING_KEYS = {"model", "ema", "optimizer", "scaler", "progress", "random", "config"}
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done in the next epoch.
+        global_step: steps done in all.
+        samples: persons seen in all.
+        seconds: spent training in all.
+        best_score: best validation AP so far, -1 before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    best_score: float = -1.0
+
+
+@dataclass
+class Training:
+    """All state that training changes."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: MovingAverage | None
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def best_net(self) -> nn.Module:
+        """The net to validate: the moving average where there is one."""
+        return self.ema.net if self.ema is not None else self.net
+
+
+def save_checkpoint(training: Training, config: Config, path: Path) -> None:
+    """Write a whole checkpoint atomically."""
+    content: dict[str, Any] = {
+        "model": training.net.state_dict(),
+        "ema": training.ema.net.state_dict() if training.ema is not None else None,
+        "optimizer": training.optimizer.state_dict(),
+        "scaler": training.scaler.state_dict(),
+        "progress": vars(training.progress).copy(),
+        "random": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+        "config": config.model_dump(mode="json"),
+    }
+    write_weights(content, path)
+
+
+def load_checkpoint(training: Training, path: Path) -> Config:
+    """Put a checkpoint's state into ``training`` and return the config it was written with.
+
+    Raises:
+        CheckpointError: it holds weights only, or was written for another net.
+    """
+    content = read_weights(path)
+    if not content.keys() >= TRAINING_KEYS:
+        raise CheckpointError(
+            f"{path}: holds weights but no training state (lacks {sorted(TRAINING_KEYS - content.keys())}); "
+            "resume from last.pt"
+        )
+    load_strict(training.net, content["model"], path)
+    if training.ema is not None:
+        load_strict(training.ema.net, content["ema"] if content["ema"] is not None else content["model"], path)
+    training.optimizer.load_state_dict(content["optimizer"])
+    training.scaler.load_state_dict(content["scaler"])
+    training.progress = Progress(**content["progress"])
+    torch.set_rng_state(content["random"]["cpu"])
+    if content["random"]["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(content["random"]["cuda"])
+    return saved_config(content, path)

@@ -1,0 +1,144 @@
+"""One or many processes with the same words: the only module that reads torchrun's environment.
+
+Gloo on CPU, NCCL on GPU. Outside torchrun everything here is the identity.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its equals."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+
+@contextmanager
+def join_processes(device: str | None = None) -> Iterator[Processes]:
+    """Join the group that torchrun announces, or stand alone; the group is left at the end.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"``, ...; by default this process's GPU where there is one.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(local_rank)
+        chosen = torch.device("cuda", local_rank)
+    else:
+        chosen = torch.device(kind)
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool) -> nn.Module:
+    """Wrap a net so that its gradients (and, if asked, its batch statistics) are those of the global batch."""
+    if processes.count == 1:
+        return net
+    if sync_batch_norm:
+        net = share_batch_norm(net)
+    devices = [processes.device] if processes.device.type == "cuda" else None
+    return DistributedDataParallel(net, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def share_batch_norm(net: nn.Module) -> nn.Module:
+    """Replace every batch norm of a net by one whose statistics are over all processes; names and weights stay."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
+            shared.weight, shared.bias = child.weight, child.bias
+            shared.load_state_dict(child.state_dict())
+            setattr(net, name, shared.to(child.weight.device))
+        else:
+            share_batch_norm(child)
+    return net
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over all processes' batches, which must be of equal size. PyTorch's own does not run on CPU."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise (B, C, H, W)."""
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
+        mean, square = all_reduce(moments) / dist.get_world_size()
+        variance = (square - mean.square()).clamp_min(0)
+        self._track(mean.detach(), variance.detach(), input.numel() // input.shape[1] * dist.get_world_size())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(input.dtype)
+
+    def _track(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)
+        self.num_batches_tracked += 1
+
+
+def broadcast_buffers(net: nn.Module, processes: Processes) -> None:
+    """Give every process the first one's buffers (batch statistics), so that all evaluate the same net."""
+    if processes.count > 1:
+        for buffer in net.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def gather(item: Item, processes: Processes) -> list[Item]:
+    """Return every process's item, in order of rank, on every process."""
+    if processes.count == 1:
+        return [item]
+    items: list[Item | None] = [None] * processes.count
+    dist.all_gather_object(items, item)
+    return items  # type: ignore[return-value]
+
+
+def from_main(item: Item, processes: Processes) -> Item:
+    """Return the first process's item on every process."""
+    if processes.count == 1:
+        return item
+    items = [item]
+    dist.broadcast_object_list(items, src=0)
+    return items[0]
+
+
+def barrier(processes: Processes) -> None:
+    """Wait for all processes."""
+    if processes.count > 1:
+        dist.barrier()
+
+
+def mean_over_processes(value: torch.Tensor, processes: Processes) -> torch.Tensor:
+    """Return the mean of a tensor over all processes."""
+    if processes.count > 1:
+        dist.all_reduce(value)
+        value /= processes.count
+    return value

@@ -1,0 +1,59 @@
+"""What a test says and shows: one line of protocol, and a picture of predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pose.config import Config
+from pose.engine.testing import TestSet
+from pose.errors import MediaError
+from pose.evaluation.results import Result
+from pose.images import read_image
+from pose.inference import Poses
+from pose.visualize import prediction_sheet
+
+MIN_SCORE = 0.3
+"""Persons scored lower are not drawn."""
+
+
+def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
+    """Say in words how a figure came about."""
+    test = config.test
+    height, width = config.input.size_hw
+    return (
+        f"{config.name}: {len(test_set.persons)} {test_set.boxes}; input {height}x{width} (h x w), "
+        f"flip average {f'on, shift {test.flip_shift}' if test.flip else 'off'}, quarter-offset decoding, "
+        f"score box x mean of keypoints > {test.keypoint_threshold:g}, OKS-NMS {test.nms_threshold:g}; "
+        f"weights {weights}"
+    )
+
+
+def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
+    """Write one picture with the predictions on ``count`` pictures, spread over the set.
+
+    Args:
+        results: of all pictures.
+        test_set: names the pictures.
+        config: its skeleton holds.
+        path: of the picture to write.
+        count: pictures.
+    """
+    persons = test_set.persons
+    _, first = np.unique(persons.image_ids, return_index=True)
+    chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)]
+    records = [persons.record(int(row)) for row in chosen]
+    poses = [_poses([r for r in results if r["image_id"] == record.image_id], config) for record in records]
+    images = [read_image(record.image_path) for record in records]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
+    if not cv2.imwrite(str(path), sheet):
+        raise MediaError(f"{path}: cannot write the picture; does its name end in .jpg or .png?")
+
+
+def _poses(results: Sequence[Result], config: Config) -> Poses:
+    shown = [result for result in results if result["score"] > MIN_SCORE]
+    keypoints = np.array([result["keypoints"] for result in shown], dtype=np.float32)
+    keypoints = keypoints.reshape(len(shown), config.keypoints.num_keypoints, 3)
+    return Poses(keypoints[..., :2], keypoints[..., 2], np.zeros((len(shown), 4), dtype=np.float32))

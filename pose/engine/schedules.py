@@ -1,0 +1,32 @@
+"""Learning rate and temperature as pure functions of where training is. Nothing here counts in secret."""
+
+import math
+from collections.abc import Sequence
+
+
+def step_decay(epoch: float, milestones: Sequence[int], decay: float) -> float:
+    """Factor of the learning rate after ``epoch`` whole epochs: ``decay`` for each milestone reached.
+
+    A milestone of 170 takes effect when 170 epochs are done (paper, section 6: dropped at 170 and 200 of 210).
+    """
+    return decay ** sum(epoch >= milestone for milestone in milestones)
+
+
+def cosine_decay(epoch: float, epochs: int) -> float:
+    """Factor that falls from 1 to 0 along half a cosine over all epochs."""
+    return 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+
+
+def warmup(step: int, warmup_steps: int) -> float:
+    """Factor that grows linearly over the first steps: 1 / warmup_steps at step 0, then 1."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
+def temperature(epoch: int, start: float, final: float | None, anneal_epochs: int) -> float:
+    """Tau of an epoch, counted from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
+
+    Source: paper, section 5.1 (30 to 1 over the first 10 epochs); for COCO (section 6) tau stays, ``final=None``.
+    """
+    if final is None:
+        return start
+    return start + (final - start) * min(epoch / anneal_epochs, 1.0)

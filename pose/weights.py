@@ -1,0 +1,143 @@
+"""Weight files: written whole or not at all, read without running code from them, loaded by strict names and shapes.
+
+A weight file is a dict saved by `torch.save` with at least ``model`` (a state dict) and ``config`` (the resolved config
+as plain values); a training checkpoint (`pose.engine.checkpoint`) is one with more keys.
+"""
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from pose.config import Config
+from pose.errors import CheckpointError
+from pose.models import build_pose_net
+from pose.models.networks import PoseNet
+
+
+def write_weights(content: Mapping[str, Any], path: Path) -> None:
+    """Write a weight file so that ``path`` always holds either the old or the new content, whatever interrupts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")  # in the same folder: a rename is atomic there
+    try:
+        with temporary.open("xb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Read a weight file to the CPU.
+
+    Args:
+        path: the file, or a folder of runs, whose newest ``best.pt`` (else ``last.pt``) is taken.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is not one of ours.
+    """
+    file = find_weights(path) if path.is_dir() else path
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such weight file; a training run leaves best.pt in its run folder") from None
+    except Exception as error:  # damaged bytes make the unpickler fail in many ways, IndexError and struct.error too
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{file}: not a readable weight file ({reason}); take another copy or train it again"
+        ) from None
+    if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
+        raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")
+    return content
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the newest ``best.pt`` below a folder, or the newest ``last.pt`` where there is none.
+
+    Raises:
+        CheckpointError: the folder holds neither.
+    """
+    for name in ("best.pt", "last.pt"):
+        files = sorted(folder.rglob(name), key=lambda file: file.stat().st_mtime)
+        if files:
+            return files[-1]
+    raise CheckpointError(f"{folder}: neither best.pt nor last.pt below this folder; has a training run written here?")
+
+
+def saved_config(content: Mapping[str, Any], path: Path) -> Config:
+    """Return the config that a weight file was trained with.
+
+    Raises:
+        CheckpointError: it does not fit this version's options.
+    """
+    try:
+        return Config.model_validate(content["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: its config does not fit this version: {where}: {first['msg']}") from None
+
+
+def load_strict(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Copy a state dict into a net; every name and shape must agree.
+
+    Raises:
+        CheckpointError: the first differences, and how many there are.
+    """
+    own = net.state_dict()
+    problems = [f"lacks '{name}'" for name in own if name not in state]
+    problems += [f"has '{name}', which the net has not" for name in state if name not in own]
+    problems += [
+        f"'{name}' is {list(state[name].shape)}, the net has {list(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{path}: made for another net: {'; '.join(problems[:3])} ({len(problems)} differences); "
+            "use the config that it was trained with"
+        )
+    net.load_state_dict(dict(state))
+
+
+def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    """Return the weights to predict with: the moving average where the run kept one."""
+    state: Mapping[str, torch.Tensor] = content["ema"] if content.get("ema") is not None else content["model"]
+    return state
+
+
+def load_weights_for(config: Config, path: Path) -> PoseNet:
+    """Build the net of ``config`` with the weights of a file, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file was trained as another net, or with a loss whose output means something else.
+    """
+    content = read_weights(path)
+    trained = saved_config(content, path)
+    if trained.train.loss != config.train.loss:
+        raise CheckpointError(
+            f"{path}: trained with train.loss {trained.train.loss}, the config says {config.train.loss}; "
+            "use the config that it was trained with"
+        )
+    net = build_pose_net(config)
+    load_strict(net, inference_state(content), path)
+    return net.eval()
+
+
+def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
+    """Build the net that a weight file was trained as, with its weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: see `read_weights`, `saved_config` and `load_strict`.
+    """
+    path = Path(path)
+    config = saved_config(read_weights(path), path)
+    return load_weights_for(config, path), config

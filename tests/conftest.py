@@ -1,0 +1,86 @@
+"""What several tests share: a hand-made COCO data set of a few persons, and the folder of local measurement data."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pose.skeleton import COCO
+
+IMAGES_WH = {1: (160, 120), 2: (100, 140), 3: (120, 120)}
+
+
+@dataclass(frozen=True)
+class TinyCoco:
+    """Three pictures with five persons to train on (ids 11, 12, 21, 22, 31), a crowd (13) and a bare one (32)."""
+
+    images: Path
+    annotations: Path
+    detections: Path
+
+    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Read the annotations, change them in place, and write them back."""
+        content = json.loads(self.annotations.read_text())
+        change(content)
+        self.annotations.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def tiny_coco(tmp_path: Path) -> TinyCoco:
+    data = TinyCoco(tmp_path / "pictures", tmp_path / "persons.json", tmp_path / "boxes.json")
+    (data.images / "more").mkdir(parents=True)
+    rng = np.random.default_rng(7)
+    images = []
+    for image_id, (width, height) in IMAGES_WH.items():
+        name = f"{image_id}.png" if image_id < 3 else "more/3.png"
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        cv2.imwrite(str(data.images / name), cv2.GaussianBlur(noise, (0, 0), 3))
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+    annotations = [
+        _person(rng, 11, 1, [20, 10, 50, 90], labelled=17),
+        _person(rng, 12, 1, [90, 30, 40, 60], labelled=5),
+        {**_person(rng, 13, 1, [0, 0, 160, 120], labelled=3), "iscrowd": 1},
+        _person(rng, 21, 2, [10, 20, 60, 100], labelled=12),
+        _person(rng, 22, 2, [50, 70, 45, 60], labelled=9),
+        _person(rng, 31, 3, [30, 5, 40, 110], labelled=17),
+        _person(rng, 32, 3, [80, 10, 20, 40], labelled=0),
+    ]
+    category = {"id": 1, "name": "person", "keypoints": list(COCO.names)}
+    data.annotations.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    boxes = [(1, [-4.5, 10, 70, 95], 0.9), (1, [88, 28.5, 44, 66], 0.6), (2, [9, 15, 64, 108], 0.95), (3, [1, 2, 9, 9], 0.1)]
+    data.detections.write_text(
+        json.dumps([{"image_id": i, "category_id": 1, "bbox": box, "score": score} for i, box, score in boxes])
+    )
+    return data
+
+
+def _person(
+    rng: np.random.Generator, person_id: int, image_id: int, bbox_xywh: list[float], labelled: int
+) -> dict[str, Any]:
+    x, y, w, h = bbox_xywh
+    keypoints = np.column_stack([rng.uniform((x, y), (x + w, y + h), (17, 2)), rng.integers(1, 3, 17)]).round(2)
+    keypoints[rng.permutation(17)[labelled:]] = 0
+    return {
+        "id": person_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": bbox_xywh,
+        "area": 0.5 * w * h,
+        "iscrowd": 0,
+        "num_keypoints": labelled,
+        "keypoints": keypoints.ravel().tolist(),
+    }
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Pictures, detectors and reference numbers that are not part of the project."""
+    folder = Path(__file__).resolve().parents[1] / "../shared"
+    if not folder.is_dir():
+        pytest.skip("needs the folder ../shared beside the repository")
+    return folder.resolve()

@@ -1,0 +1,50 @@
+"""A training run small enough for a second: the embedded data set and the quickstart net, both cut down."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.config import Config
+from pose.config_files import load_config
+from pose.datasets.prepare import prepare_data
+from pose.engine.distributed import Processes
+
+TINY = (
+    "data.synthetic.train_images=10",
+    "data.synthetic.val_images=5",
+    "data.synthetic.image_wh=[160,120]",
+    "model.depth=0.4",
+    "model.head_width=0.125",
+    "input.size_hw=[64,64]",
+    "train.batch_size=8",
+    "train.epochs=2",
+    "train.workers=0",
+    "train.validate_every=1",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Config]:
+    """Return a function from overrides to a config; its data are drawn once."""
+    root: Path = tmp_path_factory.mktemp("embedded") / "data"
+
+    def make(*overrides: str) -> Config:
+        return load_config("quickstart", [f"data.root={root}", *TINY, *overrides])
+
+    prepare_data(make())
+    return make
+
+
+@pytest.fixture(scope="session")
+def alone() -> Processes:
+    return Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _random_state() -> Iterator[None]:
+    """Each test starts from the same random state and leaves none behind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

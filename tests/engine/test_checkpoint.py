@@ -1,0 +1,180 @@
+"""Checkpoints are whole, refuse what they cannot use, and are never half written."""
+
+import pytest
+import torch
+
+from pose import weights as weight_files
+from pose.engine.checkpoint import TRAINING_KEYS, Progress, Training, load_checkpoint, save_checkpoint
+from pose.engine.ema import MovingAverage
+from pose.errors import CheckpointError
+from pose.models import build_pose_net
+from pose.weights import load_pose_net, write_weights
+
+
+def make_training(config, ema: bool = True, seed: int = 0) -> Training:
+    torch.manual_seed(seed)
+    net = build_pose_net(config)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
+    average = MovingAverage(net, 0.9) if ema else None
+    return Training(net, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average)
+
+
+def train_a_little(training: Training, steps: int = 2) -> None:
+    """Steps that draw their data from torch's random state."""
+    for _ in range(steps):
+        loss = training.net(torch.randn(2, 3, 64, 64)).square().mean()
+        training.scaler.scale(loss).backward()
+        training.scaler.step(training.optimizer)
+        training.scaler.update()
+        training.optimizer.zero_grad()
+        if training.ema is not None:
+            training.ema.update(training.net, training.progress.global_step)
+        training.progress.global_step += 1
+
+
+def assert_same(one: Training, other: Training) -> None:
+    """Bit for bit."""
+    assert one.progress == other.progress
+    pairs = [
+        (one.net.state_dict(), other.net.state_dict()),
+        (one.ema.net.state_dict(), other.ema.net.state_dict()),
+        (one.optimizer.state_dict(), other.optimizer.state_dict()),
+        (one.scaler.state_dict(), other.scaler.state_dict()),
+    ]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_four_steps_equal_two_steps_a_checkpoint_and_two_steps(tiny_config, tmp_path):
+    config = tiny_config()
+    straight = make_training(config)
+    straight.progress = Progress(epoch=3, samples=77, seconds=1.5, best_score=0.25)
+    train_a_little(straight, 2)
+    save_checkpoint(straight, config, tmp_path / "last.pt")
+    train_a_little(straight, 2)
+    random_after = torch.get_rng_state()
+
+    resumed = make_training(config, seed=123)  # other weights, other random state
+    assert load_checkpoint(resumed, tmp_path / "last.pt") == config
+    train_a_little(resumed, 2)
+
+    assert_same(resumed, straight)
+    assert torch.equal(torch.get_rng_state(), random_after)
+
+
+def test_the_learning_rate_and_the_moments_of_adam_come_back(tiny_config, tmp_path):
+    config = tiny_config()
+    training = make_training(config)
+    train_a_little(training)
+    training.optimizer.param_groups[0]["lr"] = 1.25e-5
+    save_checkpoint(training, config, tmp_path / "last.pt")
+
+    fresh = make_training(config, seed=9)
+    load_checkpoint(fresh, tmp_path / "last.pt")
+
+    assert fresh.optimizer.param_groups[0]["lr"] == 1.25e-5
+    first = next(iter(fresh.net.parameters()))
+    assert fresh.optimizer.state[first]["exp_avg"].any()
+    assert fresh.optimizer.state[first]["step"] == 2
+
+
+def test_a_moving_average_begun_on_resuming_starts_at_the_weights(tiny_config, tmp_path):
+    config = tiny_config()
+    without = make_training(config, ema=False)
+    train_a_little(without)
+    save_checkpoint(without, config, tmp_path / "last.pt")
+
+    resumed = make_training(config, seed=9)
+    load_checkpoint(resumed, tmp_path / "last.pt")
+
+    torch.testing.assert_close(resumed.ema.net.state_dict(), without.net.state_dict(), rtol=0, atol=0)
+
+
+def test_the_temperature_is_saved_with_the_weights(tiny_config, tmp_path):
+    config = tiny_config("model.dynamic_head=true")
+    training = make_training(config)
+    buffers = [name for name in training.net.state_dict() if name.endswith("temperature")]
+    assert buffers
+    for name in buffers:
+        training.net.get_buffer(name).fill_(7.5)
+    save_checkpoint(training, config, tmp_path / "last.pt")
+
+    fresh = make_training(config, seed=9)
+    load_checkpoint(fresh, tmp_path / "last.pt")
+
+    assert {fresh.net.get_buffer(name).item() for name in buffers} == {7.5}
+
+
+def test_a_checkpoint_is_a_weight_file_that_predicts_with_its_moving_average(tiny_config, tmp_path):
+    config = tiny_config()
+    training = make_training(config)
+    train_a_little(training)
+    save_checkpoint(training, config, tmp_path / "last.pt")
+
+    net, saved = load_pose_net(tmp_path / "last.pt")
+
+    assert saved == config
+    torch.testing.assert_close(net.state_dict(), training.ema.net.state_dict(), rtol=0, atol=0)
+
+
+def test_weights_without_training_state_are_refused(tiny_config, tmp_path):
+    config = tiny_config()
+    training = make_training(config)
+    content = {"model": training.net.state_dict(), "config": config.model_dump(mode="json")}
+    write_weights(content, tmp_path / "weights.pt")
+
+    with pytest.raises(CheckpointError, match=r"weights\.pt: holds weights but no training state .*optimizer"):
+        load_checkpoint(training, tmp_path / "weights.pt")
+
+
+def test_a_checkpoint_of_another_net_is_refused(tiny_config, tmp_path):
+    config, wider = tiny_config(), tiny_config("model.head_width=0.25")
+    save_checkpoint(make_training(config), config, tmp_path / "last.pt")
+
+    with pytest.raises(CheckpointError, match=r"last\.pt: made for another net: .*differences"):
+        load_checkpoint(make_training(wider), tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+def test_a_damaged_file_is_named(damage, tiny_config, tmp_path):
+    config, path = tiny_config(), tmp_path / "last.pt"
+    training = make_training(config)
+    save_checkpoint(training, config, path)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"hello\n", "empty": b""}[damage])
+
+    with pytest.raises(CheckpointError, match=r"last\.pt: not a readable weight file"):
+        load_checkpoint(training, path)
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_config, tmp_path, monkeypatch):
+    config, path = tiny_config(), tmp_path / "run/last.pt"
+    training = make_training(config)
+    save_checkpoint(training, config, path)
+    before = path.read_bytes()
+    save = torch.save
+
+    def save_half(content, file):
+        save({name: content[name] for name in ("model", "config")}, file)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weight_files.torch, "save", save_half)
+    train_a_little(training)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(training, config, path)
+
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
+
+
+def test_all_of_a_checkpoint_is_required(tiny_config, tmp_path):
+    config = tiny_config()
+    training = make_training(config)
+    save_checkpoint(training, config, tmp_path / "last.pt")
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+
+    assert content.keys() == TRAINING_KEYS
+    for key in sorted(TRAINING_KEYS - {"model", "config"}):
+        write_weights({name: value for name, value in content.items() if name != key}, tmp_path / "part.pt")
+        with pytest.raises(CheckpointError, match=key):
+            load_checkpoint(training, tmp_path / "part.pt")

@@ -1,0 +1,259 @@
+"""AP on small annotation sets whose figures are known from COCO's definition."""
+
+import json
+import logging
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pose.errors import DataError
+from pose.evaluation.coco_ap import FIGURES, Metrics, evaluate, format_table
+from pose.skeleton import COCO
+
+TINY, MEDIUM, LARGE = 20.0**2, 50.0**2, 120.0**2
+
+
+def person(number: int, image_id: int, area: float, **other: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(number)
+    xyv = np.column_stack([rng.uniform(0, 300, (17, 2)).round(2), rng.integers(1, 3, 17)])
+    record = {"id": number, "image_id": image_id, "category_id": 1, "iscrowd": 0, "num_keypoints": 17, "area": area}
+    return {**record, "bbox": [0.0, 0.0, 300.0, 300.0], "keypoints": xyv.ravel().tolist(), **other}
+
+
+def annotation_set() -> dict[str, Any]:
+    """Four persons that count (two medium, two large), a crowd, a person without keypoints, a picture of nobody."""
+    return {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 300, "height": 300} for n in (10, 20, 30, 40)],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO.names)}],
+        "annotations": [
+            person(0, 10, MEDIUM),  # an id of 0 counts as well
+            person(1, 10, LARGE),
+            person(2, 20, MEDIUM),
+            person(3, 30, LARGE),
+            person(4, 30, LARGE, iscrowd=1),
+            person(5, 20, LARGE, keypoints=[0] * 51, num_keypoints=0),
+        ],
+    }
+
+
+def write(folder: Path, content: dict[str, Any]) -> Path:
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    return write(tmp_path, annotation_set())
+
+
+def truth_as_results(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"image_id": a["image_id"], "category_id": 1, "keypoints": list(a["keypoints"]), "score": 0.9}
+        for a in content["annotations"]
+        if not a["iscrowd"] and a["num_keypoints"]
+    ]
+
+
+@pytest.fixture
+def perfect() -> list[dict[str, Any]]:
+    return truth_as_results(annotation_set())
+
+
+def figures(metrics: Metrics) -> list[float]:
+    return [getattr(metrics, name) for name in FIGURES]
+
+
+def shifted(result: dict[str, Any], keypoint: int, dx: float) -> dict[str, Any]:
+    moved = deepcopy(result)
+    moved["keypoints"][3 * keypoint] += dx
+    return moved
+
+
+def test_ground_truth_fed_as_predictions_is_perfect(annotations, perfect):
+    metrics = evaluate(annotations, perfect, COCO.sigmas)
+
+    assert figures(metrics) == pytest.approx([1.0] * 10)
+    assert metrics.keypoint_similarity == dict.fromkeys(COCO.names, 1.0)
+
+
+def test_one_of_four_persons_found(annotations, perfect):
+    metrics = evaluate(annotations, perfect[1:2], COCO.sigmas)
+
+    assert pytest.approx(26 / 101) == metrics.AP  # precision 1 at the recalls 0, .01, ... .25
+    assert pytest.approx(1 / 4) == metrics.AR
+    assert pytest.approx(51 / 101) == metrics.APL
+    assert metrics.APM == 0
+
+
+def test_a_better_scored_stranger_costs_precision(annotations, perfect):
+    stranger = {**perfect[0], "image_id": 40, "score": 0.99}
+
+    metrics = evaluate(annotations, [*perfect, stranger], COCO.sigmas)
+
+    assert pytest.approx(4 / 5) == metrics.AP
+    assert pytest.approx(1.0) == metrics.AR
+
+
+def test_a_double_of_a_found_person_is_a_false_positive(annotations, perfect):
+    doubles = [*perfect, {**perfect[0], "score": 0.95}]
+
+    assert evaluate(annotations, doubles, COCO.sigmas).AP < 0.9
+
+
+def test_ap_falls_by_threshold_as_oks_does(annotations, perfect):
+    # Every keypoint off by d with exp(-d^2 / (2 s^2 (2 sigma)^2)) = 0.72: found at .50 to .70, five of ten thresholds.
+    areas = [MEDIUM, LARGE, MEDIUM, LARGE]
+    factor = np.sqrt(-2 * np.log(0.72)) * 2 * np.array(COCO.sigmas)
+    moved = deepcopy(perfect)
+    for row, area in zip(moved, areas, strict=True):
+        row["keypoints"] = (
+            (np.array(row["keypoints"]).reshape(17, 3) + np.outer(factor, [area**0.5, 0, 0])).ravel().tolist()
+        )
+
+    metrics = evaluate(annotations, moved, COCO.sigmas)
+
+    assert pytest.approx(0.5) == metrics.AP
+    assert pytest.approx((1.0, 0.0)) == (metrics.AP50, metrics.AP75)
+    assert list(metrics.keypoint_similarity.values()) == pytest.approx([0.72] * 17)
+
+
+def test_keypoint_similarity_is_over_the_labelled_keypoints_of_persons_found(tmp_path, perfect):
+    content = annotation_set()
+    content["annotations"][1]["keypoints"][3 * 9 + 2] = 0  # person 1's left wrist is not labelled
+    content["annotations"][0]["area"] = TINY  # counts like everybody, although COCO has no figure for tiny persons
+    for annotation in content["annotations"]:
+        annotation["keypoints"][3 * 3 + 2] = 0  # nobody's left ear is
+    crowd = {**perfect[3], "keypoints": list(content["annotations"][4]["keypoints"])}
+    results = [
+        shifted(perfect[0], 9, dx=4.0),
+        shifted(perfect[1], 9, dx=100.0),
+        shifted(perfect[2], 10, dx=3.0),
+        shifted(crowd, 9, dx=50.0),  # on a crowd: neither right nor wrong
+    ]
+
+    metrics = evaluate(write(tmp_path, content), results, COCO.sigmas)
+
+    wrist = np.exp(-(4.0**2) / (2 * TINY * (2 * COCO.sigmas[9]) ** 2))
+    assert metrics.keypoint_similarity["left_wrist"] == pytest.approx((wrist + 1) / 2)
+    assert metrics.keypoint_similarity["right_wrist"] < 1
+    assert metrics.keypoint_similarity["nose"] == pytest.approx(1)
+    assert metrics.keypoint_similarity["left_ear"] is None
+
+
+def test_the_given_sigmas_count(tmp_path):
+    names = ["tip", "middle", "root"]
+    annotation = {"image_id": 1, "category_id": 5, "area": LARGE, "bbox": [0, 0, 99, 99]}  # no id, crowd or count
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 99, "height": 99}],
+        "categories": [{"id": 5, "name": "finger", "keypoints": names}],
+        "annotations": [{**annotation, "keypoints": [10, 10, 2, 20, 20, 2, 30, 30, 2]}],
+    }
+    path = write(tmp_path, content)
+    result = {"image_id": 1, "category_id": 5, "keypoints": [16, 10, 1, 26, 20, 1, 36, 30, 1], "score": 1.0}
+
+    loose = evaluate(path, [result], [0.3] * 3, category_id=5)
+    strict = evaluate(path, [result], [0.01] * 3, category_id=5)
+
+    assert pytest.approx(1.0) == loose.AP
+    assert strict.AP == 0
+    assert list(loose.keypoint_similarity) == names
+    assert loose.keypoint_similarity["tip"] == pytest.approx(np.exp(-36 / (2 * LARGE * 0.6**2)))
+
+
+def test_pictures_without_results_count_unless_a_subset_is_named(annotations, perfect):
+    first_picture = [row for row in perfect if row["image_id"] == 10]
+
+    assert pytest.approx(0.5) == evaluate(annotations, first_picture, COCO.sigmas).AR
+    assert pytest.approx(1.0) == evaluate(annotations, first_picture, COCO.sigmas, image_ids=[10, 40]).AR
+    assert pytest.approx(1.0) == evaluate(annotations, perfect, COCO.sigmas, image_ids=[10]).AP
+
+
+def test_no_results_give_zero_and_a_warning(annotations, caplog):
+    with caplog.at_level(logging.WARNING):
+        metrics = evaluate(annotations, [], COCO.sigmas)
+
+    assert figures(metrics) == [0.0] * 10
+    assert set(metrics.keypoint_similarity.values()) == {None}
+    assert "no results" in caplog.text
+
+
+def test_results_of_another_category_only_are_no_results(annotations, perfect, caplog):
+    assert evaluate(annotations, [{**row, "category_id": 2} for row in perfect], COCO.sigmas).AP == 0
+    assert "category 1" in caplog.text
+
+
+def test_results_are_not_changed_and_nothing_is_printed(annotations, perfect, capsys):
+    before = deepcopy(perfect)
+
+    evaluate(annotations, perfect, COCO.sigmas)
+
+    assert perfect == before
+    assert capsys.readouterr().out == ""
+
+
+def test_an_image_id_that_the_annotations_lack_is_an_error(annotations, perfect):
+    with pytest.raises(DataError, match=r"has no image 11 \(1 such ids\)"):
+        evaluate(annotations, [{**perfect[0], "image_id": 11}], COCO.sigmas)
+    with pytest.raises(DataError, match="has no image 99"):
+        evaluate(annotations, perfect, COCO.sigmas, image_ids=[10, 99])
+
+
+def test_a_result_of_another_skeleton_is_an_error(annotations, perfect):
+    with pytest.raises(DataError, match="17 keypoints x 3 numbers, got 6"):
+        evaluate(annotations, [{**perfect[0], "keypoints": [1.0] * 6}], COCO.sigmas)
+
+
+def remove_area(content: dict[str, Any]) -> None:
+    del content["annotations"][2]["area"]
+
+
+def shorten_keypoints(content: dict[str, Any]) -> None:
+    content["annotations"][2]["keypoints"] = [1, 2, 2]
+
+
+def remove_annotations(content: dict[str, Any]) -> None:
+    del content["annotations"]
+
+
+def rename_category(content: dict[str, Any]) -> None:
+    content["categories"][0]["id"] = 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_area, "annotation 2 lacks 'area'"),
+        (shorten_keypoints, "annotation 2 has 3 keypoint numbers, expected 51"),
+        (remove_annotations, "has no annotations"),
+        (rename_category, "expected category 1"),
+    ],
+)
+def test_annotations_that_cannot_be_measured_against_are_an_error(tmp_path, perfect, damage, message):
+    content = annotation_set()
+    damage(content)
+
+    with pytest.raises(DataError, match=message):
+        evaluate(write(tmp_path, content), perfect, COCO.sigmas)
+
+
+def test_metrics_go_into_json(annotations, perfect):
+    content = json.loads(json.dumps(evaluate(annotations, perfect, COCO.sigmas).as_dict()))
+
+    assert content["AP"] == pytest.approx(1.0)
+    assert set(content) == {*FIGURES, "keypoint_similarity"}
+
+
+def test_the_table_has_cocos_names_and_marks_what_could_not_be_measured(annotations, perfect):
+    metrics = replace(evaluate(annotations, perfect, COCO.sigmas), AP=0.4567, APL=-1.0)
+    metrics.keypoint_similarity["nose"] = None
+
+    header, values, *rest = format_table(metrics).splitlines()
+
+    assert header.split() == list(FIGURES)
+    assert values.split() == ["45.7", "100.0", "100.0", "100.0", "-", *["100.0"] * 5]
+    assert [line.split() for line in rest[2:4]] == [["nose", "-"], ["left_eye", "100.0"]]

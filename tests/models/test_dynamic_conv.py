@@ -1,0 +1,276 @@
+"""Every form of the dynamic convolution against a loop over samples, and the algebra of the attention."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pose.models import dynamic_conv
+from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
+
+KINDS: dict[str, dict[str, Any]] = {
+    "pointwise": {"kernel_size": 1},
+    "pointwise_strided": {"kernel_size": 1, "stride": 2},
+    "pointwise_uneven_stride_bias": {"kernel_size": 1, "stride": (2, 3), "bias": True},
+    "pointwise_padded": {"kernel_size": 1, "padding": 1},
+    "pointwise_grouped": {"kernel_size": 1, "groups": 2},
+    "pointwise_dilated": {"kernel_size": 1, "dilation": 3},
+    "depthwise": {"kernel_size": 3, "padding": 1, "groups": 4},
+    "depthwise_strided_bias": {"kernel_size": 5, "stride": 2, "padding": 2, "groups": 4, "bias": True},
+    "grouped": {"kernel_size": 3, "padding": 1, "groups": 2},
+    "dense": {"kernel_size": 3, "padding": 1, "bias": True},
+    "dense_dilated": {"kernel_size": 3, "padding": 2, "dilation": 2},
+    "dense_rectangular": {"kernel_size": (3, 1), "stride": (1, 2), "padding": (1, 0)},
+    "one_kernel": {"kernel_size": 3, "num_kernels": 1},
+    "sigmoid": {"kernel_size": 1, "attention": "sigmoid"},
+    "sigmoid_dense": {"kernel_size": 3, "attention": "sigmoid"},
+}
+
+
+def lively(layer: DynamicConv2d) -> DynamicConv2d:
+    """Double precision, and an attention far from equal weights: at the start all samples have nearly one kernel."""
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    set_temperature(layer, 2.0)
+    return layer.double()
+
+
+def loop_over_samples(layer: DynamicConv2d, x: Tensor) -> Tensor:
+    """The definition, written apart from the product."""
+    attention = layer.attention
+    hidden = (x.sum((2, 3)) / (x.shape[2] * x.shape[3]) @ attention.fc1.weight.T + attention.fc1.bias).clamp(min=0)
+    logits = hidden @ attention.fc2.weight.T + attention.fc2.bias
+    if attention.kind == "sigmoid":
+        weights = 1 / (1 + torch.exp(-logits))
+    else:
+        weights = torch.exp(logits / attention.temperature)
+        weights = weights / weights.sum(1, keepdim=True)
+    outputs = []
+    for sample, pi in zip(x, weights, strict=True):
+        kernel = sum(p * w for p, w in zip(pi, layer.weight, strict=True))
+        bias = None if layer.bias is None else sum(p * b for p, b in zip(pi, layer.bias, strict=True))
+        outputs.append(
+            functional.conv2d(sample[None], kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        )
+    return torch.cat(outputs)
+
+
+def assert_same_value_and_gradients(layer: DynamicConv2d, x: Tensor) -> None:
+    x = x.clone().requires_grad_()
+    inputs = [x, *layer.parameters()]
+    ours, reference = layer(x), loop_over_samples(layer, x)
+    torch.testing.assert_close(ours, reference)
+    direction = torch.randn_like(reference)
+    for ours_grad, reference_grad in zip(
+        torch.autograd.grad(ours, inputs, direction), torch.autograd.grad(reference, inputs, direction), strict=True
+    ):
+        torch.testing.assert_close(ours_grad, reference_grad)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(params=["matmul", "conv"])
+def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both 1x1 products on small inputs, and chunks of two kernels (4 * 6 doubles each)."""
+    monkeypatch.setattr(dynamic_conv, "CONV_WORK", 0 if request.param == "conv" else 1 << 60)
+    monkeypatch.setattr(dynamic_conv, "CHUNK_BYTES", 2 * 4 * 6 * 8)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_equals_the_loop_in_value_and_gradient(
+    kind: str, batch: int, training: bool, pointwise_form: str
+) -> None:
+    outputs = 8 if KINDS[kind].get("groups") == 4 else 6
+    layer = lively(DynamicConv2d(4, outputs, **{"num_kernels": 3, "reduction": 2} | KINDS[kind])).train(training)
+    x = torch.randn(batch, 4, 9, 8, dtype=torch.double)
+    assert_same_value_and_gradients(layer, x)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), loop_over_samples(layer, x))
+        torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), loop_over_samples(layer, x))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    groups=st.integers(1, 3), inputs=st.integers(1, 3), outputs=st.integers(1, 3), batch=st.integers(1, 4),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)), dilation=st.integers(1, 2), bias=st.booleans(),
+    num_kernels=st.integers(1, 5), reduction=st.integers(1, 8), attention=st.sampled_from(["softmax", "sigmoid"]),
+)  # fmt: skip
+def test_any_geometry_equals_the_loop(
+    groups: int, inputs: int, outputs: int, batch: int, kernel: tuple[int, int], **options: Any
+) -> None:
+    layer = lively(DynamicConv2d(groups * inputs, groups * outputs, kernel, groups=groups, **options))
+    assert_same_value_and_gradients(layer, torch.randn(batch, groups * inputs, 7, 6, dtype=torch.double))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", ["pointwise", "depthwise_strided_bias", "grouped", "dense_dilated", "sigmoid"])
+def test_gradients_are_the_finite_differences(kind: str, batch: int) -> None:
+    layer = lively(DynamicConv2d(4, 4, **{"num_kernels": 2} | KINDS[kind]))
+    x = torch.randn(batch, 4, 5, 5, dtype=torch.double, requires_grad=True)
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(function, (x, *values))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_kernels_are_one_convolution(kind: str) -> None:
+    if KINDS[kind].get("attention") == "sigmoid":
+        pytest.skip("sigmoid weights do not sum to 1")
+    options = dict(KINDS[kind])
+    outputs = 8 if options.get("groups") == 4 else 6
+    layer = lively(DynamicConv2d(4, outputs, **options))
+    options.pop("num_kernels", None)
+    static = nn.Conv2d(4, outputs, **{"bias": False} | options).double()
+    with torch.no_grad():
+        layer.weight.copy_(static.weight.expand_as(layer.weight))
+        if layer.bias is not None and static.bias is not None:
+            layer.bias.copy_(static.bias.expand_as(layer.bias))
+        x = torch.randn(3, 4, 9, 8, dtype=torch.double)
+        torch.testing.assert_close(layer(x), static(x))
+
+
+def test_one_softmax_kernel_is_a_static_convolution() -> None:
+    layer = lively(DynamicConv2d(4, 6, 3, num_kernels=1))
+    x = torch.randn(2, 4, 6, 6, dtype=torch.double)
+    torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight[0]))
+
+
+def test_high_temperature_takes_the_mean_kernel() -> None:
+    layer = lively(DynamicConv2d(4, 6, 3))
+    x = torch.randn(2, 4, 6, 6, dtype=torch.double)
+    set_temperature(layer, 1e12)
+    torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight.mean(0)))
+
+
+def test_low_temperature_picks_one_kernel() -> None:
+    attention = KernelAttention(4, 3, 2, temperature=1e-6, kind="softmax").double()
+    weights = attention(torch.randn(5, 4, 3, 3, dtype=torch.double))
+    torch.testing.assert_close(weights.amax(1), torch.ones(5, dtype=torch.double))
+
+
+def test_sigmoid_attention_ignores_the_temperature() -> None:
+    layer = lively(DynamicConv2d(4, 6, 1, attention="sigmoid"))
+    x = torch.randn(2, 4, 6, 6, dtype=torch.double)
+    before = layer(x)
+    set_temperature(layer, 7.0)
+    torch.testing.assert_close(layer(x), before, rtol=0, atol=0)
+
+
+def test_samples_of_a_batch_do_not_touch_each_other() -> None:
+    layer = lively(DynamicConv2d(4, 4, 3, groups=4))
+    x = torch.randn(3, 4, 6, 6, dtype=torch.double)
+    torch.testing.assert_close(layer(x), torch.cat([layer(sample[None]) for sample in x]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_batch_keeps_its_shape(kind: str) -> None:
+    options = {"groups": 1} | KINDS[kind]
+    layer = DynamicConv2d(4, 8, **options)
+    x = torch.zeros(0, 4, 9, 8, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (0, *layer(torch.zeros(1, 4, 9, 8)).shape[1:])
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_computes_in_half_precision(kind: str, batch: int, pointwise_form: str) -> None:
+    layer = DynamicConv2d(4, 8, **KINDS[kind])
+    x = torch.randn(batch, 4, 9, 8)
+    for gradient in (True, False):
+        with torch.set_grad_enabled(gradient), torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpu_equals_the_loop(kind: str) -> None:
+    layer = lively(DynamicConv2d(4, 8, **KINDS[kind])).cuda()
+    assert_same_value_and_gradients(layer, torch.randn(3, 4, 9, 8, dtype=torch.double, device="cuda"))
+
+
+def test_wide_inputs_choose_the_convolution_and_small_ones_the_product() -> None:
+    assert dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384)
+    assert not dynamic_conv._conv_is_faster(torch.empty(1, 256, 8, 6), 768)
+    assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24, device="meta"), 384)
+
+
+def test_kernels_start_apart_each_like_a_static_one() -> None:
+    layer = DynamicConv2d(64, 96, 3)
+    for one, other in itertools.combinations(layer.weight, 2):
+        assert not torch.equal(one, other)
+    expected_std = (2 / (96 * 9)) ** 0.5
+    for kernel in layer.weight:
+        assert abs(kernel.std().item() / expected_std - 1) < 0.03
+        assert abs(kernel.mean().item()) < 0.03 * expected_std
+
+
+def test_attention_keeps_one_hidden_unit() -> None:
+    assert DynamicConv2d(3, 6, 1, reduction=4).attention.fc1.out_features == 1
+    assert DynamicConv2d(17, 6, 1, reduction=4).attention.fc1.out_features == 4
+
+
+def test_temperature_survives_save_and_load(tmp_path: Any) -> None:
+    net = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
+    set_temperature(net, 12.5)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    loaded = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
+    loaded.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+    x = torch.randn(2, 3, 5, 5)
+    assert [m.temperature.item() for m in loaded.modules() if isinstance(m, KernelAttention)] == [12.5, 12.5]
+    assert torch.equal(net(x), loaded(x))
+
+
+def test_set_temperature_leaves_static_nets_alone() -> None:
+    static = nn.Sequential(nn.Conv2d(3, 6, 1))
+    before = {name: value.clone() for name, value in static.state_dict().items()}
+    set_temperature(static, 5.0)
+    assert all(torch.equal(value, before[name]) for name, value in static.state_dict().items())
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_temperature_must_be_positive(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        set_temperature(DynamicConv2d(3, 6, 1), temperature)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"groups": 3}, "groups"),
+        ({"groups": 0}, "groups=0"),
+        ({"out_channels": 0}, "4, 0"),
+        ({"kernel_size": 0}, "kernel_size"),
+        ({"stride": 0}, "stride"),
+        ({"dilation": (1, 0)}, "dilation"),
+        ({"padding": -1}, "padding"),
+        ({"num_kernels": 0}, "num_kernels"),
+        ({"reduction": 0}, "reduction"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"attention": "tanh"}, "'softmax' or 'sigmoid'"),
+    ],
+)
+def test_impossible_arguments_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        DynamicConv2d(**{"in_channels": 4, "out_channels": 6, "kernel_size": 3} | options)

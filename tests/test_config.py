@@ -1,0 +1,103 @@
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from pose import config as config_module
+from pose.config import STRIDE, Config, InputConfig, make_skeleton
+from pose.errors import DataError
+from pose.skeleton import COCO
+
+SOURCE = Path(config_module.__file__)
+
+
+def sections() -> list[type[BaseModel]]:
+    return [v for v in vars(config_module).values() if isinstance(v, type) and issubclass(v, config_module.Section)]
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
+def test_every_option_is_documented(section: type[BaseModel]) -> None:
+    for name, field in section.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        assert field.description or nested, f"{section.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
+def test_an_option_that_does_not_exist_is_refused(section: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        section.model_validate({"no_such_option": 1})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Config().train.epochs = 3  # type: ignore[misc]
+
+
+def test_defaults_are_the_papers() -> None:
+    config = Config()
+    assert config.input.size_hw == (256, 192)
+    assert config.input.size_wh == (192, 256)
+    assert config.input.heatmap_wh == (48, 64)
+    assert (config.train.epochs, config.train.milestones, config.train.learning_rate) == (210, (170, 200), 1e-3)
+    assert (config.model.num_kernels, config.model.reduction, config.train.temperature) == (4, 4, 30)
+    assert (config.test.nms_threshold, config.test.keypoint_threshold, config.test.flip_shift) == (0.9, 0.2, 1)
+    assert config.keypoints is COCO
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_sizes_that_follow_fit_each_other(rows: int, columns: int) -> None:
+    size = InputConfig(size_hw=(32 * rows, 32 * columns))
+    assert size.heatmap_wh == (32 * columns // STRIDE, 32 * rows // STRIDE)
+    assert size.aspect_ratio == pytest.approx(size.size_wh[0] / size.size_wh[1])
+
+
+@given(st.integers(1, 2000).filter(lambda side: side % 32))
+def test_sizes_that_the_backbone_cannot_halve_are_refused(side: int) -> None:
+    with pytest.raises(ValidationError, match="multiples of 32"):
+        InputConfig(size_hw=(side, 192))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": {"head": "type_a", "dynamic_head": True}}, "type-A head has no dynamic form"),
+        ({"model": {"dynamic_last": True}}, "needs dynamic_backbone"),
+        ({"train": {"batch_size": 10, "accumulate": 3}}, "multiple of train.accumulate"),
+        ({"train": {"learning_rate": float("nan")}}, "finite"),
+        ({"train": {"learning_rate": -1}}, "greater than 0"),
+        ({"augment": {"flip_probability": 1.5}}, "less than or equal to 1"),
+        ({"skeleton": "people"}, "coco"),
+    ],
+)
+def test_impossible_values_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Config.model_validate(options)
+
+
+def test_a_skeleton_of_your_own() -> None:
+    config = Config.model_validate({"skeleton": {"names": ["head", "left_hand", "right_hand"], "limbs": [[0, 1]]}})
+    assert config.keypoints.flip_pairs == ((1, 2),)
+    assert config.keypoints.limbs == ((0, 1),)
+    assert make_skeleton("coco") is COCO
+
+
+def test_a_skeleton_that_cannot_be_is_refused_at_the_door() -> None:
+    with pytest.raises(DataError, match="limbs"):
+        Config.model_validate({"skeleton": {"names": ["a", "b"], "limbs": [[0, 2]]}})
+
+
+def test_every_option_is_read_somewhere() -> None:
+    """An option that no code reads is a promise that nobody keeps."""
+    root = SOURCE.parent
+    files = [*root.rglob("*.py"), *(root.parent / "tools").glob("*.py")]
+    read = {
+        node.attr
+        for file in files
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Attribute)
+    }
+    options = {name for section in sections() for name in section.model_fields}
+    assert options <= read

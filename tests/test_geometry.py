@@ -1,0 +1,134 @@
+"""Boxes, views and matrices, against OpenCV, against mirroring by hand, and by algebra."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pose.geometry import View, box_to_view, clean_box, invert, transform_points, view_to_matrix
+
+OUTPUT_WH = (192, 256)
+views = st.builds(
+    View,
+    center=st.tuples(st.floats(-50, 700), st.floats(-50, 700)),
+    scale=st.tuples(st.floats(2, 900), st.floats(2, 900)),
+    rotation_deg=st.floats(-180, 180),
+    flip=st.booleans(),
+)
+
+
+@pytest.mark.parametrize(
+    ("bbox_xywh", "scale"),
+    [
+        ([10, 20, 30, 80], (60, 80)),  # too narrow: the width grows
+        ([10, 20, 90, 40], (90, 120)),  # too flat: the height grows
+        ([10, 20, 60, 80], (60, 80)),
+    ],
+)
+def test_the_short_side_grows_to_the_aspect_ratio_about_the_centre(bbox_xywh, scale):
+    view = box_to_view(bbox_xywh, 3 / 4, padding=1.0)
+
+    assert view.scale == pytest.approx(scale)
+    assert view.center == (bbox_xywh[0] + bbox_xywh[2] / 2, bbox_xywh[1] + bbox_xywh[3] / 2)
+
+
+def test_padding_multiplies_both_sides_and_area_is_the_padded_views():
+    view = box_to_view([0, 0, 30, 40], 3 / 4, padding=1.25)
+
+    assert view.scale == pytest.approx((37.5, 50))
+    assert view.area == pytest.approx(37.5 * 50)
+
+
+def test_a_cleaned_box_is_one_pixel_short():
+    np.testing.assert_array_equal(clean_box([10, 20, 30, 40], (640, 480)), [10, 20, 29, 39])
+
+
+def test_a_cleaned_box_ends_at_the_last_pixel():
+    np.testing.assert_array_equal(clean_box([-5, -7, 1000, 1000], (640, 480)), [0, 0, 639, 479])
+
+
+@pytest.mark.parametrize("bbox_xywh", [[700, 10, 20, 20], [10, 500, 20, 20]])
+def test_a_box_beyond_the_picture_is_no_box(bbox_xywh):
+    assert clean_box(bbox_xywh, (640, 480)) is None
+
+
+def test_an_upright_views_corners_are_the_outputs_corners():
+    matrix = view_to_matrix(View((100, 80), (60, 80)), OUTPUT_WH)
+
+    corners = transform_points([[70, 40], [130, 40], [70, 120], [130, 120], [100, 80]], matrix)
+
+    np.testing.assert_allclose(corners, [[0, 0], [192, 0], [0, 256], [192, 256], [96, 128]], atol=1e-9)
+
+
+def test_a_view_turned_clockwise_looks_to_the_pictures_right():
+    matrix = view_to_matrix(View((100, 80), (60, 80), rotation_deg=90), OUTPUT_WH)
+
+    # What lies 40 px to the right of the centre is at the top of the crop.
+    np.testing.assert_allclose(transform_points([[140, 80]], matrix), [[96, 0]], atol=1e-9)
+
+
+@pytest.mark.parametrize("rotation_deg", [-77.0, 12.5, 45.0])
+def test_rotation_is_opencvs_rotation_matrix(rotation_deg):
+    center, factor = (311.0, 97.5), 192 / 240
+    expected = cv2.getRotationMatrix2D(center, rotation_deg, factor)
+    expected[:, 2] += [96 - center[0], 128 - center[1]]
+
+    np.testing.assert_allclose(view_to_matrix(View(center, (240, 320), rotation_deg), OUTPUT_WH), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("rotation_deg", [0.0, 30.0, -45.0])
+def test_the_folded_flip_equals_mirroring_the_picture_by_hand(rotation_deg):
+    rng = np.random.default_rng(5)
+    width, height = 160, 120
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (5, 5), 0)
+    points = rng.uniform([0, 0], [width, height], (20, 2))
+    view = View((70.0, 66.0), (90.0, 120.0), rotation_deg, flip=True)
+    by_hand = View((width - 1 - 70.0, 66.0), (90.0, 120.0), rotation_deg)
+
+    folded, unfolded = view_to_matrix(view, OUTPUT_WH), view_to_matrix(by_hand, OUTPUT_WH)
+    crop = cv2.warpAffine(picture, folded, OUTPUT_WH).astype(int)
+    crop_by_hand = cv2.warpAffine(cv2.flip(picture, 1), unfolded, OUTPUT_WH).astype(int)
+
+    mirrored_points = points * [-1, 1] + [width - 1, 0]
+    np.testing.assert_allclose(transform_points(points, folded), transform_points(mirrored_points, unfolded), atol=1e-9)
+    assert crop.std() > 20
+    assert np.abs(crop - crop_by_hand).max() <= 3  # both round to OpenCV's 1/32 px, from opposite sides
+
+
+@given(views)
+def test_the_inverse_brings_points_back(view):
+    points = np.array([[0.0, 0.0], [191.0, 255.0], [17.0, 201.0]])
+    matrix = view_to_matrix(view, OUTPUT_WH)
+
+    np.testing.assert_allclose(transform_points(transform_points(points, invert(matrix)), matrix), points, atol=1e-6)
+
+
+@given(views)
+def test_opencv_inverts_alike(view):
+    matrix = view_to_matrix(view, OUTPUT_WH)
+
+    np.testing.assert_allclose(invert(matrix), cv2.invertAffineTransform(matrix), rtol=1e-9, atol=1e-6)
+
+
+@given(views)
+def test_heatmap_grid_is_the_input_grid_divided_by_the_stride(view):
+    np.testing.assert_allclose(view_to_matrix(view, OUTPUT_WH) / 4, view_to_matrix(view, (48, 64)), atol=1e-9)
+
+
+def test_a_batch_goes_through_its_matrices_as_one_by_one():
+    rng = np.random.default_rng(0)
+    points, matrices = rng.normal(size=(5, 17, 2)), rng.normal(size=(5, 2, 3))
+
+    batch = transform_points(points, matrices)
+
+    assert batch.shape == (5, 17, 2)
+    for person in range(5):
+        by_hand = [matrices[person] @ [x, y, 1] for x, y in points[person]]
+        np.testing.assert_allclose(batch[person], by_hand, atol=1e-12)
+
+
+def test_inverses_of_a_batch_are_those_of_its_members():
+    matrices = np.random.default_rng(1).normal(size=(3, 4, 2, 3))
+
+    np.testing.assert_allclose(invert(matrices)[2, 1], invert(matrices[2, 1]), atol=1e-12)

@@ -1,0 +1,109 @@
+"""tools/demo_video.py as a user meets it."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pose.errors import CheckpointError, MediaError
+from pose.frame_sources import open_source
+from pose.tools.demo_video import main
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A tiny net that has learnt nothing."""
+    from pose.config import Config
+    from pose.models import build_pose_net
+    from pose.weights import write_weights
+
+    config = Config.model_validate({"model": {"width": 0.35, "head_width": 0.25}, "input": {"size_hw": [64, 64]}})
+    path = tmp_path_factory.mktemp("weights") / "best.pt"
+    write_weights({"model": build_pose_net(config).state_dict(), "config": config.model_dump(mode="json")}, path)
+    return path
+
+
+@pytest.fixture
+def video(tmp_path) -> Path:
+    path = tmp_path / "in.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (64, 48))
+    for index in range(5):
+        writer.write(np.full((48, 64, 3), 40 * index, np.uint8))
+    writer.release()
+    return path
+
+
+def demo(*args: object) -> None:
+    main([str(arg) for arg in args])
+
+
+def test_video_with_boxes_becomes_a_video_and_json(tmp_path, weights, video, capsys):
+    boxes = tmp_path / "boxes.json"
+    rows = [{"image_id": i, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.9} for i in (1, 1, 3)]
+    boxes.write_text(json.dumps(rows))
+    output, keypoints = tmp_path / "out.mp4", tmp_path / "out.json"
+    demo("--weights", weights, "--input", video, "--output", output, "--boxes", boxes, "--json", keypoints)
+    source = open_source(output)
+    assert (source.fps, source.size_wh, source.count) == (12.5, (64, 48), 5)
+    content = json.loads(keypoints.read_text())
+    assert [len(frame["persons"]) for frame in content["frames"]] == [0, 2, 0, 1, 0]
+    assert np.shape(content["frames"][3]["persons"][0]["keypoints"]) == (17, 3)
+    assert f"{output}: 5 frames, 3 persons" in capsys.readouterr().out
+
+
+def test_picture_and_folder_take_the_whole_frame(tmp_path, weights):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
+        cv2.imwrite(str(pictures / name), np.full((*size, 3), 128, np.uint8))
+    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip")
+    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1)
+    assert cv2.imread(str(tmp_path / "a.jpg")).shape == (30, 40, 3)
+    assert cv2.imread(str(tmp_path / "drawn/b.jpg")).shape == (50, 20, 3)
+    assert (cv2.imread(str(tmp_path / "drawn/a.png")) != 128).any()
+
+
+def test_max_frames_ends_early(tmp_path, weights, video):
+    demo("--weights", weights, "--input", video, "--output", tmp_path / "out.avi", "--max-frames", 2)
+    assert len(list(open_source(tmp_path / "out.avi"))) == 2
+
+
+def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video):
+    before = video.read_bytes()
+    with pytest.raises(MediaError, match="is an input"):
+        demo("--weights", weights, "--input", video, "--output", video)
+    with pytest.raises(MediaError, match="no such video"):
+        demo("--weights", weights, "--input", tmp_path / "no.mp4", "--output", tmp_path / "out.mp4")
+    with pytest.raises(MediaError, match="no such detector file"):
+        demo("--weights", weights, "--input", video, "--output", tmp_path / "out.mp4", "--detector", "no.onnx")
+    with pytest.raises(CheckpointError):
+        demo("--input", video, "--output", tmp_path / "out.mp4")
+    assert video.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("extra", [["--boxes", "a.json", "--detector", "none"], ["--batch-frames", "0"]])
+def test_impossible_arguments_end_with_status_2(extra):
+    with pytest.raises(SystemExit) as caught:
+        demo("--weights", "w", "--input", "a", "--output", "b", *extra)
+    assert caught.value.code == 2
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit) as caught:
+        demo("--help")
+    assert caught.value.code == 0
+    assert "python tools/demo_video.py --weights best.pt --input" in capsys.readouterr().out
+
+
+def test_real_video_with_a_real_detector(tmp_path, weights, shared):
+    """Five frames of a street with several people."""
+    clip = shared / "data/video/mmpose_demo.mp4"
+    detector = shared / "data/detector/yolox_nano.onnx"
+    arguments = ["--weights", weights, "--detector", detector, "--json", tmp_path / "out.json", "--no-flip"]
+    demo("--input", clip, "--output", tmp_path / "out.webm", *arguments)
+    source = open_source(tmp_path / "out.webm")
+    assert (source.fps, source.size_wh, len(list(source))) == (5.0, (960, 540), 5)
+    assert all(len(frame["persons"]) >= 5 for frame in json.loads((tmp_path / "out.json").read_text())["frames"])

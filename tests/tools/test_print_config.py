@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pose.config_files import load_config, packaged_names
+from pose.errors import ConfigError
+from pose.tools.print_config import main
+
+
+def test_each_value_is_shown_with_its_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 3\n", encoding="utf-8")
+    main(["--cfg", str(path), "train.epochs=7"])
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()}
+    assert lines["seed"].startswith("3 ")
+    assert lines["seed"].endswith(f"# {path}:1")
+    assert lines["train.epochs"].startswith("7 ")
+    assert lines["train.epochs"].endswith("# command line")
+    assert lines["train.milestones"].endswith("# default")
+
+
+def test_yaml_loads_back_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--cfg", "quickstart", "--yaml", "seed=9"])
+    path = tmp_path / "resolved.yaml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load_config(path) == load_config("quickstart", ["seed=9"])
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--schema"])
+    assert "train" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_the_packaged_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--list"])
+    assert capsys.readouterr().out.split() == packaged_names()
+
+
+def test_a_config_is_needed() -> None:
+    with pytest.raises(ConfigError, match="--cfg"):
+        main([])
+
+
+def test_two_forms_at_once_are_refused() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--cfg", "quickstart", "--yaml", "--schema"])
+    assert caught.value.code == 2

@@ -1,0 +1,97 @@
+"""Draw the keypoints of people on a video, a picture, a folder of pictures or a camera's view.
+
+Examples:
+    python tools/demo_video.py --weights best.pt --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
+    python tools/demo_video.py --weights best.pt --input pictures/ --output drawn/ --boxes boxes.json --json poses.json
+    python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; Ctrl-C ends it)
+
+The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
+folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the whole frame is
+taken as one person.
+
+--boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
+"score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
+(000000000139.jpg: 139), else the place among the sorted names, from 0. tools/detect.py writes such a file.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pose.command import ToolParser, run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, open source, detector, net and outputs, and run."""
+    args = _parser().parse_args(argv)
+
+    from pose.detectors import WHOLE_FRAME, load_detector
+    from pose.frame_sinks import check_outputs, open_json_sink, open_sink
+    from pose.frame_sources import open_source
+    from pose.inference import PosePredictor
+    from pose.video import people_by_detector, people_by_file, run_demo
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
+    predictor = PosePredictor(args.weights, args.device, flip=args.flip)
+    source = open_source(args.input)
+    if args.boxes is not None:
+        find_people = people_by_file(args.boxes, source, args.score)
+    else:
+        detector = load_detector(args.detector or WHOLE_FRAME, score_threshold=args.score, device=args.device)
+        find_people = people_by_detector(detector)
+    with ExitStack() as outputs:
+        sink = outputs.enter_context(open_sink(args.output, source))
+        json_sink = None
+        if args.json is not None:
+            json_sink = outputs.enter_context(open_json_sink(args.json, source, predictor.skeleton.names))
+        frames, persons = run_demo(
+            source,
+            find_people,
+            predictor,
+            sink,
+            json_sink,
+            batch_frames=args.batch_frames,
+            keypoint_threshold=args.keypoint_score,
+            max_frames=args.max_frames,
+        )
+    print(f"{args.output}: {frames} frames, {persons} persons" + (f"; keypoints in {args.json}" if args.json else ""))
+
+
+def positive(text: str) -> int:
+    """Parse a count of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
+    return int(text)
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(__doc__)
+    parser.add_argument("--weights", type=Path, help="weight file, or a folder of runs: its newest best.pt")
+    parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
+    parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, picture or folder to write")
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format")
+    boxes.add_argument(
+        "--detector",
+        metavar="NAME|ONNX",
+        help="a YOLOX .onnx file, a detector of torchvision (ssdlite320_mobilenet_v3_large), or none (default)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write every keypoint here")
+    parser.add_argument("--score", type=float, default=0.3, help="leave out boxes scored lower (default: %(default)s)")
+    parser.add_argument(
+        "--keypoint-score", type=float, default=0.3, help="do not draw keypoints scored lower (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--no-flip", dest="flip", action="store_false", help="skip the mirrored crop: twice as fast")
+    parser.add_argument(
+        "--batch-frames", type=positive, default=8, help="frames whose people share a batch (default: %(default)s)"
+    )
+    parser.add_argument("--max-frames", type=positive, help="stop after so many frames")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,72 @@
+"""Test a pose net: COCO AP with a detector's boxes, or with ground-truth boxes.
+
+Examples:
+    python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
+    python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
+    python tools/test.py --cfg FILE --weights FILE --gt-boxes
+
+Published COCO figures use a detector's boxes; ground-truth boxes read about 2 points higher. Without annotations (the
+COCO test sets) only results.json is written.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose.command import ToolParser, add_config_arguments, run
+from pose.config_files import load_config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, load config and weights, predict, print the table."""
+    parser = ToolParser(__doc__)
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
+    )
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
+    boxes.add_argument("--gt-boxes", action="store_true", help="take the annotated boxes; reads higher")
+    parser.add_argument(
+        "--output", type=Path, help="folder for results.json and metrics.json (default: beside the weights)"
+    )
+    parser.add_argument("--picture", type=Path, help="also draw predictions on the first pictures, into this file")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    args = parser.parse_args(argv)
+    config = load_config(args.cfg, args.overrides)
+
+    from pose.datasets.prepare import prepare_data
+    from pose.engine.distributed import join_processes
+    from pose.engine.report import draw_predictions, protocol_line
+    from pose.engine.run_log import start_logging
+    from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
+    from pose.evaluation.coco_ap import format_table
+    from pose.evaluation.results import write_results
+    from pose.weights import find_weights, load_weights_for
+
+    weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    with join_processes(args.device) as processes:
+        start_logging(None)
+        prepare_data(config)
+        net = load_weights_for(config, weights).to(processes.device)
+        test_set = load_test_set(config, args.gt_boxes, args.detections)
+        predictions = predict_persons(net.heatmaps, test_set.persons, config, processes, config.train.workers)
+        if not processes.is_main:
+            return
+    output = args.output or weights.parent / "test"
+    results = make_results(predictions, test_set, config)
+    write_results(results, output / "results.json")
+    if args.picture is not None:
+        draw_predictions(results, test_set, config, args.picture)
+    protocol = protocol_line(config, test_set, weights)
+    if not test_set.annotated:
+        print(f"{protocol}\nno annotations to measure against; results for the COCO server: {output / 'results.json'}")
+        return
+    metrics = score_results(results, test_set, config)
+    print(format_table(metrics), protocol, sep="\n")
+    report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
+    (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
