@@ -6,7 +6,6 @@ Every value remembers where it was written, for error messages and for ``tools/p
 module that reads YAML.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,6 +195,8 @@ def _tree(loader: "_Loader", node: yaml.Node, place: Callable[[int], str]) -> Tr
 
 
 class _Loader(yaml.SafeLoader):
+    """Safe YAML 1.1, which takes 1e-3 for text; pydantic makes it the number that was meant."""
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"an alias (*) at line {self.line + 1}; share options through a base file instead")
@@ -206,12 +207,6 @@ class _Dumper(yaml.SafeDumper):
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         """Write lists on one line, as people do for sizes and milestones."""
         return super().represent_sequence(tag, sequence, flow_style=True)
-
-
-# YAML 1.1 asks for a point in a float, so that it reads 1e-3 as a string. Both ways must agree.
-_FLOAT = re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$")
-for _both in (_Loader, _Dumper):
-    _both.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
 def _shown(path: Path) -> str:

@@ -93,9 +93,9 @@ def open_source(location: str | Path) -> FrameSource:
     """
     location = str(location)
     if location.isdecimal():
-        return _open_capture(cv2.VideoCapture(int(location)), location, "camera")
+        return _open_capture(_capture(int(location)), location, "camera")
     if "://" in location:
-        return _open_capture(cv2.VideoCapture(location), location, "video")
+        return _open_capture(_capture(location), location, "video")
     path = Path(location)
     if path.is_dir():
         return _open_pictures(_pictures_in(path), location, "folder")
@@ -103,7 +103,7 @@ def open_source(location: str | Path) -> FrameSource:
         raise MediaError(f"{location}: no such video, picture or folder; for a camera give its number, such as 0")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _open_pictures([path], location, "picture")
-    return _open_capture(cv2.VideoCapture(location), location, "video")
+    return _open_capture(_capture(location), location, "video")
 
 
 def read_picture(path: Path) -> Image:
@@ -139,6 +139,16 @@ def _open_pictures(paths: list[Path], location: str, kind: Literal["picture", "f
         for index, (path, image_id) in enumerate(zip(paths, image_ids, strict=True))
     )
     return FrameSource(location, kind, frames, (first.shape[1], first.shape[0]), image_ids=image_ids)
+
+
+def _capture(address: str | int) -> cv2.VideoCapture:
+    """Open a capture without OpenCV's own warnings, which would stand beside our one line."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        return cv2.VideoCapture(address)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video", "camera"]) -> FrameSource:

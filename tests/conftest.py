@@ -52,7 +52,12 @@ def tiny_coco(tmp_path: Path) -> TinyCoco:
     ]
     category = {"id": 1, "name": "person", "keypoints": list(COCO.names)}
     data.annotations.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
-    boxes = [(1, [-4.5, 10, 70, 95], 0.9), (1, [88, 28.5, 44, 66], 0.6), (2, [9, 15, 64, 108], 0.95), (3, [1, 2, 9, 9], 0.1)]
+    boxes = [
+        (1, [-4.5, 10, 70, 95], 0.9),
+        (1, [88, 28.5, 44, 66], 0.6),
+        (2, [9, 15, 64, 108], 0.95),
+        (3, [1, 2, 9, 9], 0.1),
+    ]
     data.detections.write_text(
         json.dumps([{"image_id": i, "category_id": 1, "bbox": box, "score": score} for i, box, score in boxes])
     )

@@ -271,6 +271,7 @@ def test_a_packaged_config_is_found_by_name_from_any_folder(tmp_path: Path, monk
         ("skeleton: {limbs: []}", ":1: skeleton.names: expected a value, got none"),
         ("seed: 1\nskeleton: {names: [a, a]}", ":2: skeleton: expected different, non-empty keypoint names"),
         ("model: {head: type_a, dynamic_head: true}", ":1: model: dynamic_head needs head: type_b"),
+        ("model:\n  head: type_a\n  dynamic_head: true", ":3: model: dynamic_head needs head: type_b"),
         ("train: {batch_size: 3, accumulate: 2}", ": train.batch_size 3 must be a multiple of train.accumulate 2"),
         ("seed: 1\nseed: 2", ":2: key 'seed' stands twice"),
         ("train:\n  epochs: 1\n  epochs: 1", ":3: key 'epochs' stands twice"),

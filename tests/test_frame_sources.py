@@ -86,6 +86,7 @@ def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, capfd, name, co
     with pytest.raises(MediaError, match=message) as caught:
         open_source(tmp_path / name)
     assert name in str(caught.value)
+    assert capfd.readouterr().err == ""
     assert "\n" not in str(caught.value)
 
 

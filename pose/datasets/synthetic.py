@@ -22,7 +22,7 @@ from pose.datasets.synthetic_scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
 from pose.skeleton import COCO
 
-VERSION = 1
+VERSION = 3
 """Of the generator; a folder written by another version is drawn again."""
 STAMP = "synthetic.json"
 CONTENT = ("annotations", "train", "val", STAMP)

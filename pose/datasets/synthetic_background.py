@@ -7,8 +7,8 @@ from pose.datasets.synthetic_paint import Canvas, box, choose, dull_colour, fill
 from pose.geometry import Array
 
 PLACES = {"room": 0.4, "street": 0.35, "texture": 0.25}
-CLUTTER_MEAN, CLUTTER_CONTRAST = 7.0, 0.55
-"""Number of loose shapes, and how much they differ from what is behind them (0 not at all, 1 freely)."""
+CLUTTER_MEAN, CLUTTER_CONTRAST = 5.0, 0.5
+"""Number of loose shapes, and how much they differ from what is behind them (0 not at all, above 1 wholly)."""
 GRAIN_STD = (2.0, 10.0)
 """Soft unevenness of everything, grey levels."""
 
@@ -121,5 +121,5 @@ def _draw_clutter(rng: np.random.Generator, canvas: Canvas) -> None:
     turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
     center = rng.uniform((0, 0), (width, height))
     here = canvas[int(center[1]), int(center[0])]
-    mix = rng.uniform(0.2, 1.0) * CLUTTER_CONTRAST * 2
-    fill(canvas, hull(points @ turn.T + center), here + (dull_colour(rng) - here) * min(mix, 1.0))
+    mix = min(rng.uniform(0.4, 2.0) * CLUTTER_CONTRAST, 1.0)
+    fill(canvas, hull(points @ turn.T + center), here + (dull_colour(rng) - here) * mix)

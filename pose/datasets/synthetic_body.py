@@ -87,7 +87,7 @@ TRUNK_RANGES: dict[str, Range] = {
 
 LEANING_PROBABILITY, SAME_ARMS_PROBABILITY = 0.15, 0.45
 # Probability and range of the yaw: seen from the front, from behind, in between and from the side.
-YAWS: tuple[tuple[float, Range], ...] = ((0.46, (-30, 30)), (0.26, (150, 210)), (0.14, (30, 75)), (0.14, (75, 125)))
+YAWS: tuple[tuple[float, Range], ...] = ((0.50, (-30, 30)), (0.25, (150, 210)), (0.14, (30, 75)), (0.11, (75, 125)))
 CAMERA_PITCH_DEG, ROLL_STD_DEG = (0.0, 14.0), 4.0
 HIDDEN_SHARE = 0.65
 """A shoulder or hip this far behind the trunk's middle, as a share of its distance from it, is hidden by the trunk."""

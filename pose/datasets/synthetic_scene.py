@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.datasets.synthetic_background import draw_background
-from pose.datasets.synthetic_body import Body, sample_body
+from pose.datasets.synthetic_body import FACE_DIRECTIONS, Body, sample_body
 from pose.datasets.synthetic_figure import PERSON_STRIDE, draw_person, sample_looks, visible_keypoints
 from pose.datasets.synthetic_paint import Canvas, Labels, box, cloth_colour, dull_colour, fill, ring
 from pose.geometry import Array
@@ -16,19 +16,19 @@ from pose.skeleton import COCO
 # Difficulty. Statures are fractions of the picture's height.
 PERSONS = (0.28, 0.32, 0.24, 0.16)
 """Probability of 1, 2, ... persons with keypoints."""
-STATURES = (0.27, 0.92)
+STATURES = (0.3, 0.92)
 FAR_PERSONS_MEAN, FAR_STATURES = 0.35, (0.09, 0.14)
 """Persons too small for keypoints (``num_keypoints`` 0)."""
 CROWD_PROBABILITY, CROWD_SIZE, CROWD_STATURES = 0.08, (7, 14), (0.11, 0.17)
-OBJECT_PROBABILITY = 0.3
+OBJECT_PROBABILITY = 0.25
 """That a thing stands before the persons drawn so far; asked once a person."""
 TRUNCATION_PROBABILITY = 0.2
 """Of standing across a side border of the picture, and again of its lower one."""
 HORIZON = 0.48
 """Height in the picture, from above, about which distant people stand."""
-NOISE_STD = (1.0, 5.0)
-BLUR_PROBABILITY = 0.2
-SPREAD = 2
+NOISE_STD = (1.0, 4.0)
+BLUR_PROBABILITY = 0.15
+SPREAD = 3
 """Places tried for a person, of which the freest is taken: 1 for many overlaps, more for fewer."""
 SHADOW = 0.75
 # Lowest and highest half width, half height, and place beside the hips (x, y) of a thing, in statures.
@@ -40,6 +40,7 @@ OBJECTS = (
 MIN_LABELLED_VISIBLE = 5
 """Persons of whom fewer keypoints are seen get none, as annotators would leave them."""
 MIN_AREA_PX = 12
+_FACE = np.array([name in FACE_DIRECTIONS for name in COCO.names])
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ScenePerson:
 
     Attributes:
         keypoints_image: (17, 2) image pixels, zeros where ``visibility`` is 0.
-        visibility: (17,) 2 seen, 1 hidden, 0 outside the picture or not labelled.
+        visibility: (17,) 2 seen, 1 hidden, 0 outside the picture, on a face turned away, or of someone too small.
         mask: (H, W) bool, the pixels that show the person.
         crowd: a group nobody would annotate one by one.
     """
@@ -170,7 +171,9 @@ def _annotate(labels: Labels, person: _Placed, number: int) -> ScenePerson:
     keypoints = person.origin + person.stature_px * person.body.keypoints[:, :2]
     inside = ((keypoints >= 0) & (keypoints <= (width - 1, height - 1))).all(axis=1)
     seen = visible_keypoints(labels, person.body, keypoints, number)
-    visibility = np.where(inside, np.where(seen, 2, 1), 0)
+    # a face turned away is not labelled, as COCO's annotators do; what else is hidden is
+    known = inside & (person.body.facing | ~_FACE)
+    visibility = np.where(known, np.where(seen, 2, 1), 0)
     if not person.labelled or (visibility == 2).sum() < MIN_LABELLED_VISIBLE:
         visibility = np.zeros(COCO.num_keypoints, np.int64)
     keypoints = np.where(visibility[:, None] > 0, keypoints, 0.0)

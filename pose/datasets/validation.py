@@ -131,9 +131,7 @@ def _person_findings(
         "error", where, readable & ~np.isin(visibility, (0, 1, 2)).all(axis=1), ids,
         "persons have visibilities other than 0, 1, 2", "0: not labelled, 1: hidden, 2: visible",
     )  # fmt: skip
-    outside = (keypoints[..., :2] < -OUTSIDE_TOLERANCE_PX) | (
-        keypoints[..., :2] > sizes_wh[:, None] + OUTSIDE_TOLERANCE_PX
-    )
+    outside = _outside(keypoints[..., :2], keypoints[..., :2], sizes_wh[:, None])
     yield from found(
         "warning", where, readable & (outside.any(axis=2) & (visibility > 0)).any(axis=1), ids,
         "persons have labelled keypoints outside their picture", "do sizes and keypoints belong together?",

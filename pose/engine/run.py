@@ -122,7 +122,8 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
             due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
             best = due and _validate(run, training)
             if processes.is_main:
-                for name in ("last.pt", "best.pt") if best else ("last.pt",):
+                # best.pt first: a run stopped between the two repeats the epoch and finds it best again.
+                for name in ("best.pt", "last.pt") if best else ("last.pt",):
                     save_checkpoint(training, config, folder / name)
     finally:
         run.log.close()

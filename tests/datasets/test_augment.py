@@ -175,7 +175,12 @@ def test_a_preset_never_moves_geometry(recolour, texture):
     presets = [recolour(texture, np.random.default_rng(seed)) for seed in range(40)]
 
     assert sum(quarters_in_place(texture, image) >= 2 for image in presets) > 35  # a patch may cover a quarter or two
-    for moved in (texture[:, ::-1], texture[::-1], np.roll(texture, 1, axis=1), cv2.resize(texture[4:-4, 3:-3], (96, 128))):
+    for moved in (
+        texture[:, ::-1],
+        texture[::-1],
+        np.roll(texture, 1, axis=1),
+        cv2.resize(texture[4:-4, 3:-3], (96, 128)),
+    ):
         assert quarters_in_place(texture, moved) < 2, "the test would not see this motion"
 
 

@@ -235,7 +235,9 @@ def test_an_empty_file_of_boxes_gives_no_persons(tiny_coco):
 
 
 @pytest.mark.parametrize(
-    "change", [{"category_id": 3}, {"category_id": 3, "image_id": 77}, {"bbox": [1, 2, 0, 9]}, {"bbox": [1, 2, 9, -1]}], ids=str
+    "change",
+    [{"category_id": 3}, {"category_id": 3, "image_id": 77}, {"bbox": [1, 2, 0, 9]}, {"bbox": [1, 2, 9, -1]}],
+    ids=str,
 )
 def test_boxes_of_other_categories_and_without_size_are_left_out(tiny_coco, change):
     edit_boxes(tiny_coco, lambda boxes: boxes[1].update(change))
@@ -248,7 +250,9 @@ def test_boxes_of_other_categories_and_without_size_are_left_out(tiny_coco, chan
 def test_boxes_on_unknown_images_are_refused(tiny_coco):
     edit_boxes(tiny_coco, lambda boxes: boxes[1].update(image_id=77))
 
-    refused(lambda: detected(tiny_coco), str(tiny_coco.detections), "1 image ids (first 77)", str(tiny_coco.annotations))
+    refused(
+        lambda: detected(tiny_coco), str(tiny_coco.detections), "1 image ids (first 77)", str(tiny_coco.annotations)
+    )
 
 
 @pytest.mark.parametrize("bbox", [[float("nan"), 2, 9, 9], [1, 2, 9, float("nan")], [1, 2, float("inf"), 9], [1, 2, 9]])
@@ -303,4 +307,6 @@ def test_a_skeleton_of_ones_own_reads_its_category(tiny_coco):
 
 
 def test_a_missing_file_is_named(tiny_coco):
-    refused(lambda: annotated_persons(tiny_coco.images / "none.json", tiny_coco.images, COCO), "none.json", "no such file")
+    refused(
+        lambda: annotated_persons(tiny_coco.images / "none.json", tiny_coco.images, COCO), "none.json", "no such file"
+    )

@@ -64,9 +64,7 @@ def test_each_key_names_the_epoch():
 def test_every_division_of_a_step_trains_on_the_same_persons(accumulate, processes):
     whole = rows_of(EpochSampler(50, 12, seed=3), epoch=1)
 
-    parts = [
-        rows_of(EpochSampler(50, 12, accumulate, rank, processes, seed=3), epoch=1) for rank in range(processes)
-    ]
+    parts = [rows_of(EpochSampler(50, 12, accumulate, rank, processes, seed=3), epoch=1) for rank in range(processes)]
 
     assert all(len(part) == 12 // accumulate // processes for rank in parts for part in rank)
     for step, expected in enumerate(whole):

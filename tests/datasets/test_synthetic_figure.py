@@ -1,5 +1,6 @@
 """Figures and scenes: what is drawn is where the keypoints say."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -133,3 +134,31 @@ def test_backgrounds_fill_the_picture(image_wh: tuple[int, int]) -> None:
         background = draw_background(np.random.default_rng(seed), image_wh)
         assert background.shape == (image_wh[1], image_wh[0], 3) and np.isfinite(background).all()
         assert background.std() > 3
+
+
+def test_eyes_are_drawn_exactly_where_the_keypoints_of_a_scene_say() -> None:
+    """The pupils' centroid, over many people, lies on the annotated eyes: half a pixel off would show."""
+    patches = []
+    for index in range(40):
+        scene = draw_scene(np.random.default_rng((4, index)), (480, 360))
+        grey = cv2.cvtColor(scene.image, cv2.COLOR_BGR2GRAY)
+        for person in scene.people:
+            if (person.visibility[:3] == 2).all():  # the nose and both eyes are seen
+                eyes = person.keypoints_image[1:3].astype(np.float32)
+                patches += [cv2.getRectSubPix(grey, (7, 7), eye.tolist()).astype(float) for eye in eyes]
+    assert len(patches) > 15
+    mean = np.mean(patches, axis=0)
+    dark = mean.max() - mean
+    ys, xs = np.mgrid[-3:4, -3:4]
+    assert (dark * xs).sum() / dark.sum() == pytest.approx(0.0, abs=0.12)
+    assert (dark * ys).sum() / dark.sum() == pytest.approx(0.0, abs=0.12)
+    assert mean[3, 3] < mean[0, 0] - 40
+
+
+def test_a_face_turned_away_has_no_labels_and_hidden_limbs_do() -> None:
+    people = [p for index in range(40) for p in draw_scene(np.random.default_rng((5, index)), (160, 120)).people]
+    visibility = np.array([person.visibility for person in people if person.visibility.any()])
+    whole = visibility[(visibility[:, 5:] > 0).all(axis=1)]
+    from_behind = (whole[:, :3] == 0).all(axis=1)
+    assert 0.15 < from_behind.mean() < 0.6
+    assert (whole[:, 5:] == 1).any()

@@ -147,6 +147,17 @@ def test_what_is_normal_is_only_counted(tmp_path: Path, spoil: Spoil, what: str)
     assert any(what in finding.what for finding in findings)
 
 
+def test_a_crowd_is_only_a_crowd(tmp_path: Path) -> None:
+    content = good()
+    content["annotations"][1] = {**person(20, 2, visibility=0), "iscrowd": 1}
+    content["annotations"][2]["iscrowd"] = 1
+    whats = [finding.what for finding in check_annotations(save(tmp_path, content))]
+    assert whats == [
+        "2 of 4 persons are crowds: never trained on, never counted against you (20, 30)",
+        "2 persons with keypoints",
+    ]
+
+
 def test_nobody_to_train_on_is_an_error(tmp_path: Path) -> None:
     content = good()
     content["annotations"] = [person(1, 1, visibility=0)]

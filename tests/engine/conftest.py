@@ -42,6 +42,15 @@ def alone() -> Processes:
     return Processes(0, 1, torch.device("cpu"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Nets this small lose time to a second thread, above all beside other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _random_state() -> Iterator[None]:
     """Each test starts from the same random state and leaves none behind."""

@@ -78,3 +78,8 @@ def test_counting_changes_nothing() -> None:
     assert net.training
     assert not net[0]._forward_hooks
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_training_nets_are_counted_on_inputs_too_small_to_normalise() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    assert count(net, (1, 3, 1, 1)).madds == 12

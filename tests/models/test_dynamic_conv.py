@@ -189,6 +189,7 @@ def test_empty_batch_keeps_its_shape(kind: str) -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.shape == x.shape
+    assert all(p.grad is None or torch.all(p.grad == 0) for p in layer.parameters())
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -1,0 +1,91 @@
+"""One process and two, under torchrun and with gloo as everybody has it, do the same."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pose.engine.distributed import distribute, join_processes, share_batch_norm
+
+WORKER = Path(__file__).with_name("process_worker.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def alone_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process finds; its batch norms are torch's own."""
+    output = tmp_path_factory.mktemp("alone") / "found.pt"
+    with torch.random.fork_rng(devices=[]):
+        runpy.run_path(str(WORKER))["main"](output)
+    return torch.load(output, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def two_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    output = tmp_path_factory.mktemp("two") / "found.pt"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*torchrun, WORKER, output], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return torch.load(output, weights_only=True)
+
+
+def test_shared_batch_norm_gives_the_outputs_of_the_whole_batch(alone_found, two_found):
+    torch.testing.assert_close(two_found["net"]["outputs"], alone_found["net"]["outputs"], atol=1e-5, rtol=1e-5)
+
+
+def test_shared_batch_norm_gives_the_gradients_of_the_whole_batch(alone_found, two_found):
+    torch.testing.assert_close(two_found["net"]["gradients"], alone_found["net"]["gradients"], atol=1e-6, rtol=1e-4)
+
+
+def test_shared_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone_found, two_found):
+    two, one = two_found["net"]["state"], alone_found["net"]["state"]
+
+    assert one["1.num_batches_tracked"] == 3
+    torch.testing.assert_close(dict(two), dict(one), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(two_found["net"]["evaluated"], alone_found["net"]["evaluated"], atol=1e-5, rtol=1e-5)
+
+
+def test_small_words_speak_with_all_processes(two_found):
+    assert two_found["exchange"]["all"] == [(0, "from 0", 0.5, 5.0), (1, "from 0", 0.5, 5.0)]
+
+
+def test_alone_small_words_are_the_identity(alone_found):
+    assert alone_found["exchange"]["all"] == [(0, "from 0", 0.0, 5.0)]
+
+
+def test_every_process_names_the_records_of_the_one_whose_loss_is_not_finite(alone_found, two_found):
+    first, second = two_found["broken_loss"]
+
+    assert first == second
+    assert "on the records [21]" in first
+    assert "on the records [20]" in alone_found["broken_loss"][0]
+
+
+def test_outside_torchrun_a_process_stands_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    with join_processes("cpu") as processes:
+        assert (processes.rank, processes.count, processes.device.type) == (0, 1, "cpu")
+        assert processes.is_main
+        net = nn.BatchNorm2d(2)
+        assert distribute(net, processes, sync_batch_norm=True) is net
+    assert not torch.distributed.is_initialized()
+
+
+def test_sharing_keeps_names_weights_and_parameters():
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=0.1, momentum=0.4)))
+    net[1][0].running_mean.fill_(3)
+    before, parameters = {name: value.clone() for name, value in net.state_dict().items()}, list(net.parameters())
+
+    shared = share_batch_norm(net)
+
+    torch.testing.assert_close(dict(shared.state_dict()), before, rtol=0, atol=0)
+    assert [id(value) for value in shared.parameters()] == [id(value) for value in parameters]
+    assert (shared[1][0].eps, shared[1][0].momentum) == (0.1, 0.4)
