@@ -86,7 +86,7 @@ class SyntheticConfig(Section):
 
 
 class DataConfig(Section):
-    """Where pictures and annotations are. Relative paths start at ``root``; a relative ``root`` at the working folder."""
+    """Where pictures and annotations are. Relative paths start at ``root``, itself relative to the working folder."""
 
     root: Path = Path("data/coco")
     """Folder of the data set."""

@@ -87,4 +87,5 @@ def invert(matrix: ArrayLike) -> Array:
 def transform_points(points: ArrayLike, matrix: ArrayLike) -> Array:
     """Send points (..., P, 2) through affine matrices (..., 2, 3) with equal leading axes."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    return np.asarray(points) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    moved: Array = np.asarray(points) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    return moved

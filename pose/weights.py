@@ -50,9 +50,10 @@ def read_weights(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{file}: no such weight file; a training run leaves best.pt in its run folder") from None
     except Exception as error:  # damaged bytes make the unpickler fail in many ways, IndexError and struct.error too
-        reason = str(error).strip().split("\n")[0]
+        # torch's own words go on for lines and advise to load without the guard against code
         raise CheckpointError(
-            f"{file}: not a readable weight file ({reason}); take another copy or train it again"
+            f"{file}: not a readable weight file of tensors and plain values only ({type(error).__name__}); "
+            "take another copy or train it again"
         ) from None
     if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
         raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")

@@ -1,4 +1,4 @@
-"""From crops to keypoints: torchvision's normalisation, algebra, and a predictor whose answers depend on nothing else."""
+"""From crops to keypoints: torchvision's normalisation, algebra, and answers that no batch size changes."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from pose.datasets.samples import person_crop
 from pose.errors import CheckpointError, DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode
-from pose.inference import Poses, PosePredictor, flip_average, keypoints_in_image, normalize, predict_heatmaps
+from pose.inference import PosePredictor, Poses, flip_average, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
 from pose.skeleton import COCO
 from pose.weights import write_weights

@@ -6,7 +6,7 @@ SimpleBaseline and HRNet, on which published COCO figures rest.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ class Persons:
 
     def take(self, indices: NDArray[np.intp]) -> "Persons":
         """Return the persons at ``indices``."""
-        columns = (self.file_names, self.ids, self.image_ids, self.bboxes_xywh, self.scores, self.keypoints_image)
-        return Persons(self.image_folder, *(column[indices] for column in columns), self.visibility[indices])
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image_folder"}
+        return replace(self, **{name: column[indices] for name, column in columns.items()})
 
 
 def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton) -> Persons:

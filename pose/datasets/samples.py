@@ -45,8 +45,8 @@ class TestCrop(NamedTuple):
     """(2, 3) float64, heatmap to image."""
     area: torch.Tensor
     """() of the padded view in square image pixels."""
-    index: torch.Tensor
-    """() row of the person."""
+    row: torch.Tensor
+    """() of the person in the data set."""
 
 
 def make_sample(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pose.config import Config
 from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError
+from pose.models.networks import PoseNet
 from pose.weights import load_strict, read_weights, saved_config, write_weights
 
 TRAINING_KEYS = {"model", "ema", "optimizer", "scaler", "progress", "random", "config"}
@@ -44,14 +44,14 @@ class Progress:
 class Training:
     """All state that training changes."""
 
-    net: nn.Module
+    net: PoseNet
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: MovingAverage | None
+    ema: MovingAverage[PoseNet] | None
     progress: Progress = field(default_factory=Progress)
 
     @property
-    def best_net(self) -> nn.Module:
+    def best_net(self) -> PoseNet:
         """The net to validate: the moving average where there is one."""
         return self.ema.net if self.ema is not None else self.net
 

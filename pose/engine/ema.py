@@ -1,12 +1,15 @@
 """Exponential moving average of a net's weights: a smoother net than the last step's, at no cost in training."""
 
 from copy import deepcopy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class MovingAverage:
+
+class MovingAverage(Generic[Net]):
     """Keeps ``net``, the running average of another net's weights and buffers.
 
     Args:
@@ -15,7 +18,7 @@ class MovingAverage:
             run is not held back by its random start.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: Net, decay: float) -> None:
         self.net = deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
 

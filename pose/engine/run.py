@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -145,7 +146,9 @@ def _build(config: Config, processes: Processes) -> tuple[Training, torch.nn.Mod
     )
     scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
     ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None
-    return Training(raw, optimizer, scaler, ema), torch.compile(net) if options.compile else net
+    if options.compile:
+        net = cast(torch.nn.Module, torch.compile(net))
+    return Training(raw, optimizer, scaler, ema), net
 
 
 def to_channels_last(net: torch.nn.Module) -> None:
@@ -160,7 +163,7 @@ def _resume(training: Training, config: Config, path: Path) -> None:
     progress = training.progress
     logger.info("resumed %s after %d epochs and %d steps", path, progress.epoch, progress.step)
     for section, values in config.model_dump(mode="json").items():
-        if values != saved[section]:
+        if section != "name" and values != saved[section]:
             logger.warning("%s differs from the checkpoint's: %s, was %s", section, values, saved[section])
 
 

@@ -89,7 +89,7 @@ def predict_persons(
     with ProgressLine("test", len(mine), "persons") as progress:
         for batch in batches(loader):
             heatmaps = predict_heatmaps(heatmaps_of, batch.image.to(processes.device), pairs, config.test.flip_shift)
-            rows = batch.index.numpy()
+            rows = batch.row.numpy()
             keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.matrix.numpy())
             areas[rows] = batch.area.numpy()
             progress.advance(len(rows))

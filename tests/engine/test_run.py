@@ -30,6 +30,7 @@ FORGETFUL = (
 )
 """Everything that could forget where it was. With 20 persons and batches of 8 an epoch has two steps."""
 
+
 @pytest.fixture(scope="module", autouse=True)
 def _scored_by_peaks():
     """Stands in for AP, which is 0 for a net this small: a figure that every change of the weights changes."""

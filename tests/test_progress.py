@@ -1,0 +1,100 @@
+"""Progress: lines now and then without a terminal, a bar on one."""
+
+import io
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from pose import progress
+from pose.progress import ProgressLine
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def lines(caplog, monkeypatch):
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=io.StringIO()))
+    caplog.set_level(logging.INFO, logger="pose.progress")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_line_every_half_minute_with_the_time_that_is_left(clock, lines, capsys):
+    with ProgressLine("epoch 3", 40, "steps") as line:
+        for _ in range(10):
+            clock[0] += 7
+            line.advance(loss="0.5")
+
+    # After 35 s 5 of 40 are done, after 70 s 10 of 40: 7 s each.
+    assert lines() == ["epoch 3: 5/40 steps, 245 s left  loss 0.5", "epoch 3: 10/40 steps, 210 s left  loss 0.5"]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_time_that_is_left_counts_only_what_was_done_since_a_restart(clock, lines):
+    line = ProgressLine("epoch 3", 40, "steps", initial=20)
+    clock[0] += 30
+
+    line.advance(10)
+
+    assert lines() == ["epoch 3: 30/40 steps, 30 s left"]
+
+
+def test_an_unknown_total_is_left_out(clock, lines):
+    line = ProgressLine("camera", None, "frames")
+    clock[0] += 31
+
+    line.advance(300, people="2", fps="9.7")
+
+    assert lines() == ["camera: 300 frames  people 2 fps 9.7"]
+
+
+def test_nothing_is_said_about_what_is_soon_over(clock, lines):
+    with ProgressLine("test", 3, "batches") as line:
+        for _ in range(3):
+            clock[0] += 9.9
+            line.advance()
+
+    assert line.count == 3
+    assert lines() == []
+
+
+def test_a_line_with_nothing_done_does_not_divide_by_zero(clock, lines):
+    line = ProgressLine("test", 3, "batches")
+    clock[0] += 30
+
+    line.advance(0)
+
+    assert lines() == ["test: 0/3 batches, 90 s left"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(lines, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)  # where tqdm writes
+    monkeypatch.setattr(progress, "sys", sys)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+
+    with ProgressLine("epoch 3", 40, "steps", initial=20) as line:
+        line.advance(20, loss="0.25")
+        line._bar.refresh()
+
+    shown = terminal.getvalue()
+    assert "epoch 3: 100%" in shown
+    assert "40/40" in shown
+    assert "loss=0.25" in shown
+    assert lines() == []
+
+
+def test_an_error_inside_comes_out(lines):
+    with pytest.raises(ValueError, match="ours"), ProgressLine("test", 3, "batches"):
+        raise ValueError("ours")
