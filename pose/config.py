@@ -81,7 +81,7 @@ class SyntheticConfig(Section):
     """Pictures to validate on."""
     image_wh: tuple[PositiveInt, PositiveInt] = (320, 240)
     """Width and height of a picture in pixels."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """The same seed draws the same pictures."""
 
 
@@ -234,7 +234,7 @@ class Config(Section):
 
     name: str = "unnamed"
     """Set from the file's name; names the run folder."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of weights, sampling and augmentation."""
     skeleton: Literal["coco"] | SkeletonConfig = "coco"
     """The keypoint set."""

@@ -119,18 +119,19 @@ def load_weights_for(config: Config, path: Path) -> PoseNet:
     """Build the net of ``config`` with the weights of a file, in evaluation mode.
 
     Raises:
-        CheckpointError: the file was trained as another net, or with a loss whose output means something else.
+        CheckpointError: the file was trained as another net, or its output means something else.
     """
     content = read_weights(path)
     trained = saved_config(content, path)
-    if trained.train.loss != config.train.loss:
-        raise CheckpointError(
-            f"{path}: trained with train.loss {trained.train.loss}, the config says {config.train.loss}; "
-            "use the config that it was trained with"
-        )
-    net = build_pose_net(config)
-    load_strict(net, inference_state(content), path)
-    return net.eval()
+    for key, ours, theirs in (
+        ("train.loss", config.train.loss, trained.train.loss),
+        ("input.sigma", config.input.sigma, trained.input.sigma),
+    ):
+        if ours != theirs:
+            raise CheckpointError(
+                f"{path}: trained with {key} {theirs}, the config says {ours}; use the config that it was trained with"
+            )
+    return _build(config, content, path)
 
 
 def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
@@ -140,5 +141,12 @@ def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
         CheckpointError: see `read_weights`, `saved_config` and `load_strict`.
     """
     path = Path(path)
-    config = saved_config(read_weights(path), path)
-    return load_weights_for(config, path), config
+    content = read_weights(path)
+    config = saved_config(content, path)
+    return _build(config, content, path), config
+
+
+def _build(config: Config, content: Mapping[str, Any], path: Path) -> PoseNet:
+    net = build_pose_net(config)
+    load_strict(net, inference_state(content), path)
+    return net.eval()

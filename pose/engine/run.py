@@ -142,7 +142,7 @@ def _build(config: Config, processes: Processes) -> tuple[Training, torch.nn.Mod
         raw.parameters(),
         options.learning_rate,
         weight_decay=options.weight_decay,
-        fused=processes.device.type == "cuda" or None,
+        fused=processes.device.type in ("cpu", "cuda") or None,
     )
     scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
     ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None

@@ -52,7 +52,10 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, K)."""
-        logits: Tensor = self.fc2(functional.relu(self.fc1(x.mean((2, 3)))))
+        # A sum's gradient is a view where a mean's is another map; in half precision a sum needs a wider range.
+        total = x.sum((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+        means = (total / (x.shape[2] * x.shape[3])).to(x.dtype)
+        logits: Tensor = self.fc2(functional.relu(self.fc1(means)))
         return logits.sigmoid() if self.kind == "sigmoid" else (logits / self.temperature).softmax(1)
 
 

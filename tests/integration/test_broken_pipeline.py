@@ -17,12 +17,13 @@ import torch
 from pose import inference
 from pose.config import STRIDE, AugmentConfig, Config
 from pose.config_files import load_config
+from pose.datasets import samples
 from pose.datasets.coco import PersonRecord, Persons
 from pose.datasets.prepare import prepare_data
-from pose.datasets.samples import TestCrops, make_sample
+from pose.datasets.samples import make_sample
 from pose.engine import testing
 from pose.engine.distributed import Processes
-from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
+from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
 from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
 from pose.inference import flip_average, normalize
@@ -58,7 +59,7 @@ def is_large(config: Config) -> bool:
 
 
 @pytest.fixture(scope="module")
-def test_set(config: Config) -> TestSet:
+def test_set(config: Config) -> testing.TestSet:
     return load_test_set(config, ground_truth=True)
 
 
@@ -79,7 +80,7 @@ def crop_key(normalized: torch.Tensor) -> bytes:
 
 def by_crop(persons: Persons, config: Config, answer: Callable[[PersonRecord, bool], torch.Tensor]) -> Answers:
     """Answers to the crop of every person and to its mirror image."""
-    crops = TestCrops(persons, config.input)
+    crops = samples.TestCrops(persons, config.input)
     answers = {}
     for row in range(len(persons)):
         crop = normalize(crops[row].image[None])[0]
@@ -89,11 +90,11 @@ def by_crop(persons: Persons, config: Config, answer: Callable[[PersonRecord, bo
 
 
 @pytest.fixture(scope="module")
-def perfect_answers(config: Config, test_set: TestSet) -> Answers:
+def perfect_answers(config: Config, test_set: testing.TestSet) -> Answers:
     return by_crop(test_set.persons, config, lambda record, mirrored: targets(record, config, mirrored))
 
 
-def measure(answers: Answers, test_set: TestSet, config: Config) -> float:
+def measure(answers: Answers, test_set: testing.TestSet, config: Config) -> float:
     """AP of a net that knows the answers."""
     alone = Processes(0, 1, torch.device("cpu"))
 
@@ -105,7 +106,7 @@ def measure(answers: Answers, test_set: TestSet, config: Config) -> float:
 
 
 @pytest.fixture(scope="module")
-def intact(perfect_answers: Answers, test_set: TestSet, config: Config) -> float:
+def intact(perfect_answers: Answers, test_set: testing.TestSet, config: Config) -> float:
     return measure(perfect_answers, test_set, config)
 
 
@@ -170,7 +171,7 @@ def test_half_a_heatmap_pixel_costs_ap(
 
     def moved(heatmaps):
         keypoints, scores = decode(heatmaps)
-        return keypoints + [pixels, 0], scores
+        return np.add(keypoints, [pixels, 0]), scores
 
     monkeypatch.setattr(inference, "decode", moved)
 
@@ -191,7 +192,7 @@ def test_x_and_y_exchanged_cost_all_ap(perfect_answers, test_set, config, intact
     assert measure(perfect_answers, test_set, config) < 0.05
 
 
-def taught_by(skeleton: Skeleton, test_set: TestSet, config: Config) -> Answers:
+def taught_by(skeleton: Skeleton, test_set: testing.TestSet, config: Config) -> Answers:
     """What a net learns that sees each person as often mirrored as not: the mean of both labels."""
 
     def mean_label(record: PersonRecord, mirrored: bool) -> torch.Tensor:

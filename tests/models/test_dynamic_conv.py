@@ -232,6 +232,12 @@ def test_attention_keeps_one_hidden_unit() -> None:
     assert DynamicConv2d(17, 6, 1, reduction=4).attention.fc1.out_features == 4
 
 
+def test_half_precision_means_do_not_overflow() -> None:
+    attention = KernelAttention(2, 3, 1, temperature=1.0, kind="softmax")
+    x = torch.full((1, 2, 64, 48), 100.0)
+    torch.testing.assert_close(attention.half()(x.half()).float(), attention.float()(x), rtol=0.02, atol=1e-3)
+
+
 def test_temperature_survives_save_and_load(tmp_path: Any) -> None:
     net = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
     set_temperature(net, 12.5)
