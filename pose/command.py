@@ -22,6 +22,7 @@ from typing import Any
 
 from pose import __version__
 from pose.errors import PoseError, near_name
+from pose.host import keep_freed_memory, let_threads_sleep
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 USER_MISTAKE = 2
@@ -36,6 +37,8 @@ def run(main: Main, argv: Sequence[str] | None = None) -> None:
 
     Any other exception is our own mistake and keeps its traceback.
     """
+    let_threads_sleep()  # tools import torch in their main, after this
+    keep_freed_memory()
     try:
         main(argv)
         sys.stdout.flush()

@@ -30,8 +30,9 @@ TOUCHES_ENVIRONMENT = {
     "pose/engine/distributed.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/frame_sources.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
+    "pose/host.py": 'os.environ.setdefault("OMP_WAIT_POLICY"',
 }
-"""Only `distributed` reads it; the others silence a library, each by the one line given here."""
+"""Only `distributed` reads it; the others set up a library, each by the one line given here."""
 
 
 def shown(path: Path) -> str:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         const=NEWEST,
         type=Path,
         metavar="FILE",
-        help="go on from a checkpoint, by default from the newest last.pt of this config's runs",
+        help="go on from a checkpoint, or from a folder's newest last.pt (default: of this config's runs)",
     )
     parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<config>/<time>)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
@@ -40,11 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.prepare import prepare_data
     from pose.engine.distributed import barrier, from_main, join_processes
-    from pose.engine.run import check_run_folder, find_last, new_run_folder, train
+    from pose.engine.run import check_run_folder, find_last, new_run_folder, runs_folder, train
     from pose.engine.run_log import start_logging
 
     with join_processes(args.device) as processes:
-        resume = find_last(config) if args.resume == NEWEST else args.resume
+        resume = runs_folder(config) if args.resume == NEWEST else args.resume
+        if resume is not None and (args.resume == NEWEST or resume.is_dir()):
+            resume = find_last(resume)
         folder = args.run_dir or (resume.parent if resume else new_run_folder(config))
         folder = from_main(folder, processes)
         if processes.is_main:

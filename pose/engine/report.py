@@ -1,5 +1,6 @@
 """What a test says and shows: one line of protocol, and a picture of predictions."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pose.evaluation.results import Result
 from pose.images import read_image
 from pose.inference import Poses
 from pose.visualize import prediction_sheet
+
+logger = logging.getLogger(__name__)
 
 MIN_SCORE = 0.3
 """Persons scored lower are not drawn."""
@@ -41,6 +44,9 @@ def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Confi
         count: pictures.
     """
     persons = test_set.persons
+    if not len(persons):
+        logger.warning("%s: not drawn, as there are no %s", path, test_set.boxes)
+        return
     _, first = np.unique(persons.image_ids, return_index=True)
     chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)]
     records = [persons.record(int(row)) for row in chosen]
@@ -48,7 +54,8 @@ def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Confi
     images = [read_image(record.image_path) for record in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
-    if not cv2.imwrite(str(path), sheet):
+    # imwrite returns False for a folder it may not write to, but throws for a name it has no writer for.
+    if not (cv2.haveImageWriter(str(path)) and cv2.imwrite(str(path), sheet)):
         raise MediaError(f"{path}: cannot write the picture; does its name end in .jpg or .png?")
 
 

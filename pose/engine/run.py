@@ -23,7 +23,6 @@ from pose.engine.run_log import Meter, RunLog
 from pose.engine.schedules import temperature
 from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError
-from pose.host_memory import keep_freed_memory
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
 from pose.progress import ProgressLine
@@ -31,20 +30,25 @@ from pose.progress import ProgressLine
 logger = logging.getLogger(__name__)
 
 
-def new_run_folder(config: Config, root: Path = Path("runs")) -> Path:
+def runs_folder(config: Config) -> Path:
+    """Return the folder of all runs of a config: ``runs/<config name>``."""
+    return Path("runs") / config.name
+
+
+def new_run_folder(config: Config) -> Path:
     """Return the path of a run that starts now: ``runs/<config name>/<time>``."""
-    return root / config.name / datetime.now().strftime("%Y%m%d-%H%M%S")
+    return runs_folder(config) / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def find_last(config: Config, root: Path = Path("runs")) -> Path:
-    """Return the newest ``last.pt`` of a config's runs.
+def find_last(folder: Path) -> Path:
+    """Return the newest ``last.pt`` below a folder of runs.
 
     Raises:
         CheckpointError: there is none.
     """
-    found = sorted((root / config.name).glob("*/last.pt"), key=lambda file: file.stat().st_mtime)
+    found = sorted(folder.rglob("last.pt"), key=lambda file: file.stat().st_mtime)
     if not found:
-        raise CheckpointError(f"{root / config.name}: no run to resume (no last.pt); start one without --resume")
+        raise CheckpointError(f"{folder}: no run to resume (no last.pt); start one without --resume")
     return found[-1]
 
 
@@ -86,7 +90,6 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
         CheckpointError: the checkpoint does not fit.
         TrainingError: the loss is not finite.
     """
-    keep_freed_memory()
     torch.manual_seed(config.seed)
     skeleton, data, options = config.keypoints, config.data, config.train
     persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)

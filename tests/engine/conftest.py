@@ -15,6 +15,7 @@ TINY = (
     "data.synthetic.train_images=10",
     "data.synthetic.val_images=5",
     "data.synthetic.image_wh=[160,120]",
+    "model.width=0.35",
     "model.depth=0.4",
     "model.head_width=0.125",
     "input.size_hw=[64,64]",
@@ -22,6 +23,9 @@ TINY = (
     "train.epochs=2",
     "train.workers=0",
     "train.validate_every=1",
+    "train.loss=cross_entropy",
+    "train.warmup_steps=0",
+    "train.ema_decay=0",
 )
 
 

@@ -47,8 +47,9 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["256x192", "128x96"])
 def config(request: pytest.FixtureRequest, data_root: Path) -> Config:
     size_hw = request.param.replace("x", ",")
-    pictures = ["data.synthetic.train_images=1", "data.synthetic.val_images=40"]
-    config = load_config("quickstart", [f"data.root={data_root}", f"input.size_hw=[{size_hw}]", *pictures])
+    pictures = ["data.synthetic.train_images=1", "data.synthetic.val_images=40", "data.synthetic.image_wh=[320,240]"]
+    view = [f"input.size_hw=[{size_hw}]", "input.padding=1.25", "input.sigma=2"]
+    config = load_config("quickstart", [f"data.root={data_root}", *pictures, *view])
     prepare_data(config)
     return config
 
@@ -163,9 +164,7 @@ def test_mirrored_heatmaps_moved_by_another_number_of_columns_cost_ap(
 
 
 @pytest.mark.parametrize("pixels", [0.5, -0.5])
-def test_half_a_heatmap_pixel_costs_ap(
-    pixels, perfect_answers, test_set, config, intact, is_large, monkeypatch
-):
+def test_half_a_heatmap_pixel_costs_ap(pixels, perfect_answers, test_set, config, intact, is_large, monkeypatch):
     """Measured .038 and .010, and .198 and .118, lost on x."""
     decode = inference.decode
 

@@ -1,7 +1,7 @@
 """tools/train.py with plain gradient descent in Adam's place, for comparisons up to rounding.
 
-Adam divides each gradient by its own size, so that where a gradient is almost zero, rounding alone decides the sign of a
-whole step.
+Adam divides each gradient by its own size, so that where a gradient is almost zero, rounding alone decides the sign
+of a whole step.
 """
 
 from collections.abc import Iterable

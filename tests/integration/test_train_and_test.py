@@ -1,0 +1,132 @@
+"""Train, stop, go on, test: through the real command line, as the README tells a user to."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from pose import PosePredictor
+from pose.config_files import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+base: quickstart
+data:
+  root: embedded
+  synthetic: {train_images: 10, val_images: 5, image_wh: [160, 120]}
+model: {depth: 0.4, head_width: 0.125}
+input: {size_hw: [96, 64]}
+train: {epochs: 2, batch_size: 8, workers: 1, validate_every: 1}
+"""
+
+
+def run_tool(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--cfg", "mine.yaml", "--device", "cpu", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder after two epochs, and a third on another day."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mine.yaml").write_text(CONFIG)
+    for arguments in ([], ["--resume", "train.epochs=3"]):
+        done = run_tool(folder, "train", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
+        assert "best validation AP" in done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(folder: Path) -> Path:
+    (run,) = (folder / "runs/mine").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def tested(folder: Path) -> subprocess.CompletedProcess[str]:
+    done = run_tool(folder, "test", "--weights", "runs/mine", "--output", "out", "--picture", "people.jpg")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_run_folder_is_whole(run_folder):
+    names = sorted(path.name.split(".tfevents")[0] for path in run_folder.iterdir())
+
+    # One event file for each day.
+    assert names == ["best.pt", "config.yaml", "events.out", "events.out", "last.pt", "metrics.jsonl", "train.log"]
+
+
+def test_the_resolved_config_loads_back_equal(folder, run_folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    assert load_config(run_folder / "config.yaml") == load_config("mine.yaml", ["train.epochs=3"])
+
+
+def test_the_rows_of_both_days_make_one_curve(run_folder):
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+    assert [(row["kind"], row["epoch"]) for row in rows] == [
+        (kind, epoch) for epoch in (1, 2, 3) for kind in ("train", "validation")
+    ]
+    seconds, samples = ([row[name] for row in rows] for name in ("seconds", "samples"))
+    assert seconds == sorted(seconds)
+    assert samples == sorted(samples)
+    assert all(0 <= row["data_wait_share"] <= 1 for row in rows if row["kind"] == "train")
+
+
+def test_the_log_tells_what_was_done(run_folder):
+    log = (run_folder / "train.log").read_text()
+
+    for words in ("global batch 8", "epoch 2,", "resumed", "after 2 epochs", "epoch 3,", "detector boxes of"):
+        assert words in log
+
+
+def test_the_checkpoint_knows_where_it_is(run_folder):
+    progress = torch.load(run_folder / "last.pt", weights_only=True)["progress"]
+
+    assert (progress["epoch"], progress["step"]) == (3, 0)
+    assert progress["samples"] == 8 * progress["global_step"]
+
+
+def test_a_test_prints_the_table_and_the_protocol_in_words(tested):
+    table, *_, protocol = tested.stdout.strip().split("\n")
+
+    assert table.split() == ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"]
+    assert protocol.startswith("mine: ")
+    assert "detector boxes of person_detections_val.json; input 96x64 (h x w), flip average on" in protocol
+
+
+def test_what_a_test_writes_is_what_coco_takes(tested, folder):
+    truth = COCO(str(folder / "embedded/annotations/person_keypoints_val.json"))
+    metrics = json.loads((folder / "out/metrics.json").read_text())
+
+    assert truth.loadRes(str(folder / "out/results.json")).anns
+    assert metrics["boxes"] == "detector boxes of person_detections_val.json"
+    assert metrics["protocol"] in tested.stdout
+    assert (folder / "people.jpg").stat().st_size > 1000
+
+
+def test_the_predictor_takes_the_run_folder(run_folder, folder):
+    picture = next((folder / "embedded/val").iterdir())
+
+    poses = PosePredictor(run_folder, device="cpu")(picture, [[10, 10, 60, 90], [40, 5, 50, 100]])
+
+    assert poses.keypoints.shape == (2, 17, 2)
+    assert poses.scores.shape == (2, 17)
+
+
+def test_a_mistake_ends_with_two_and_one_line(folder):
+    done = run_tool(folder, "train", "train.epoch=3")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: command line: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,177 @@
+"""tools/train.py: what a user can get wrong ends with status 2 and one line; tests/integration has what goes right."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.command import run
+from pose.config_files import load_config
+from pose.models import build_pose_net
+from pose.tools.train import main
+from pose.weights import write_weights
+
+TINY = (
+    "data.synthetic.train_images=8",
+    "data.synthetic.val_images=3",
+    "data.synthetic.image_wh=[120,90]",
+    "model.width=0.35",
+    "model.depth=0.4",
+    "model.head_width=0.125",
+    "input.size_hw=[64,64]",
+    "train.batch_size=8",
+    "train.epochs=1",
+    "train.workers=0",
+    "train.loss=cross_entropy",
+)
+
+Train = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("embedded") / "data"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder_and_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs go to a folder of the test, and their log files are closed after it."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with torch.random.fork_rng(devices=[]):
+        yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def train(data: Path) -> Train:
+    """``train("--resume", "train.epochs=2")`` with everything small; flags before overrides."""
+
+    def call(*arguments: object) -> None:
+        flags = [str(one) for one in arguments if "=" not in str(one)]
+        overrides = [str(one) for one in arguments if "=" in str(one)]
+        run(main, ["--cfg", "quickstart", "--device", "cpu", *flags, f"data.root={data}", *TINY, *overrides])
+
+    return call
+
+
+@pytest.fixture
+def mistake(train: Train, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line that a mistake ends with; lines of the log stand before it."""
+
+    def call(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            train(*arguments)
+        assert stopped.value.code == 2
+        captured = capsys.readouterr()
+        *log, line = captured.err.strip().split("\n")
+        assert line.startswith("error: ")
+        assert not any(text.startswith(("error", "Traceback")) for text in log)
+        assert captured.out == ""
+        return line
+
+    return call
+
+
+def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
+    line = mistake("train.epoch=3")
+
+    assert "train.epoch" in line
+    assert "did you mean" in line
+    assert "epochs" in line
+
+
+def test_a_missing_config_is_named(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(main, ["--cfg", "quickstrat"])
+
+    assert stopped.value.code == 2
+    assert "quickstrat" in capsys.readouterr().err
+
+
+def test_missing_annotations_are_named(mistake, tmp_path):
+    line = mistake("data.synthetic=null", f"data.train_annotations={tmp_path}/persons.json")
+
+    assert f"{tmp_path}/persons.json: no such file" in line
+    assert not Path("runs").exists() or not list(Path("runs").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_picture_is_named_whoever_reads_it(workers, mistake, tmp_path):
+    line = mistake(f"data.train_images={tmp_path}/elsewhere", f"train.workers={workers}")
+
+    assert f"{tmp_path}/elsewhere/" in line
+    assert ".jpg: cannot read the picture" in line
+
+
+def test_a_batch_larger_than_the_data_is_refused(mistake):
+    assert "train.batch_size 512 is larger than the" in mistake("train.batch_size=512")
+
+
+def test_a_batch_that_cannot_be_parted_is_refused(mistake):
+    assert "accumulate" in mistake("train.batch_size=8", "train.accumulate=3")
+
+
+def test_a_run_is_not_overwritten(train, mistake, tmp_path):
+    train("--run-dir", tmp_path / "run")
+    before = (tmp_path / "run/last.pt").read_bytes()
+
+    line = mistake("--run-dir", tmp_path / "run")
+
+    assert f"{tmp_path}/run: holds a run already; give --resume" in line
+    assert (tmp_path / "run/last.pt").read_bytes() == before
+
+
+def test_there_is_nothing_to_resume_before_the_first_run(mistake):
+    assert "runs/quickstart: no run to resume" in mistake("--resume")
+
+
+def test_a_missing_checkpoint_is_named(mistake):
+    assert "gone.pt: no such weight file" in mistake("--resume", "gone.pt")
+
+
+def test_weights_without_training_state_are_not_resumed(mistake, data, tmp_path):
+    config = load_config("quickstart", [f"data.root={data}", *TINY])
+    content = {"model": build_pose_net(config).state_dict(), "config": config.model_dump(mode="json")}
+    write_weights(content, tmp_path / "weights.pt")
+
+    assert "holds weights but no training state" in mistake("--resume", tmp_path / "weights.pt")
+
+
+def test_a_checkpoint_of_another_net_is_not_resumed(train, mistake, tmp_path):
+    train("--run-dir", tmp_path / "run")
+
+    line = mistake("--resume", tmp_path / "run/last.pt", "model.head_width=0.25")
+
+    assert "last.pt: made for another net" in line
+
+
+@pytest.mark.parametrize("given", ["nothing", "file", "folder"])
+def test_the_newest_run_is_resumed_in_its_own_folder(given, train):
+    train()
+    (folder,) = Path("runs/quickstart").iterdir()
+    which = {"nothing": [], "file": [folder / "last.pt"], "folder": [folder]}[given]
+
+    train("--resume", *which, "train.epochs=2")
+
+    assert [path.name for path in Path("runs/quickstart").iterdir()] == [folder.name]
+    assert torch.load(folder / "last.pt", weights_only=True)["progress"]["epoch"] == 2
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["kind"] == "train"] == [1, 2]
+
+
+def test_a_run_can_go_on_in_another_folder(train, tmp_path):
+    train("--run-dir", tmp_path / "first")
+
+    train("--resume", tmp_path / "first/last.pt", "--run-dir", tmp_path / "second", "train.epochs=2")
+
+    epochs = [
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["progress"]["epoch"] for name in ("first", "second")
+    ]
+    assert epochs == [1, 2]
