@@ -27,7 +27,7 @@ quickstart: venv  ## train a small net on the embedded data set, test it, draw a
 
 # One thread a process: more of them than cores slows small nets down many times.
 test: venv  ## run the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: venv  ## check style and types
 	@$(BIN)/ruff check .

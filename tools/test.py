@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.prepare import prepare_data
     from pose.engine.distributed import join_processes
-    from pose.engine.report import draw_predictions, protocol_line
+    from pose.engine.report import check_picture_name, draw_predictions, protocol_line
     from pose.engine.run_log import start_logging
     from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.results import write_results
     from pose.weights import find_weights, load_weights_for
 
+    if args.picture is not None:
+        check_picture_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     with join_processes(args.device) as processes:
         start_logging(None)
@@ -56,16 +58,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = args.output or weights.parent / "test"
     results = make_results(predictions, test_set, config)
     write_results(results, output / "results.json")
+    protocol = protocol_line(config, test_set, weights)
+    if test_set.annotated:
+        metrics = score_results(results, test_set, config)
+        print(format_table(metrics), protocol, sep="\n")
+        report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
+        (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    else:
+        print(f"{protocol}\nno annotations to measure against; results for the COCO server: {output / 'results.json'}")
     if args.picture is not None:
         draw_predictions(results, test_set, config, args.picture)
-    protocol = protocol_line(config, test_set, weights)
-    if not test_set.annotated:
-        print(f"{protocol}\nno annotations to measure against; results for the COCO server: {output / 'results.json'}")
-        return
-    metrics = score_results(results, test_set, config)
-    print(format_table(metrics), protocol, sep="\n")
-    report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
-    (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

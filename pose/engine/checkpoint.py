@@ -12,7 +12,7 @@ import torch
 
 from pose.config import Config
 from pose.engine.ema import MovingAverage
-from pose.errors import CheckpointError
+from pose.errors import CheckpointError, TrainingError
 from pose.models.networks import PoseNet
 from pose.weights import load_strict, read_weights, saved_config, write_weights
 
@@ -57,9 +57,20 @@ class Training:
 
 
 def save_checkpoint(training: Training, config: Config, path: Path) -> None:
-    """Write a whole checkpoint atomically."""
+    """Write a whole checkpoint atomically.
+
+    Raises:
+        TrainingError: a weight is not finite; what ``path`` held before stays.
+    """
+    state = training.net.state_dict()
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise TrainingError(
+            f"{path}: not written, as '{broken[0]}' and {len(broken) - 1} other weights are not finite; resume the one "
+            "before with a lower train.learning_rate or train.gradient_clip set"
+        )
     content: dict[str, Any] = {
-        "model": training.net.state_dict(),
+        "model": state,
         "ema": training.ema.net.state_dict() if training.ema is not None else None,
         "optimizer": training.optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),

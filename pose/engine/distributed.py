@@ -4,15 +4,15 @@ Gloo on CPU, NCCL on GPU. Outside torchrun everything here is the identity.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 Item = TypeVar("Item")
@@ -63,7 +63,10 @@ def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool) -> n
     if sync_batch_norm:
         net = share_batch_norm(net)
     devices = [processes.device] if processes.device.type == "cuda" else None
-    return DistributedDataParallel(net, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    with warnings.catch_warnings():
+        # torch 2.15 renames `broadcast_buffers`; older ones know no other name.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(net, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def share_batch_norm(net: nn.Module) -> nn.Module:
@@ -88,7 +91,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
-        mean, square = all_reduce(moments) / dist.get_world_size()
+        mean, square = _SumOverProcesses.apply(moments) / dist.get_world_size()
         variance = (square - mean.square()).clamp_min(0)
         self._track(mean.detach(), variance.detach(), input.numel() // input.shape[1] * dist.get_world_size())
         scale = self.weight * torch.rsqrt(variance + self.eps)
@@ -103,6 +106,24 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)
         self.num_batches_tracked += 1
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum of all processes' tensors; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        return _summed(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(values: torch.Tensor) -> torch.Tensor:
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
 
 
 def broadcast_buffers(net: nn.Module, processes: Processes) -> None:

@@ -33,6 +33,16 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
     )
 
 
+def check_picture_name(path: Path) -> None:
+    """Refuse a picture that could not be written, before the work for it is done.
+
+    Raises:
+        MediaError: OpenCV has no writer for the name's suffix.
+    """
+    if not cv2.haveImageWriter(str(path)):
+        raise MediaError(f"{path}: expected the name of a picture to write, such as predictions.jpg or .png")
+
+
 def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
     """Write one picture with the predictions on ``count`` pictures, spread over the set.
 
@@ -54,9 +64,8 @@ def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Confi
     images = [read_image(record.image_path) for record in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
-    # imwrite returns False for a folder it may not write to, but throws for a name it has no writer for.
-    if not (cv2.haveImageWriter(str(path)) and cv2.imwrite(str(path), sheet)):
-        raise MediaError(f"{path}: cannot write the picture; does its name end in .jpg or .png?")
+    if not cv2.imwrite(str(path), sheet):
+        raise MediaError(f"{path}: cannot write the picture; may you write to this folder, and is there room?")
 
 
 def _poses(results: Sequence[Result], config: Config) -> Poses:

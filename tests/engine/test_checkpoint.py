@@ -6,7 +6,7 @@ import torch
 from pose import weights as weight_files
 from pose.engine.checkpoint import TRAINING_KEYS, Progress, Training, load_checkpoint, save_checkpoint
 from pose.engine.ema import MovingAverage
-from pose.errors import CheckpointError
+from pose.errors import CheckpointError, TrainingError
 from pose.models import build_pose_net
 from pose.weights import load_pose_net, write_weights
 
@@ -178,3 +178,16 @@ def test_all_of_a_checkpoint_is_required(tiny_config, tmp_path):
         write_weights({name: value for name, value in content.items() if name != key}, tmp_path / "part.pt")
         with pytest.raises(CheckpointError, match=key):
             load_checkpoint(training, tmp_path / "part.pt")
+
+
+def test_weights_that_are_not_finite_never_replace_good_ones(tiny_config, tmp_path):
+    training = make_training(tiny_config())
+    save_checkpoint(training, tiny_config(), tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    with torch.no_grad():
+        next(training.net.parameters()).fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match="not finite"):
+        save_checkpoint(training, tiny_config(), tmp_path / "last.pt")
+
+    assert (tmp_path / "last.pt").read_bytes() == before
