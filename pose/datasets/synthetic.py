@@ -22,14 +22,14 @@ from pose.datasets.synthetic_scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
 from pose.skeleton import COCO
 
-VERSION = 3
+VERSION = 1
 """Of the generator; a folder written by another version is drawn again."""
 STAMP = "synthetic.json"
 CONTENT = ("annotations", "train", "val", STAMP)
 """Everything that we put into a folder."""
 
 JPEG_QUALITY = (80, 95)
-MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.06, 0.12, 0.7
+MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
 BOX_SHIFT_STD, BOX_SCALE_STD = 0.025, 0.05
 """Jitter of a detector box: of its centre as a share of its sides, and of the logarithm of its sides."""
 MIN_IMAGE_SIDE = 48

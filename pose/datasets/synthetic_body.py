@@ -54,7 +54,7 @@ Range = tuple[float, float]
 # Probability, then the angles of the leading and of the trailing leg; angles not named are drawn from LEG_REST.
 LEG_REST: dict[str, Range] = {"hip_flexion": (-5, 8), "hip_abduction": (1, 10), "knee": (0, 8)}
 LEG_POSES: dict[str, tuple[float, dict[str, Range], dict[str, Range]]] = {
-    "stand": (0.36, {}, {}),
+    "stand": (0.42, {}, {}),
     "contrapposto": (0.12, {"hip_flexion": (5, 20), "knee": (10, 35)}, {}),
     "walk": (
         0.20,
@@ -64,7 +64,7 @@ LEG_POSES: dict[str, tuple[float, dict[str, Range], dict[str, Range]]] = {
     "wide": (0.08, {"hip_abduction": (14, 32)}, {"hip_abduction": (14, 32)}),
     "lift": (0.06, {"hip_flexion": (45, 90), "knee": (50, 110)}, {"knee": (0, 25)}),
     "sit": (
-        0.18,
+        0.12,
         {"hip_flexion": (72, 100), "knee": (55, 105), "hip_abduction": (3, 18)},
         {"hip_flexion": (72, 100), "knee": (55, 105), "hip_abduction": (3, 18)},
     ),
@@ -73,12 +73,12 @@ ARM_REST: dict[str, Range] = {
     "arm_flexion": (-12, 15), "arm_abduction": (4, 18), "arm_twist": (0, 30), "elbow": (3, 35),
 }  # fmt: skip
 ARM_POSES: dict[str, tuple[float, dict[str, Range]]] = {
-    "hang": (0.36, {}),
+    "hang": (0.44, {}),
     "bent": (0.18, {"arm_flexion": (0, 35), "arm_twist": (-20, 60), "elbow": (50, 125)}),
     "on_hip": (0.10, {"arm_flexion": (-20, 0), "arm_abduction": (35, 50), "arm_twist": (65, 85), "elbow": (75, 100)}),
-    "raised": (0.16, {"arm_abduction": (115, 168), "arm_twist": (-85, -30), "elbow": (0, 75)}),
-    "out": (0.10, {"arm_abduction": (55, 100), "arm_twist": (-85, 40), "elbow": (0, 90)}),
-    "forward": (0.10, {"arm_flexion": (45, 110), "arm_abduction": (0, 25), "elbow": (0, 60)}),
+    "raised": (0.14, {"arm_abduction": (115, 168), "arm_twist": (-85, -30), "elbow": (0, 75)}),
+    "out": (0.08, {"arm_abduction": (55, 100), "arm_twist": (-85, 40), "elbow": (0, 90)}),
+    "forward": (0.06, {"arm_flexion": (45, 110), "arm_abduction": (0, 25), "elbow": (0, 60)}),
 }
 TRUNK_RANGES: dict[str, Range] = {
     "trunk_bend": (-4, 12), "trunk_lean": (-8, 8), "trunk_twist": (-15, 15), "head_turn": (-35, 35),
@@ -87,7 +87,7 @@ TRUNK_RANGES: dict[str, Range] = {
 
 LEANING_PROBABILITY, SAME_ARMS_PROBABILITY = 0.15, 0.45
 # Probability and range of the yaw: seen from the front, from behind, in between and from the side.
-YAWS: tuple[tuple[float, Range], ...] = ((0.50, (-30, 30)), (0.25, (150, 210)), (0.14, (30, 75)), (0.11, (75, 125)))
+YAWS: tuple[tuple[float, Range], ...] = ((0.60, (-30, 30)), (0.25, (150, 210)), (0.10, (30, 75)), (0.05, (75, 125)))
 CAMERA_PITCH_DEG, ROLL_STD_DEG = (0.0, 14.0), 4.0
 HIDDEN_SHARE = 0.65
 """A shoulder or hip this far behind the trunk's middle, as a share of its distance from it, is hidden by the trunk."""

@@ -14,21 +14,21 @@ from pose.geometry import Array
 from pose.skeleton import COCO
 
 # Difficulty. Statures are fractions of the picture's height.
-PERSONS = (0.28, 0.32, 0.24, 0.16)
+PERSONS = (0.40, 0.35, 0.17, 0.08)
 """Probability of 1, 2, ... persons with keypoints."""
-STATURES = (0.3, 0.92)
+STATURES = (0.4, 0.92)
 FAR_PERSONS_MEAN, FAR_STATURES = 0.35, (0.09, 0.14)
 """Persons too small for keypoints (``num_keypoints`` 0)."""
 CROWD_PROBABILITY, CROWD_SIZE, CROWD_STATURES = 0.08, (7, 14), (0.11, 0.17)
-OBJECT_PROBABILITY = 0.25
+OBJECT_PROBABILITY = 0.15
 """That a thing stands before the persons drawn so far; asked once a person."""
-TRUNCATION_PROBABILITY = 0.2
+TRUNCATION_PROBABILITY = 0.12
 """Of standing across a side border of the picture, and again of its lower one."""
 HORIZON = 0.48
 """Height in the picture, from above, about which distant people stand."""
 NOISE_STD = (1.0, 4.0)
 BLUR_PROBABILITY = 0.15
-SPREAD = 3
+SPREAD = 4
 """Places tried for a person, of which the freest is taken: 1 for many overlaps, more for fewer."""
 SHADOW = 0.75
 # Lowest and highest half width, half height, and place beside the hips (x, y) of a thing, in statures.

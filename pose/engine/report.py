@@ -17,7 +17,7 @@ from pose.visualize import prediction_sheet
 
 logger = logging.getLogger(__name__)
 
-MIN_SCORE = 0.3
+MIN_SCORE = 0.2
 """Persons scored lower are not drawn."""
 
 
