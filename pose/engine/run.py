@@ -12,6 +12,7 @@ import torch
 
 from pose.config import Config
 from pose.config_files import dump
+from pose.config_tree import flatten
 from pose.datasets.coco import annotated_persons
 from pose.datasets.loading import EpochSampler, batches, training_loader
 from pose.datasets.samples import PoseSample, TrainingSamples
@@ -165,9 +166,10 @@ def _resume(training: Training, config: Config, path: Path) -> None:
     saved = load_checkpoint(training, path).model_dump(mode="json")
     progress = training.progress
     logger.info("resumed %s after %d epochs and %d steps", path, progress.epoch, progress.step)
-    for section, values in config.model_dump(mode="json").items():
-        if section != "name" and values != saved[section]:
-            logger.warning("%s differs from the checkpoint's: %s, was %s", section, values, saved[section])
+    before = dict(flatten(saved))
+    for key, value in flatten(config.model_dump(mode="json")):
+        if key != "name" and value != before.get(key):
+            logger.warning("%s is now %s, the checkpoint was written with %s", key, value, before.get(key))
 
 
 def _train_epoch(
