@@ -30,7 +30,7 @@ TOUCHES_ENVIRONMENT = {
     "pose/engine/distributed.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/frame_sources.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
-    "pose/host.py": 'os.environ.setdefault("OMP_WAIT_POLICY"',
+    "pose/host.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
 }
 """Only `distributed` reads it; the others set up a library, each by the one line given here."""
 
