@@ -30,7 +30,7 @@ CONTENT = ("annotations", "train", "val", STAMP)
 
 JPEG_QUALITY = (80, 95)
 MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
-BOX_SHIFT_STD, BOX_SCALE_STD = 0.025, 0.05
+BOX_SHIFT_STD, BOX_SCALE_STD = 0.02, 0.04
 """Jitter of a detector box: of its centre as a share of its sides, and of the logarithm of its sides."""
 MIN_IMAGE_SIDE = 48
 OLD_SUFFIX = ".old"
