@@ -179,7 +179,7 @@ CONFIGS = st.builds(
     ),
     NAMES
     | st.sampled_from(["1e-3", "null", "yes", "0x1F", "1_000", "~", "2020-01-01", "a: b", "# c", "1:30", "=", "<<"]),
-    st.integers(),
+    st.integers(min_value=0),
     st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     st.tuples(st.floats(0.01, 1), st.floats(1, 100)),
     st.none() | st.floats(1e-300, 1),

@@ -52,6 +52,7 @@ def join_processes(device: str | None = None) -> Iterator[Processes]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+        dist.barrier()  # leave together: a process that goes while another still talks to it can take both down
     finally:
         dist.destroy_process_group()
 

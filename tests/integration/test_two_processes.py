@@ -113,9 +113,12 @@ def test_running_statistics_agree_at_the_end(part, runs):
     one, two = (read_checkpoint(folder)[part] for folder in runs)
 
     assert one.keys() == two.keys()
-    for name in (name for name in one if "running" in name):
-        difference = (two[name] - one[name]).abs().max().item()
-        assert difference < 1e-3 * max(1.0, one[name].abs().max().item()), name
+    ours, theirs = (
+        torch.cat([value for name, value in state.items() if name.endswith(("running_mean", "running_var"))])
+        for state in (two, one)
+    )
+    # Up to the same rounding as the weights.
+    assert (ours - theirs).norm() < 0.01 * theirs.norm()
 
 
 def test_with_adam_losses_agree_step_by_step(adam_runs):
