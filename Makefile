@@ -19,7 +19,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-quickstart: venv  ## train a small net on the embedded data set, test it, draw a picture (about 10 minutes on 2 cores)
+quickstart: venv  ## train a small net on the embedded data set, test it, draw a picture (6 to 10 minutes on 2 cores)
 	$(BIN)/python tools/train.py --cfg configs/quickstart.yaml
 	$(BIN)/python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart \
 		--picture runs/quickstart/predictions.jpg

@@ -159,7 +159,7 @@ def test_mirrored_heatmaps_moved_by_another_number_of_columns_cost_ap(
 ):
     """Measured .034 (no shift) and .002 (two columns), and .177 and .113, lost: half of the average is one off."""
     assert measure(perfect_answers, test_set, with_test(config, flip_shift=shift)) < intact - (
-        0.001 if is_large else 0.055
+        0.001 if is_large else 0.06
     )
 
 
@@ -174,7 +174,7 @@ def test_half_a_heatmap_pixel_costs_ap(pixels, perfect_answers, test_set, config
 
     monkeypatch.setattr(inference, "decode", moved)
 
-    assert measure(perfect_answers, test_set, config) < intact - (0.001 if is_large else 0.055)
+    assert measure(perfect_answers, test_set, config) < intact - (0.001 if is_large else 0.06)
 
 
 def test_x_and_y_exchanged_cost_all_ap(perfect_answers, test_set, config, intact, monkeypatch):
