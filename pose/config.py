@@ -170,8 +170,12 @@ class TrainConfig(Section):
     """Global batch, over all processes and accumulation steps (public code: 32 on each of 4 GPUs)."""
     accumulate: PositiveInt = 1
     """Backward passes a step; each takes batch_size / accumulate / processes samples."""
+    start: Path | None = None
+    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx."""
     learning_rate: Positive = 1e-3
     """Of Adam."""
+    backbone_learning_rate: Positive | None = None
+    """Of the backbone's weights, when they start trained and the head does not; by default as the rest."""
     milestones: tuple[PositiveInt, ...] = (170, 200)
     """Epochs after which the learning rate is multiplied by ``decay``."""
     decay: Positive = 0.1

@@ -45,8 +45,29 @@ def read_weights(path: Path) -> dict[str, Any]:
         CheckpointError: there is no such file, it is damaged, or it is not one of ours.
     """
     file = find_weights(path) if path.is_dir() else path
+    content = _read_tensors(file)
+    if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
+        raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")
+    return content
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read a bare state dict, as torchvision's weight files are.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it holds something else.
+    """
+    content = _read_tensors(path)
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, as torchvision's weight files are")
+    return content
+
+
+def _read_tensors(file: Path) -> object:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{file}: no such weight file; a training run leaves best.pt in its run folder") from None
     except Exception as error:  # damaged bytes make the unpickler fail in many ways, IndexError and struct.error too
@@ -55,9 +76,6 @@ def read_weights(path: Path) -> dict[str, Any]:
             f"{file}: not a readable weight file of tensors and plain values only ({type(error).__name__}); "
             "take another copy or train it again"
         ) from None
-    if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
-        raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")
-    return content
 
 
 def find_weights(folder: Path) -> Path:

@@ -11,7 +11,15 @@ import torch
 from pose.config import Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
 from pose.errors import CheckpointError
 from pose.models import build_pose_net
-from pose.weights import find_weights, load_pose_net, load_strict, load_weights_for, read_weights, write_weights
+from pose.weights import (
+    find_weights,
+    load_pose_net,
+    load_strict,
+    load_weights_for,
+    read_state_dict,
+    read_weights,
+    write_weights,
+)
 
 CONFIG = Config(
     model=ModelConfig(width=0.35, head_width=0.25, dynamic_backbone=True), input=InputConfig(size_hw=(64, 64))
@@ -151,6 +159,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, save):
 
     refused(lambda: read_weights(path), path)
     refused(lambda: load_pose_net(path), path)
+    refused(lambda: read_state_dict(path), path)
 
     assert not trace.exists()
     pickle.loads(pickle.dumps(RunsCode(trace)))
@@ -168,6 +177,35 @@ def test_a_file_of_another_make_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
 
     refused(lambda: read_weights(tmp_path / "other.pt"), "other.pt", "'model' and 'config'")
+
+
+def test_a_bare_state_dict_is_read_as_it_was_saved(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+
+    state = read_state_dict(tmp_path / "net.pth")
+
+    assert list(state) == list(net.state_dict())  # the order tells torchvision's layers
+    assert_same_state(state, net.state_dict())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], torch.ones(3), {"epoch": 3}, {"model": {"a": torch.ones(1)}}, {1: torch.ones(1)}, None],
+    ids=repr,
+)
+def test_what_is_no_state_dict_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "other.pth")
+
+    refused(lambda: read_state_dict(tmp_path / "other.pth"), "other.pth", "expected a state dict of tensors")
+
+
+def test_a_state_dict_that_is_missing_cut_or_one_of_our_files_is_refused(net, file, tmp_path):
+    path = tmp_path / "net.pth"
+    refused(lambda: read_state_dict(path), path, "no such weight file")
+    torch.save(net.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(lambda: read_state_dict(path), path, "not a readable weight file")
+    refused(lambda: read_state_dict(file), file, "expected a state dict of tensors")
 
 
 @pytest.mark.parametrize("config", [None, {"model": {"widht": 1}}, {"model": {"width": -1}}, [1]], ids=str)

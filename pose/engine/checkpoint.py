@@ -88,7 +88,7 @@ def load_checkpoint(training: Training, path: Path) -> Config:
     """Put a checkpoint's state into ``training`` and return the config it was written with.
 
     Raises:
-        CheckpointError: it holds weights only, or was written for another net.
+        CheckpointError: it holds weights only, or was written for another net or by another version.
     """
     content = read_weights(path)
     if not content.keys() >= TRAINING_KEYS:
@@ -99,7 +99,12 @@ def load_checkpoint(training: Training, path: Path) -> Config:
     load_strict(training.net, content["model"], path)
     if training.ema is not None:
         load_strict(training.ema.net, content["ema"] if content["ema"] is not None else content["model"], path)
-    training.optimizer.load_state_dict(content["optimizer"])
+    try:
+        training.optimizer.load_state_dict(content["optimizer"])
+    except ValueError:  # other groups of weights: backbone and head were one before they had rates of their own
+        raise CheckpointError(
+            f"{path}: its optimizer state is of another version; begin a new run with train.start={path}"
+        ) from None
     training.scaler.load_state_dict(content["scaler"])
     training.progress = Progress(**content["progress"])
     torch.set_rng_state(content["random"]["cpu"])

@@ -102,11 +102,12 @@ def train_steps(
     """
     log = LossLog()
     progress = training.progress
+    backbone_and_rest = ((options.backbone_learning_rate or options.learning_rate) / options.learning_rate, 1.0)
     read_every = CHECK_STEPS if processes.device.type == "cuda" else 1
     while progress.step < steps:
         rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
-        for group in training.optimizer.param_groups:
-            group["lr"] = rate
+        for group, share in zip(training.optimizer.param_groups, backbone_and_rest, strict=True):
+            group["lr"] = rate * share
         wait = 0.0
         for part in range(options.accumulate):
             asked = time.perf_counter()

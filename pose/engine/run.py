@@ -22,13 +22,17 @@ from pose.engine.ema import MovingAverage
 from pose.engine.pose import train_steps
 from pose.engine.run_log import Meter, RunLog
 from pose.engine.schedules import temperature
+from pose.engine.start import CALIBRATION_PERSONS, calibrate_batch_norm, load_start
 from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError
+from pose.inference import normalize
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
 from pose.progress import ProgressLine
 
 logger = logging.getLogger(__name__)
+
+STATIC = {"dynamic_backbone": False, "dynamic_last": False, "dynamic_head": False}
 
 
 def runs_folder(config: Config) -> Path:
@@ -100,7 +104,7 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     )
     samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed)
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
-    training, net = _build(config, processes)
+    training, net = _build(config, processes, samples if resume is None else None)
     if resume is not None:
         _resume(training, config, resume)
     if processes.is_main:
@@ -135,15 +139,24 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     return training.progress.best_score
 
 
-def _build(config: Config, processes: Processes) -> tuple[Training, torch.nn.Module]:
+def _build(config: Config, processes: Processes, samples: TrainingSamples | None) -> tuple[Training, torch.nn.Module]:
+    """Make all that training changes; ``samples`` are given where the weights that a run starts with are wanted."""
     options = config.train
-    raw = build_pose_net(config).to(processes.device)
+    raw = build_pose_net(config)
+    if options.start is not None and samples is not None:
+        static = config.model_copy(update={"model": config.model.model_copy(update=STATIC)})
+        if load_start(raw, options.start, build_pose_net(static).backbone):
+            persons = range(min(CALIBRATION_PERSONS, len(samples)))
+            crops = torch.stack([samples[0, row].image for row in persons])
+            # A new head's batch norm must keep bringing its signals to scale, where it would be made to leave them be.
+            calibrate_batch_norm(raw.backbone, normalize(crops))
+    raw.to(processes.device)
     if options.channels_last:
         to_channels_last(raw)
     net = distribute(raw, processes, options.sync_batch_norm)
     # With no weight decay AdamW is Adam.
     optimizer = torch.optim.AdamW(
-        raw.parameters(),
+        [{"params": list(part.parameters())} for part in (raw.backbone, raw.head)],
         options.learning_rate,
         weight_decay=options.weight_decay,
         fused=processes.device.type in ("cpu", "cuda") or None,

@@ -24,8 +24,13 @@ def make_net() -> nn.Module:
     return nn.Conv2d(3, KEYPOINTS, 4, stride=4)
 
 
+def parts_of(net: nn.Module) -> list[dict]:
+    """Groups as a run makes them: the kernel stands for the backbone, the bias for the rest."""
+    return [{"params": [net.weight]}, {"params": [net.bias]}]
+
+
 def make_training(net: nn.Module, optimizer: torch.optim.Optimizer | None = None, scale: bool = False) -> Training:
-    optimizer = optimizer or torch.optim.Adam(net.parameters())
+    optimizer = optimizer or torch.optim.Adam(parts_of(net))
     return Training(net, optimizer, torch.amp.GradScaler("cpu", enabled=scale), None)
 
 
@@ -99,8 +104,8 @@ def test_two_parts_a_step_train_as_one(loss, clip, alone):
     whole, parts = make_net(), make_net()
     options = {"loss": loss, "gradient_clip": clip, "learning_rate": 0.1}
 
-    expected = train(make_training(whole, torch.optim.SGD(whole.parameters())), batches, alone, **options)
-    optimizer = torch.optim.SGD(parts.parameters())
+    expected = train(make_training(whole, torch.optim.SGD(parts_of(whole))), batches, alone, **options)
+    optimizer = torch.optim.SGD(parts_of(parts))
     reports = train(make_training(parts, optimizer), halve(batches), alone, accumulate=2, **options)
 
     assert [report.loss for report in reports] == pytest.approx([report.loss for report in expected], abs=1e-6)
@@ -113,7 +118,7 @@ def test_the_whole_gradient_is_clipped_by_its_norm(clip, scale, alone):
     """Plain gradient descent moves the weights by rate x gradient, so the step's length shows the norm."""
     net = make_net()
     before = nn.utils.parameters_to_vector(net.parameters()).detach()
-    training = make_training(net, torch.optim.SGD(net.parameters()), scale)
+    training = make_training(net, torch.optim.SGD(parts_of(net)), scale)
 
     train(training, make_batches(1), alone, learning_rate=0.5, gradient_clip=clip)
     moved = nn.utils.parameters_to_vector(net.parameters()).detach() - before
@@ -212,6 +217,34 @@ def test_the_rate_follows_milestones_inside_and_between_epochs(alone):
 
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert training.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_the_backbone_moves_at_a_rate_of_its_own_and_the_rest_as_before(alone):
+    """Plain gradient descent moves the weights by rate x gradient."""
+    start, plain, slow = make_net(), make_net(), make_net()
+
+    train(make_training(plain, torch.optim.SGD(parts_of(plain))), make_batches(1), alone, learning_rate=0.5)
+    training = make_training(slow, torch.optim.SGD(parts_of(slow)))
+    (report,) = train(training, make_batches(1), alone, learning_rate=0.5, backbone_learning_rate=0.02)
+
+    assert report.learning_rate == 0.5
+    torch.testing.assert_close(slow.bias, plain.bias, rtol=0, atol=0)
+    torch.testing.assert_close(slow.weight - start.weight, 0.04 * (plain.weight - start.weight), rtol=1e-3, atol=1e-7)
+    assert (plain.weight - start.weight).abs().max() > 1e-4
+
+
+def test_both_rates_follow_the_schedule(alone):
+    training = make_training(make_net())
+    rates = []
+    options = TrainConfig(
+        batch_size=BATCH, epochs=2, milestones=(1,), warmup_steps=2, learning_rate=1.0, backbone_learning_rate=0.3
+    )
+    for epoch in range(2):
+        training.progress.epoch, training.progress.step = epoch, 0
+        for _ in train_steps(training, training.net, iter(make_batches(2)), 2, options, alone):
+            rates.append([group["lr"] for group in training.optimizer.param_groups])
+
+    assert rates == [pytest.approx([0.3 * rate, rate]) for rate in (0.5, 1, 0.1, 0.1)]
 
 
 def test_cosine_falls_with_each_step_and_warm_up_multiplies_it():
