@@ -1,0 +1,171 @@
+"""tools/inspect_attention.py as a user meets it; the net has learnt nothing, but its attention is lively."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pose.command import run
+from pose.config_files import load_config
+from pose.curves import read_layers
+from pose.datasets.prepare import prepare_data
+from pose.models import build_pose_net
+from pose.tools import test as test_tool
+from pose.tools.inspect_attention import main
+from pose.weights import write_weights
+
+pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
+
+TINY = (
+    "data.synthetic.train_images=1",
+    "data.synthetic.val_images=8",
+    "data.synthetic.image_wh=[160,120]",
+    "model.width=0.35",
+    "model.depth=0.4",
+    "model.head_width=0.125",
+    "input.size_hw=[64,64]",
+    "train.workers=0",
+    "train.loss=cross_entropy",
+)
+STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("embedded") / "data"
+    prepare_data(load_config("quickstart", [f"data.root={root}", *TINY]))
+    return root
+
+
+def write_net(path: Path, *overrides: str) -> Path:
+    config = load_config("quickstart", [*TINY, *overrides])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build_pose_net(config)
+        for name, parameter in net.named_parameters():
+            if ".attention." in name or name == "head.7.weight":
+                torch.nn.init.normal_(parameter, std=3.0)
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_net(tmp_path_factory.mktemp("run") / "best.pt")
+
+
+@pytest.fixture(autouse=True)
+def _logger_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def call(data: Path, weights: Path, tmp_path: Path) -> Callable[..., None]:
+    def inspect(*arguments: object, weights: Path = weights, tool: Any = main) -> None:
+        flags = [str(one) for one in arguments if "=" not in str(one)]
+        overrides = [str(one) for one in arguments if "=" in str(one)]
+        fixed = ["--cfg", "quickstart", "--device", "cpu", "--weights", str(weights), "--output", str(tmp_path / "out")]
+        run(tool, [*fixed, *flags, f"data.root={data}", *TINY, *overrides])
+
+    return inspect
+
+
+@pytest.fixture
+def mistake(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line on stderr that a mistake ends with."""
+
+    def make(*arguments: object, **options: Path) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            call(*arguments, **options)
+        assert stopped.value.code == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ")
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+        return captured.err
+
+    return make
+
+
+def read(tmp_path: Path, name: str = "inspection.json") -> Any:
+    return json.loads((tmp_path / "out" / name).read_text())
+
+
+def test_a_table_a_report_and_a_picture(call, capsys, tmp_path):
+    call("--gt-boxes")
+
+    header, *rows, protocol = capsys.readouterr().out.strip().split("\n")
+    report = read(tmp_path)
+    assert header.split() == ["attention", "AP", "AP50"]
+    assert [row[: row.index("  ")] for row in rows] == list(report["modes"])
+    assert list(report["modes"])[:4] == ["as trained", "averaged", "mean of all inputs", "largest only"]
+    assert {f"off at stride {stride}" for stride in (2, 4, 8, 16, 32)} <= report["modes"].keys()
+    assert protocol == report["protocol"]
+    assert "ground-truth boxes; input 64x64" in protocol
+    assert (tmp_path / "out/entropy.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["entropy.png", "inspection.json"]
+
+
+def test_as_trained_it_is_what_the_test_tool_measures(call, tmp_path):
+    call()
+    inspected = read(tmp_path)["modes"]["as trained"]
+
+    call(tool=test_tool.main)
+
+    tested = read(tmp_path, "metrics.json")
+    assert inspected == {"AP": tested["AP"], "AP50": tested["AP50"]}
+
+
+def test_the_layers_can_be_plotted_beside_learning_curves(call, tmp_path):
+    call("--limit", "2")
+
+    layers = read_layers(tmp_path / "out/inspection.json")
+    assert layers[0]["name"].startswith("backbone.blocks.0.")
+    assert layers[-1]["name"].startswith("head.")
+    assert {layer["stride"] for layer in layers} == {2, 4, 8, 16, 32}
+    assert {layer["kind"] for layer in layers} == {"1x1", "depthwise 3x3", "depthwise 5x5"}
+    assert all(0 <= layer["entropy_mean"] <= 1 and 0 <= layer["variation"] <= 1 for layer in layers)
+    assert max(layer["variation"] for layer in layers) > 0.001
+
+
+def test_a_limit_is_said_in_the_protocol(call, capsys):
+    call("--gt-boxes", "--limit", "1")
+    assert "ground-truth boxes of the first 1 pictures" in capsys.readouterr().out
+
+
+def test_by_default_the_report_lies_beside_the_weights(data, weights):
+    fixed = ["--cfg", "quickstart", "--device", "cpu", "--weights", str(weights.parent), "--limit", "2"]
+    run(main, [*fixed, f"data.root={data}", *TINY])
+
+    assert (weights.parent / "inspection/inspection.json").exists()
+
+
+def test_a_static_net_is_refused(mistake, tmp_path):
+    line = mistake(*STATIC, weights=write_net(tmp_path / "static.pt", *STATIC))
+
+    assert f"{tmp_path}/static.pt: expected a dynamic net, got a static one" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights_are_named(mistake, tmp_path):
+    assert "gone.pt: no such weight file" in mistake(weights=tmp_path / "gone.pt")
+
+
+def test_a_limit_of_nobody_is_refused(mistake):
+    assert "--limit: expected 1 person or more, got 0" in mistake("--limit", "0")
+
+
+def test_batches_of_one_are_refused(mistake):
+    assert "test.batch_size: expected 2 or more" in mistake("test.batch_size=1")
+
+
+def test_without_boxes_there_is_nothing_to_inspect(mistake, tmp_path):
+    (tmp_path / "none.json").write_text("[]")
+    assert "got no persons (detector boxes of none.json)" in mistake("--detections", tmp_path / "none.json")
