@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pose.models.classifier import Classifier
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.networks import PoseNet
 
@@ -34,8 +35,8 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
     return _run(module, torch.empty(input_shape, device="meta"))[0]
 
 
-def count_pose_net(net: PoseNet, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Return backbone_params, backbone_madds, head_params, head_madds for one crop of ``size_hw`` pixels."""
+def count_parts(net: PoseNet | Classifier, size_hw: tuple[int, int]) -> dict[str, int]:
+    """Return backbone_params, backbone_madds, head_params, head_madds for one picture of ``size_hw`` pixels."""
     backbone, features = _run(net.backbone, torch.empty((1, 3, *size_hw), device="meta"))
     head, _ = _run(net.head, features)
     return {

@@ -6,7 +6,7 @@ the same order under other names.
 
 from torch import Tensor, nn
 
-from pose.models.blocks import ConvBNAct, ConvLayer, InvertedResidual, make_divisible
+from pose.models.blocks import ConvBNAct, ConvLayer, ConvLayers, InvertedResidual, make_divisible
 
 STAGES = (
     (1, 16, 1, 1),
@@ -26,7 +26,7 @@ class MobileNetV2(nn.Module):
     Args:
         width: multiplies the channels, except those of the last convolution below 1.
         depth: multiplies the blocks of each stage, of which one always remains (paper, Figure 6).
-        conv_layer: the convolutions of the blocks; the stem is always static.
+        conv_layer: the convolutions of the blocks, or each of their three; the stem is always static.
         last_conv_layer: the last 1x1 convolution, which the paper's counts say is static too.
     """
 
@@ -34,7 +34,7 @@ class MobileNetV2(nn.Module):
         self,
         width: float = 1.0,
         depth: float = 1.0,
-        conv_layer: ConvLayer = nn.Conv2d,
+        conv_layer: ConvLayers = nn.Conv2d,
         last_conv_layer: ConvLayer = nn.Conv2d,
     ) -> None:
         super().__init__()

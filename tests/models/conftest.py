@@ -1,0 +1,37 @@
+"""What tests of nets share: a seed, and the comparison with a reference net."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def assert_same_net() -> Callable[[nn.Module, nn.Module], None]:
+    """Give two nets the same weights and demand the same outputs, and the same statistics after a training step."""
+
+    def check(ours: nn.Module, reference: nn.Module) -> None:
+        ours, reference = ours.double(), reference.double()
+        for layer in reference.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.3)
+                nn.init.normal_(layer.running_mean, std=0.3)
+                nn.init.uniform_(layer.running_var, 0.5, 1.5)
+        # By position: the names differ, the order and the shapes do not.
+        ours.load_state_dict(dict(zip(ours.state_dict(), reference.state_dict().values(), strict=True)))
+        images = torch.randn(3, 3, 64, 64, dtype=torch.double)
+        for training in (False, True):
+            torch.testing.assert_close(ours.train(training)(images), reference.train(training)(images))
+        for mine, theirs in zip(ours.buffers(), reference.buffers(), strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+    return check
