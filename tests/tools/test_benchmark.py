@@ -1,0 +1,109 @@
+"""tools/benchmark.py: a suite's rows on the screen and in a file, and mistakes at the door."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import pose.benchmarks
+from pose.benchmarks import compare
+from pose.command import run
+from pose.timing import Budget
+from pose.tools import benchmark
+from pose.tools.benchmark import main
+
+KEYS = {"suite", "case", "ours", "against", "against_name", "unit", "ratio", "bar"}
+
+
+def test_a_suite_prints_the_machine_and_its_rows_and_writes_them(tmp_path, capsys):
+    main(["latency", "--widths", "0.35", "--rounds", "1", "--json", str(tmp_path / "new/rows.json")])
+
+    rows = json.loads((tmp_path / "new/rows.json").read_text())
+    printed = capsys.readouterr().out
+    assert len(rows) == 4
+    assert all(set(row) == KEYS and row["suite"] == "latency" and row["unit"] == "ms" for row in rows)
+    assert all(row["ratio"] == pytest.approx(row["ours"] / row["against"]) for row in rows)
+    assert printed.startswith("suite     latency, one thread\nmachine   ")
+    assert all(f"{row['case']} / {row['against_name']}\n" in printed for row in rows)
+
+
+@pytest.fixture
+def suite(monkeypatch):
+    """A suite of one case; what it was given."""
+    given = {}
+
+    def measure(budget, rng, **options):
+        given.update(budget=budget, draw=rng.random(), threads=torch.get_num_threads(), **options)
+        yield compare("case", np.array([2.0]), np.array([1.0]), "other", rng)
+
+    made = SimpleNamespace(
+        __doc__="One case.", add_arguments=lambda parser: parser.add_argument("--size"), measure=measure
+    )
+    monkeypatch.setattr(pose.benchmarks, "suite_names", lambda: ["tiny"])
+    monkeypatch.setattr(benchmark, "import_module", {"pose.benchmarks.tiny": made}.get)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("words", "budget"),
+    [
+        ([], Budget(seconds=10)),
+        (["--seconds", "0.5"], Budget(seconds=0.5)),
+        (["--rounds", "7"], Budget(rounds=7)),
+        (["--rounds", "7", "--seconds", "2"], Budget(seconds=2, rounds=7)),
+    ],
+)
+def test_a_suite_gets_its_own_options_a_budget_and_one_thread(suite, words, budget):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        main(["tiny", "--size", "3", *words])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+    assert suite == {"budget": budget, "draw": np.random.default_rng(0).random(), "threads": 1, "size": "3"}
+
+
+def test_help_lists_the_suites(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for name in pose.benchmarks.suite_names():
+        assert f"    {name} " in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: SUITE"),
+        (["latncy"], "invalid choice: 'latncy'"),
+        (["latency", "--seconds", "0"], "expected seconds above 0, got '0'"),
+        (["latency", "--seconds", "nan"], "expected seconds above 0, got 'nan'"),
+        (["latency", "--seconds", "soon"], "expected seconds above 0, got 'soon'"),
+        (["latency", "--rounds", "0"], "expected a whole number from 1, got '0'"),
+        (["latency", "--widths", "0.6"], "invalid choice: 0.6"),
+        (["peer", "--weights", "a.pt"], "required: --peer"),
+        (["peer", "--weights", "none.pt", "--peer", "none.onnx"], "none.onnx: no such ONNX file"),
+    ],
+)
+def test_mistakes_exit_2(words, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(main, words)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_suite_that_fails_leaves_no_file(suite, tmp_path, monkeypatch):
+    def measure(budget, rng, size):
+        raise OSError("disk")
+        yield
+
+    monkeypatch.setattr(benchmark.import_module("pose.benchmarks.tiny"), "measure", measure)
+
+    with pytest.raises(OSError, match="disk"):
+        main(["tiny", "--json", str(tmp_path / "rows.json")])
+    assert not list(tmp_path.iterdir())

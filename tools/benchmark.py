@@ -1,0 +1,92 @@
+"""Measure the speed of a part of the project against another way to do the same.
+
+Examples:
+    python tools/benchmark.py latency --widths 0.5 --json latency.json
+    python tools/benchmark.py peer --weights best.pt --peer movenet-lightning.onnx --seconds 30
+
+Everything runs on one thread. What is compared is timed in turns and in random order; a row shows medians and
+quartiles, the ratio of the medians (below 1: ours is faster) with a 95% interval, and the ratio we aim at where there
+is one. Under a tenth apart is undecided: another machine, or another day, may say otherwise.
+"""
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+
+from pose.command import ToolParser, run
+
+SECONDS = 10.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, measure, print a row at a time, write all of them."""
+    options = vars(_parser().parse_args(argv))
+
+    import numpy as np
+
+    from pose.benchmarks import HEADING, describe_machine, one_thread
+    from pose.frame_sinks import replacing
+    from pose.timing import Budget
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    name, measure, json_file = (options.pop(key) for key in ("suite", "measure", "json"))
+    seconds, rounds = options.pop("seconds"), options.pop("rounds")
+    budget = Budget(seconds or (SECONDS if rounds is None else math.inf), rounds)
+    with one_thread(), nullcontext() if json_file is None else replacing(json_file) as temporary:
+        print(f"suite     {name}, one thread\n{describe_machine()}\n\n{HEADING}")
+        rows = []
+        for comparison in measure(budget, np.random.default_rng(0), **options):
+            print(comparison.line(), flush=True)
+            rows.append(comparison.row(name))
+        if temporary is not None:
+            temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def positive_seconds(text: str) -> float:
+    """Parse a time above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
+    return seconds
+
+
+def positive_count(text: str) -> int:
+    """Parse a count of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
+    return int(text)
+
+
+def _parser() -> ToolParser:
+    from pose.benchmarks import suite_names
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
+    common.add_argument(
+        "--seconds", type=positive_seconds, help=f"time for each case (default: {SECONDS:g}, or as --rounds take)"
+    )
+    common.add_argument("--rounds", type=positive_count, help="time each call at most so often")
+    parser = ToolParser(__doc__)
+    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=argparse.ArgumentParser)
+    for name in suite_names():
+        suite = import_module(f"pose.benchmarks.{name}")
+        doc = suite.__doc__ or ""
+        suite_parser = suites.add_parser(
+            name, help=doc.partition("\n")[0], description=doc, parents=[common],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        suite.add_arguments(suite_parser)
+        suite_parser.set_defaults(measure=suite.measure)
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
