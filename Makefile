@@ -24,6 +24,7 @@ quickstart: venv  ## train a small net on the embedded data set, test it, draw a
 	$(BIN)/python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart \
 		--picture runs/quickstart/predictions.jpg
 	@echo "picture of the predictions: runs/quickstart/predictions.jpg"
+	@echo "on real people: $(BIN)/python tools/demo_video.py --input VIDEO --output poses.mp4"
 
 # One thread a process: more of them than cores slows small nets down many times.
 test: venv  ## run the whole test suite

@@ -1,7 +1,7 @@
 """dyconv-pose: human pose estimation with dynamic convolution, from a picture to COCO AP.
 
     >>> from pose import PosePredictor
-    >>> poses = PosePredictor("best.pt")("people.jpg")
+    >>> poses = PosePredictor()("person.jpg")
     >>> poses.keypoints.shape  # persons, keypoints, (x, y) in image pixels
 
 ``import pose`` is quick: torch is loaded when the predictor is first used.

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pose.datasets.samples import person_crop
-from pose.errors import CheckpointError, DataError
+from pose.errors import DataError
 from pose.geometry import transform_points
 from pose.heatmap import decode
 from pose.images import Image, read_image
 from pose.skeleton import Skeleton
-from pose.weights import load_pose_net
+from pose.weights import DEFAULT_WEIGHTS, load_pose_net
 
 Maps = TypeVar("Maps", torch.Tensor, NDArray[np.float32])
 
@@ -113,7 +113,7 @@ class PosePredictor:
     """Finds the keypoints of the persons in a picture.
 
     Args:
-        weights: file that tools/train.py wrote, or a run folder.
+        weights: file that tools/train.py wrote, or a run folder; by default the net that comes with the package.
         device: ``"cpu"``, ``"cuda"``, ...; by default a GPU where there is one.
         flip: average with the mirrored crop: twice the time, about one AP.
         batch_size: crops a batch.
@@ -130,12 +130,7 @@ class PosePredictor:
         flip: bool = True,
         batch_size: int = 32,
     ) -> None:
-        if weights is None:
-            raise CheckpointError(
-                "PosePredictor: this version ships no default weights; give a file that tools/train.py wrote "
-                "(--weights runs/<config>/<time>/best.pt)"
-            )
-        self.net, self.config = load_pose_net(weights)
+        self.net, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.net.to(self.device)
         self.flip, self.batch_size = flip, batch_size

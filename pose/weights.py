@@ -14,10 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from pose.config import Config
+from pose.config import Config, DataConfig
 from pose.errors import CheckpointError
 from pose.models import build_pose_net
 from pose.models.networks import PoseNet
+
+DEFAULT_WEIGHTS = Path(__file__).with_name("default_model.pt")
+"""The net that `PosePredictor` takes by itself; its card, ``default_model.md``, lies beside it."""
 
 
 def write_weights(content: Mapping[str, Any], path: Path) -> None:
@@ -131,6 +134,28 @@ def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     """Return the weights to predict with: the moving average where the run kept one."""
     state: Mapping[str, torch.Tensor] = content["ema"] if content.get("ema") is not None else content["model"]
     return state
+
+
+def packed(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what predicting needs of a weight file: the weights, their larger tensors in half precision, the config.
+
+    One-dimensional tensors (biases, batch norm) keep their precision: they weigh next to nothing, and a variance may
+    exceed the range of half precision. Paths of the training machine are left out of the config.
+
+    Args:
+        content: as `read_weights` returns it.
+        path: it was read from, for the message.
+
+    Raises:
+        CheckpointError: its config does not fit this version.
+    """
+    config = saved_config(content, path)
+    config = config.model_copy(update={"data": DataConfig(), "train": config.train.model_copy(update={"start": None})})
+    state = {
+        name: value.half() if value.is_floating_point() and value.dim() > 1 else value
+        for name, value in inference_state(content).items()
+    }
+    return {"model": state, "config": config.model_dump(mode="json")}
 
 
 def load_weights_for(config: Config, path: Path) -> PoseNet:

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torchvision import transforms
 
-from pose.config import Config, InputConfig, ModelConfig
+from pose.config import Config, DataConfig, InputConfig, ModelConfig
 from pose.datasets.samples import person_crop
-from pose.errors import CheckpointError, DataError
+from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode
 from pose.inference import PosePredictor, Poses, flip_average, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
 from pose.skeleton import COCO
-from pose.weights import write_weights
+from pose.weights import DEFAULT_WEIGHTS, read_weights, write_weights
 
 CONFIG = Config(model=ModelConfig(width=0.35, head_width=0.25), input=InputConfig(size_hw=(96, 64)))
 BOXES = [[[10, 12, 40, 80], [60.5, 5.25, 30, 90]], [], [[-5, 20, 70, 60], [0, 0, 100, 140], [30, 30, 20, 20]]]
@@ -256,9 +256,21 @@ def test_what_is_no_list_of_boxes_is_refused(predictor, images, boxes):
     assert "\n" not in str(caught.value)
 
 
-def test_without_weights_it_says_where_to_get_them():
-    with pytest.raises(CheckpointError, match="--weights"):
-        PosePredictor()
+def test_without_weights_it_is_the_packaged_net_on_coco_keypoints(images):
+    predictor = PosePredictor(device="cpu")
+
+    assert predictor.skeleton == COCO
+    assert predictor.config.input.size_hw == (256, 192)
+    assert np.isfinite(predictor(images[0], BOXES[0]).keypoints).all()
+    assert DEFAULT_WEIGHTS.stat().st_size < 35e6
+
+
+def test_the_packaged_net_names_no_path_and_has_a_card():
+    content = read_weights(DEFAULT_WEIGHTS)
+
+    assert Config.model_validate(content["config"]).data == DataConfig()
+    assert content["config"]["train"]["start"] is None
+    assert "AP" in DEFAULT_WEIGHTS.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_a_run_folder_will_do_for_weights(weights, images):

@@ -1,7 +1,8 @@
 """Draw the keypoints of people on a video, a picture, a folder of pictures or a camera's view.
 
 Examples:
-    python tools/demo_video.py --weights best.pt --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
+    python tools/demo_video.py --input dancer.mp4 --output poses.mp4
+    python tools/demo_video.py --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
     python tools/demo_video.py --weights best.pt --input pictures/ --output drawn/ --boxes boxes.json --json poses.json
     python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; Ctrl-C ends it)
 
@@ -69,7 +70,7 @@ def positive(text: str) -> int:
 
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
-    parser.add_argument("--weights", type=Path, help="weight file, or a folder of runs: its newest best.pt")
+    parser.add_argument("--weights", type=Path, help="weight file or folder of runs (default: the packaged net)")
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
     parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, picture or folder to write")
     boxes = parser.add_mutually_exclusive_group()

@@ -54,7 +54,8 @@ def test_the_wheel_is_pure_and_holds_the_package_tools_and_configs_only(wheel: P
     for folder, inside in (("pose", "pose"), ("tools", "pose/tools"), ("configs", "pose/configs")):
         ours = [path for kind in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(kind)]
         assert {f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" for path in ours} <= set(names)
-    assert "pose/py.typed" in names
+    assert {"pose/py.typed", "pose/default_model.pt", "pose/default_model.md"} <= set(names)
+    assert wheel.stat().st_size < 35e6
 
 
 def test_the_installed_package_is_whole_without_the_clone(site: Path, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""tools/pack_weights.py: a packed net predicts what the trained one does, and nothing else travels with it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.command import run
+from pose.config import Config
+from pose.models import build_pose_net
+from pose.tools.pack_weights import main
+from pose.weights import load_pose_net, write_weights
+
+CONFIG = Config.model_validate(
+    {
+        "model": {"width": 0.35, "depth": 0.4, "head_width": 0.25, "dynamic_backbone": True},
+        "input": {"size_hw": [64, 64]},
+        "data": {"root": "/somewhere/private"},
+        "train": {"start": "/somewhere/else.pt", "ema_decay": 0.5},
+    }
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of a run with a moving average that differs from the last weights."""
+    last, average = build_pose_net(CONFIG), build_pose_net(CONFIG)
+    path = tmp_path / "best.pt"
+    content = {"model": last.state_dict(), "ema": average.state_dict(), "optimizer": {"state": torch.zeros(1000)}}
+    write_weights({**content, "config": CONFIG.model_dump(mode="json")}, path)
+    return path
+
+
+def pack(*words: object) -> int:
+    try:
+        run(main, [str(word) for word in words])
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return 0
+
+
+def test_packed_predicts_as_the_moving_average_to_half_precision(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "packed.pt"
+    pack("--weights", checkpoint, "--output", output)
+
+    inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole, packed = (load_pose_net(path)[0] for path in (checkpoint, output))
+    with torch.no_grad():
+        expected, found = whole.heatmaps(inputs), packed.heatmaps(inputs)
+    assert (found - expected).abs().max() < 0.01 * expected.abs().max()
+    assert not torch.equal(found, expected), "nothing was rounded, so nothing was halved"
+    assert all(value.dtype == torch.float32 for value in packed.parameters())
+
+
+def test_packed_is_small_and_names_no_path(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "packed.pt"
+    pack("--weights", checkpoint, "--output", output)
+
+    content = torch.load(output, weights_only=True)
+    assert content.keys() == {"model", "config"}
+    assert "somewhere" not in str(content["config"])
+    weights = sum(value.numel() for value in build_pose_net(CONFIG).state_dict().values())
+    assert output.stat().st_size < 2.3 * weights + 200_000
+
+
+def test_an_existing_file_stays(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = checkpoint.read_bytes()
+
+    assert pack("--weights", checkpoint, "--output", checkpoint) == 2
+    assert "exists" in capsys.readouterr().err
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pack("--weights", tmp_path / "none.pt", "--output", tmp_path / "out.pt") == 2
+    assert "none.pt" in capsys.readouterr().err
+    assert not (tmp_path / "out.pt").exists()
