@@ -7,6 +7,7 @@ from torch import nn
 
 from pose.config import Config, ModelConfig
 from pose.models.blocks import ConvLayer
+from pose.models.convolution import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.heads import TypeAHead, TypeBHead
 from pose.models.mobilenet_v2 import MobileNetV2
@@ -17,9 +18,9 @@ def build_pose_net(config: Config) -> PoseNet:
     """Make the net of ``config`` with new weights, drawn from torch's default generator."""
     model = config.model
     dynamic = _dynamic_conv(model, config.train.temperature)
-    in_blocks = dynamic if model.dynamic_backbone else nn.Conv2d
-    in_last = dynamic if model.dynamic_last else nn.Conv2d
-    in_head = dynamic if model.dynamic_head else nn.Conv2d
+    in_blocks = dynamic if model.dynamic_backbone else Conv2d
+    in_last = dynamic if model.dynamic_last else Conv2d
+    in_head = dynamic if model.dynamic_head else Conv2d
     backbones = {
         "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, in_blocks, in_last),
     }

@@ -11,6 +11,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pose.models.convolution import Conv2d
+
 ConvLayer = Callable[..., nn.Module]
 """Called as ``conv_layer(in_channels, out_channels, kernel_size, stride=, padding=, groups=, bias=False)``."""
 
@@ -67,7 +69,7 @@ class ConvBNAct(nn.Module):
         stride: int = 1,
         groups: int = 1,
         activation: Activation = nn.ReLU6,
-        conv_layer: ConvLayer = nn.Conv2d,
+        conv_layer: ConvLayer = Conv2d,
         norm_layer: NormLayer = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
@@ -128,7 +130,7 @@ class InvertedResidual(nn.Module):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
-        conv_layer: ConvLayers = nn.Conv2d,
+        conv_layer: ConvLayers = Conv2d,
         activation: Activation = nn.ReLU6,
         norm_layer: NormLayer = nn.BatchNorm2d,
         squeeze: bool = False,

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pose.models.convolution import conv2d
+
 Pair = tuple[int, int]
 AttentionKind = Literal["softmax", "sigmoid"]
 
@@ -52,8 +54,9 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, K)."""
-        # A sum's gradient is a view where a mean's is another map; in half precision a sum needs a wider range.
-        total = x.sum((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+        # A sum's gradient is a view where a mean's is another map; fp16 lacks the range for it. bf16 has that, and is
+        # added up in fp32 and rounded once, without the copy in fp32 that asking for one makes.
+        total = x.sum((2, 3), dtype=torch.float32 if x.dtype == torch.float16 else None)
         means = (total / (x.shape[2] * x.shape[3])).to(x.dtype)
         logits: Tensor = self.fc2(functional.relu(self.fc1(means)))
         return logits.sigmoid() if self.kind == "sigmoid" else (logits / self.temperature).softmax(1)
@@ -140,7 +143,7 @@ class DynamicConv2d(nn.Module):
     def _batch_in_groups(self, x: Tensor, kernels: Tensor) -> Tensor:
         folded = x.reshape(1, -1, *x.shape[2:])
         groups = len(x) * self.groups
-        y = functional.conv2d(folded, kernels.flatten(0, 1), None, self.stride, self.padding, self.dilation, groups)
+        y = conv2d(folded, kernels.flatten(0, 1), self.stride, self.padding, self.dilation, groups)
         return y.view(len(x), self.out_channels, *y.shape[2:])
 
     def extra_repr(self) -> str:

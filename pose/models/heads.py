@@ -3,6 +3,7 @@
 from torch import nn
 
 from pose.models.blocks import ConvLayer, InvertedResidual, make_divisible
+from pose.models.convolution import Conv2d
 
 
 class TypeAHead(nn.Sequential):
@@ -41,7 +42,7 @@ class TypeBHead(nn.Sequential):
     """
 
     def __init__(
-        self, in_channels: int, num_keypoints: int, width: float = 1.0, conv_layer: ConvLayer = nn.Conv2d
+        self, in_channels: int, num_keypoints: int, width: float = 1.0, conv_layer: ConvLayer = Conv2d
     ) -> None:
         wide, wide_hidden, narrow, narrow_hidden = (make_divisible(c * width) for c in (256, 768, 128, 384))
 

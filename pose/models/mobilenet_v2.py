@@ -7,6 +7,7 @@ the same order under other names.
 from torch import Tensor, nn
 
 from pose.models.blocks import ConvBNAct, ConvLayer, ConvLayers, InvertedResidual, make_divisible
+from pose.models.convolution import Conv2d
 
 STAGES = (
     (1, 16, 1, 1),
@@ -34,8 +35,8 @@ class MobileNetV2(nn.Module):
         self,
         width: float = 1.0,
         depth: float = 1.0,
-        conv_layer: ConvLayers = nn.Conv2d,
-        last_conv_layer: ConvLayer = nn.Conv2d,
+        conv_layer: ConvLayers = Conv2d,
+        last_conv_layer: ConvLayer = Conv2d,
     ) -> None:
         super().__init__()
         channels = make_divisible(32 * width)

@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from pose.models.blocks import ConvBNAct, ConvLayer, ConvLayers, InvertedResidual, SqueezeExcitation
+from pose.models.convolution import Conv2d
 
 BLOCKS = (
     (3, 16, 16, True, nn.ReLU),
@@ -48,8 +49,8 @@ class MobileNetV3Small(nn.Module):
         early_stride: bool = True,
         squeeze: bool = True,
         last_squeeze: bool = True,
-        conv_layer: ConvLayers = nn.Conv2d,
-        last_conv_layer: ConvLayer = nn.Conv2d,
+        conv_layer: ConvLayers = Conv2d,
+        last_conv_layer: ConvLayer = Conv2d,
     ) -> None:
         super().__init__()
         norm_layer = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pose.models.blocks import ConvBNAct, ConvLayers, by_position
+from pose.models.convolution import Conv2d
 
 
 class BasicBlock(nn.Module):
@@ -21,9 +22,7 @@ class BasicBlock(nn.Module):
         conv_layer: both 3x3 convolutions, static or dynamic, or each.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, conv_layer: ConvLayers = nn.Conv2d
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, conv_layer: ConvLayers = Conv2d) -> None:
         super().__init__()
         first, second = by_position(conv_layer, 2)
         self.first = ConvBNAct(in_channels, out_channels, 3, stride, activation=nn.ReLU, conv_layer=first)
@@ -49,7 +48,7 @@ class ResNet(nn.Module):
         conv_layer: the convolutions of the blocks, or each of their two; stem and shortcuts are always static.
     """
 
-    def __init__(self, stage_blocks: Sequence[int] = (2, 2, 2, 2), conv_layer: ConvLayers = nn.Conv2d) -> None:
+    def __init__(self, stage_blocks: Sequence[int] = (2, 2, 2, 2), conv_layer: ConvLayers = Conv2d) -> None:
         super().__init__()
         channels = 64
         self.stem = ConvBNAct(3, channels, 7, stride=2, activation=nn.ReLU)
