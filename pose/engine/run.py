@@ -16,13 +16,14 @@ from pose.config_tree import flatten
 from pose.datasets.coco import annotated_persons
 from pose.datasets.loading import EpochSampler, batches, training_loader
 from pose.datasets.samples import PoseSample, TrainingSamples
+from pose.engine.calibrate import PERSONS, calibrate_attention, calibrate_batch_norm
 from pose.engine.checkpoint import Training, load_checkpoint, save_checkpoint
 from pose.engine.distributed import Processes, broadcast_buffers, distribute, from_main
 from pose.engine.ema import MovingAverage
 from pose.engine.pose import train_steps
 from pose.engine.run_log import Meter, RunLog
 from pose.engine.schedules import temperature
-from pose.engine.start import CALIBRATION_PERSONS, calibrate_batch_norm, load_start
+from pose.engine.start import load_start
 from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError
 from pose.inference import normalize
@@ -145,11 +146,14 @@ def _build(config: Config, processes: Processes, samples: TrainingSamples | None
     raw = build_pose_net(config)
     if options.start is not None and samples is not None:
         static = config.model_copy(update={"model": config.model.model_copy(update=STATIC)})
-        if load_start(raw, options.start, build_pose_net(static).backbone):
-            persons = range(min(CALIBRATION_PERSONS, len(samples)))
-            crops = torch.stack([samples[0, row].image for row in persons])
+        wanting = load_start(raw, options.start, build_pose_net(static).backbone)
+        if wanting.batch_norm or wanting.attentions:
+            crops = normalize(torch.stack([samples[0, row].image for row in range(min(PERSONS, len(samples)))]))
+        if wanting.batch_norm:
             # A new head's batch norm must keep bringing its signals to scale, where it would be made to leave them be.
-            calibrate_batch_norm(raw.backbone, normalize(crops))
+            calibrate_batch_norm(raw.backbone, crops)
+        if wanting.attentions and len(crops) > 1:
+            calibrate_attention(raw, wanting.attentions, crops)
     raw.to(processes.device)
     if options.channels_last:
         to_channels_last(raw)

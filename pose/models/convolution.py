@@ -25,7 +25,8 @@ class Conv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if bias is None and self.padding_mode == "zeros" and not isinstance(self.padding, str):
             return conv2d(input, weight, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
-        return super()._conv_forward(input, weight, bias)
+        y: Tensor = super()._conv_forward(input, weight, bias)
+        return y
 
 
 def conv2d(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
@@ -56,7 +57,7 @@ class _Depthwise(torch.autograd.Function):
         return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         stride: int = ctx.stride  # type: ignore[attr-defined]

@@ -1,13 +1,11 @@
 """Inflation: the weights of a trained static net become those of a dynamic one that starts with the same outputs.
 
-A dynamic convolution whose K kernels are all equal computes what the static one does, but stays so for ever: kernels of
-equal gradients move alike, and an attention between equal kernels has no gradient. Two things together break the tie
-and leave the outputs as they were (to rounding):
+K equal kernels, weighed by a softmax that sums to 1, compute what the one kernel did, at any temperature and for any
+attention. They part as soon as training begins, because the attention is not flat: a kernel learns most from the
+inputs that weigh it most. How fast depends on how differently inputs are weighed; `pose.engine.calibrate` sees to that.
 
-- the K kernels are the static one plus differences that sum to zero;
-- the attention's second layer starts at zero, so that every input weighs the kernels alike, at any temperature.
-
-The second layer then has a gradient from the first step, because the kernels differ, and parts them further.
+Sigmoid weights do not sum to a constant, so that this attention has to start flat (its second layer at zero) and the
+kernels a little apart, around the static one: otherwise all would be moved alike for ever.
 """
 
 from collections.abc import Mapping
@@ -17,11 +15,11 @@ from torch import Tensor, nn
 
 from pose.models.dynamic_conv import DynamicConv2d
 
-SPREAD = 0.1
+SIGMOID_SPREAD = 0.1
 """Deviation of the kernels from their mean, in standard deviations of the static kernel's weights."""
 
 
-def inflate(state: Mapping[str, Tensor], net: nn.Module, spread: float = SPREAD, seed: int = 0) -> dict[str, Tensor]:
+def inflate(state: Mapping[str, Tensor], net: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     """Return the state dict for ``net`` that continues the static ``state``.
 
     Convolutions that are static in ``net``, or dynamic in ``state`` already, are passed on as they are.
@@ -29,23 +27,35 @@ def inflate(state: Mapping[str, Tensor], net: nn.Module, spread: float = SPREAD,
     Args:
         state: of a net that differs from ``net`` only in convolutions being static.
         net: dynamic in some or all of its convolutions; not changed. What its attention starts from is taken.
-        spread: how far apart the kernels start; with 0 they could never part.
-        seed: of the differences.
+        seed: of the differences between kernels under sigmoid attention.
     """
     generator = torch.Generator().manual_seed(seed)
     inflated = dict(state)
-    for name, module in net.named_modules():
-        prefix = f"{name}." if name else ""
-        weight = state.get(f"{prefix}weight")
-        if not isinstance(module, DynamicConv2d) or weight is None or f"{prefix}attention.fc1.weight" in state:
-            continue
-        for key, value in module.attention.state_dict().items():
-            inflated[f"{prefix}attention.{key}"] = torch.zeros_like(value) if key.startswith("fc2.") else value.clone()
-        # At zero logits K softmax weights sum to 1, K sigmoids to K / 2.
-        total = 1.0 if module.attention.kind == "softmax" else module.num_kernels / 2
-        differences = torch.randn((module.num_kernels, *weight.shape), generator=generator)
-        differences -= differences.mean(dim=0)
-        inflated[f"{prefix}weight"] = (weight + spread * weight.std(correction=0) * differences) / total
-        if module.bias is not None:
-            inflated[f"{prefix}bias"] = (state[f"{prefix}bias"] / total).repeat(module.num_kernels, 1)
+    for prefix, layer in new_layers(state, net).items():
+        weight, bias = state[f"{prefix}weight"], state.get(f"{prefix}bias")
+        kernels = weight.repeat(layer.num_kernels, *[1] * weight.dim())
+        attention = {key: value.clone() for key, value in layer.attention.state_dict().items()}
+        total = 1.0
+        if layer.attention.kind == "sigmoid":
+            differences = torch.randn(kernels.shape, generator=generator)
+            differences -= differences.mean(dim=0)
+            kernels += SIGMOID_SPREAD * weight.std(correction=0) * differences
+            attention |= {key: torch.zeros_like(value) for key, value in attention.items() if key.startswith("fc2.")}
+            total = layer.num_kernels / 2  # of K sigmoids of zero
+        inflated |= {f"{prefix}attention.{key}": value for key, value in attention.items()}
+        inflated[f"{prefix}weight"] = kernels / total
+        if bias is not None:
+            inflated[f"{prefix}bias"] = (bias / total).repeat(layer.num_kernels, 1)
     return inflated
+
+
+def new_layers(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, DynamicConv2d]:
+    """Return the convolutions of ``net`` that are dynamic there and static in ``state``, by their prefix in it."""
+    named = ((f"{name}." if name else "", layer) for name, layer in net.named_modules())
+    return {
+        prefix: layer
+        for prefix, layer in named
+        if isinstance(layer, DynamicConv2d)
+        and f"{prefix}weight" in state
+        and f"{prefix}attention.fc1.weight" not in state
+    }

@@ -11,11 +11,13 @@ from torch import nn
 from pose.config import SkeletonConfig
 from pose.engine import run as run_module
 from pose.engine import start as start_module
+from pose.engine.calibrate import calibrate_attention, calibrate_batch_norm
 from pose.engine.run import train
-from pose.engine.start import calibrate_batch_norm, load_start
+from pose.engine.start import load_start
 from pose.errors import CheckpointError
 from pose.models import build_pose_net
-from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
+from pose.models.inflate import inflate
 from pose.models.mobilenet_v2 import MobileNetV2
 from pose.weights import load_pose_net, write_weights
 
@@ -48,6 +50,14 @@ def assert_same_outputs(one, other):
     assert expected.std() > 0
     found = deepcopy(one).double().eval()(images)
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def named_attentions(net):
+    return [(name, layer) for name, layer in net.named_modules() if isinstance(layer, KernelAttention)]
+
+
+def attentions(net):
+    return [layer for _, layer in named_attentions(net)]
 
 
 def assert_same_state(found, expected):
@@ -119,6 +129,89 @@ def test_the_net_stays_in_its_mode_and_keeps_nothing_of_the_calibration(training
     assert all(parameter.grad_fn is None and parameter.requires_grad for parameter in net.parameters())
 
 
+# --- calibrate_attention
+
+
+def dynamic_twin(tiny_config, *overrides):
+    """A static net, and the same inflated."""
+    static = lively(build_pose_net(tiny_config(*STATIC)))
+    net = build_pose_net(tiny_config(*DYNAMIC, *overrides))
+    net.load_state_dict(inflate(static.state_dict(), net))
+    return static.double().eval(), net.double().eval()
+
+
+@torch.no_grad()
+def entering(net, modules, images):
+    """What enters each module."""
+    found = []
+    hooks = [module.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0])) for module in modules]
+    net(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("temperature", [1.0, 30.0])
+def test_calibrated_attention_weighs_inputs_differently_and_the_outputs_stay(temperature, tiny_config):
+    static, net = dynamic_twin(tiny_config)
+    set_temperature(net, temperature)
+    seen = torch.randn(16, 3, 64, 64, dtype=torch.double) + torch.randn(16, 3, 1, 1, dtype=torch.double)
+
+    calibrate_attention(net, attentions(net), seen)
+
+    assert_same_outputs(net, static)
+    second = [layer.fc2 for layer in attentions(net)]
+    for layer, hidden in zip(second, entering(net, second, seen), strict=True):
+        logits = layer(hidden) / temperature
+        live = logits.std(0) > 0.5  # a kernel whose logit hardly varied is not blown up to full size
+        assert live.any()
+        torch.testing.assert_close(logits.mean(0), torch.zeros_like(logits[0]), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits.std(0)[live], torch.ones_like(logits[0])[live], rtol=0, atol=1e-6)
+
+
+def test_the_hidden_units_see_inputs_of_deviation_one(tiny_config):
+    _, net = dynamic_twin(tiny_config)
+    before = deepcopy(net)
+    seen = torch.randn(16, 3, 64, 64, dtype=torch.double)
+
+    calibrate_attention(net, attentions(net), seen)
+
+    first = [layer.fc1 for layer in attentions(net)]
+    for new, old, means in zip(first, attentions(before), entering(net, first, seen), strict=True):
+        deviation = means.std(0).clamp(min=0.1 * means.std(0).mean())
+        torch.testing.assert_close(new(means), old.fc1((means - means.mean(0)) / deviation))
+
+
+def test_inputs_that_are_all_alike_leave_the_attention_finite(tiny_config):
+    _, net = dynamic_twin(tiny_config)
+
+    calibrate_attention(net, attentions(net), torch.zeros(4, 3, 64, 64, dtype=torch.double))
+
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_only_the_attentions_that_are_given_change(tiny_config):
+    _, net = dynamic_twin(tiny_config)
+    before = deepcopy(net.state_dict())
+    chosen, *_ = named_attentions(net)
+
+    calibrate_attention(net, [chosen[1]], torch.randn(4, 3, 64, 64, dtype=torch.double))
+
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {f"{chosen[0]}.{name}" for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")}
+
+
+def test_a_run_calibrates_what_it_inflates(tiny_config, alone, tmp_path):
+    trained(tiny_config(*STATIC), tmp_path / "before")
+    config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'before'}")
+    drawn = start(config, tmp_path / "before")[1]
+
+    net = before_first_step(config, tmp_path / "now", alone).net
+
+    for ours, theirs in zip(attentions(net), attentions(drawn), strict=True):
+        assert ours.fc2.weight.std() > theirs.fc2.weight.std()
+
+
 # --- load_start
 
 
@@ -145,9 +238,10 @@ def test_all_of_our_own_net_is_taken(path, tiny_config, tmp_path, caplog):
     expected = trained(tiny_config(*STATIC), tmp_path)
 
     with caplog.at_level(logging.INFO):
-        _, net, wants_calibration = start(tiny_config(*STATIC), tmp_path / path)
+        _, net, wanting = start(tiny_config(*STATIC), tmp_path / path)
 
-    assert not wants_calibration
+    assert not wanting.batch_norm
+    assert not wanting.attentions
     assert_same_state(net.state_dict(), expected.state_dict())
     assert caplog.text.count("starts from") == 2
     assert "anew" not in caplog.text
@@ -166,15 +260,20 @@ def test_the_moving_average_is_what_a_run_starts_from(tiny_config, tmp_path):
 def test_a_dynamic_net_starts_with_the_outputs_of_a_less_dynamic_one(before, tiny_config, tmp_path):
     expected = trained(tiny_config(*STATIC, *before), tmp_path)
 
-    _, net, _ = start(tiny_config(*DYNAMIC), tmp_path)
+    _, net, wanting = start(tiny_config(*DYNAMIC), tmp_path)
 
     assert_same_outputs(net, expected)
+    trained_ones = [name for name, _ in named_attentions(expected)]
+    assert wanting.attentions == [layer for name, layer in named_attentions(net) if name not in trained_ones]
 
 
 def test_a_dynamic_net_goes_on_from_a_dynamic_one(tiny_config, tmp_path):
     expected = trained(tiny_config(*DYNAMIC), tmp_path)
 
-    assert_same_state(start(tiny_config(*DYNAMIC), tmp_path)[1].state_dict(), expected.state_dict())
+    _, net, wanting = start(tiny_config(*DYNAMIC), tmp_path)
+
+    assert_same_state(net.state_dict(), expected.state_dict())
+    assert not wanting.attentions
 
 
 @pytest.mark.parametrize("head", ["type_a", "type_b"])
@@ -234,9 +333,10 @@ def test_torchvisions_weights_go_into_the_backbone_alone(form, tiny_config, tmp_
     theirs = lively(torchvision.models.mobilenet_v2(weights=None, width_mult=0.35)).eval()
     torch.save(theirs.state_dict(), tmp_path / "net.pth")
 
-    drawn, net, wants_calibration = start(tiny_config(*form, "model.depth=1"), tmp_path / "net.pth")
+    drawn, net, wanting = start(tiny_config(*form, "model.depth=1"), tmp_path / "net.pth")
 
-    assert not wants_calibration
+    assert not wanting.batch_norm
+    assert wanting.attentions == attentions(net.backbone)
     assert_same_outputs(net.backbone, theirs.features)
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
 

@@ -1,0 +1,96 @@
+"""What a net that starts from another's weights has to learn from data before its first step."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pose.models.dynamic_conv import KernelAttention
+
+PERSONS = 128
+"""Training persons that calibration looks at."""
+
+Hook = Callable[[Any, tuple[Tensor, ...]], None]
+
+
+@torch.no_grad()
+def calibrate_batch_norm(net: nn.Module, inputs: Tensor) -> None:
+    """Give every batch norm the statistics of ``inputs``, and scale and shift that leave the net's outputs as they are.
+
+    A net with batch norm folded into its convolutions, whose running statistics are made up, would be another net when
+    it trains on batch statistics. Afterwards both agree.
+
+    Args:
+        net: in evaluation mode its outputs do not change, beyond rounding.
+        inputs: (B, 3, H, W) normalised; enough persons that their statistics are typical.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+    _see(net, inputs, [(layer, _adopt_statistics) for layer in layers])
+
+
+@torch.no_grad()
+def calibrate_attention(net: nn.Module, attentions: Iterable[KernelAttention], inputs: Tensor) -> None:
+    """Let new attentions weigh the kernels differently from input to input: their logits over tau get deviation 1.
+
+    As drawn they hardly do (in a trained MobileNetV2 the logits' deviation is .02 to .2, in its type-B head .001), and
+    the kernels of an inflated layer part only as far as they are weighed differently.
+
+    Args:
+        net: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.
+        attentions: to change; inputs are standardised in the first layer, logits in the second.
+        inputs: (B, 3, H, W) normalised, of at least two persons.
+    """
+    layers = list(attentions)
+    first: list[tuple[nn.Module, Hook]] = [(layer.fc1, _standardise_inputs) for layer in layers]
+    second: list[tuple[nn.Module, Hook]] = [(layer.fc2, _standardise_outputs) for layer in layers]
+    _see(net, inputs, first + second)
+    for layer in layers:
+        if layer.kind == "softmax":
+            layer.fc2.weight.mul_(layer.temperature)
+            layer.fc2.bias.mul_(layer.temperature)
+
+
+def _see(net: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook]]) -> None:
+    """Run the net in evaluation mode; each module's hook is called with what is about to enter it."""
+    handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
+    was_training = net.training
+    try:
+        net.eval()(inputs)
+    finally:
+        net.train(was_training)
+        for handle in handles:
+            handle.remove()
+
+
+def _adopt_statistics(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> None:
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    variance, mean = torch.var_mean(arguments[0], dim=(0, 2, 3), correction=0)
+    scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
+    layer.bias.add_(scale * (mean - layer.running_mean))
+    layer.weight.copy_(scale * torch.sqrt(variance + layer.eps))
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance)
+
+
+def _standardise_inputs(layer: nn.Linear, arguments: tuple[Tensor, ...]) -> None:
+    variance, mean = torch.var_mean(arguments[0], dim=0)
+    layer.weight.div_(_deviation(variance))
+    layer.bias.sub_(layer.weight @ mean)
+
+
+def _standardise_outputs(layer: nn.Linear, arguments: tuple[Tensor, ...]) -> None:
+    outputs = functional.linear(arguments[0], layer.weight, layer.bias)  # the layer itself would call its hooks again
+    variance, mean = torch.var_mean(outputs, dim=0)
+    deviation = _deviation(variance)
+    layer.weight.div_(deviation[:, None])
+    layer.bias.sub_(mean).div_(deviation)
+
+
+def _deviation(variance: Tensor) -> Tensor:
+    """Deviations, none much below the typical one: what hardly varies here must not be blown up into noise."""
+    deviation = variance.sqrt()
+    floor = 0.1 * deviation.mean()
+    return deviation.clamp(min=floor) if floor > 0 else torch.ones_like(deviation)
