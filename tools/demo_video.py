@@ -7,8 +7,8 @@ Examples:
     python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; Ctrl-C ends it)
 
 The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
-folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the whole frame is
-taken as one person.
+folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the net itself looks
+for the most visible person and follows that one.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, open source, detector, net and outputs, and run."""
     args = _parser().parse_args(argv)
 
-    from pose.detectors import WHOLE_FRAME, load_detector
+    from pose.detectors import load_detector
+    from pose.following import PersonFollower
     from pose.frame_sinks import check_outputs, open_json_sink, open_sink
     from pose.frame_sources import open_source
     from pose.inference import PosePredictor
@@ -40,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_source(args.input)
     if args.boxes is not None:
         find_people = people_by_file(args.boxes, source, args.score)
-    else:
-        detector = load_detector(args.detector or WHOLE_FRAME, score_threshold=args.score, device=args.device)
+    elif args.detector is not None:
+        detector = load_detector(args.detector, score_threshold=args.score, device=args.device)
         find_people = people_by_detector(detector)
+    else:
+        find_people = PersonFollower(PosePredictor(args.weights, args.device, flip=False))
     with ExitStack() as outputs:
         sink = outputs.enter_context(open_sink(args.output, source))
         json_sink = None
@@ -78,7 +81,8 @@ def _parser() -> ToolParser:
     boxes.add_argument(
         "--detector",
         metavar="NAME|ONNX",
-        help="a YOLOX .onnx file, a detector of torchvision (ssdlite320_mobilenet_v3_large), or none (default)",
+        help="finds everybody: a YOLOX .onnx file, a detector of torchvision (ssdlite320_mobilenet_v3_large), or none: "
+        "the whole frame is one person (default: the most visible person is followed)",
     )
     parser.add_argument("--json", metavar="FILE", help="also write every keypoint here")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes scored lower (default: %(default)s)")

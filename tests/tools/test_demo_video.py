@@ -58,11 +58,18 @@ def test_picture_and_folder_take_the_whole_frame(tmp_path, weights):
     pictures.mkdir()
     for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
         cv2.imwrite(str(pictures / name), np.full((*size, 3), 128, np.uint8))
-    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip")
-    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1)
+    whole = ("--detector", "none")
+    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip", *whole)
+    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1, *whole)
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (30, 40, 3)
     assert cv2.imread(str(tmp_path / "drawn/b.jpg")).shape == (50, 20, 3)
     assert (cv2.imread(str(tmp_path / "drawn/a.png")) != 128).any()
+
+
+def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, capsys):
+    output = tmp_path / "out.mp4"
+    demo("--input", video, "--output", output)
+    assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
 
 
 def test_max_frames_ends_early(tmp_path, weights, video):
@@ -79,7 +86,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video)
     with pytest.raises(MediaError, match="no such detector file"):
         demo("--weights", weights, "--input", video, "--output", tmp_path / "out.mp4", "--detector", "no.onnx")
     with pytest.raises(CheckpointError):
-        demo("--input", video, "--output", tmp_path / "out.mp4")
+        demo("--weights", tmp_path / "no.pt", "--input", video, "--output", tmp_path / "out.mp4")
     assert video.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 

@@ -1,0 +1,111 @@
+"""A person found and followed without a detector: a net that sees what a window shows stands in for the real one."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pose.detectors import Detections
+from pose.following import MARGIN, PersonFollower, keypoint_box, search_windows
+from pose.frame_sources import Frame
+from pose.inference import Poses
+
+SKELETON = np.stack(np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 6)), axis=-1).reshape(-1, 2)[:17]
+
+
+class Scene:
+    """A frame of 400x120 pixels with people; a look finds the one that fills its box best, as well as it does so."""
+
+    def __init__(self, *people_xywh):
+        self.people = [np.array(person, dtype=float) for person in people_xywh]
+        self.looks = []
+
+    def __call__(self, image, boxes):
+        boxes = np.asarray(boxes, dtype=float)
+        self.looks.append(len(boxes))
+        keypoints, scores = np.zeros((len(boxes), 17, 2), np.float32), np.zeros((len(boxes), 17), np.float32)
+        for row, box in enumerate(boxes):
+            for person in self.people:
+                share = person[3] / box[3] if inside(person, box) else 0
+                if share > scores[row, 0]:
+                    keypoints[row], scores[row] = person[:2] + SKELETON * person[2:], share
+        return Poses(keypoints, scores, boxes.astype(np.float32))
+
+
+def inside(person, box):
+    return (person[:2] >= box[:2]).all() and (person[:2] + person[2:] <= box[:2] + box[2:]).all()
+
+
+def frame(index=0, time_s=0.0):
+    return Frame(index, np.zeros((120, 400, 3), np.uint8), index, "", time_s)
+
+
+def around(person):
+    margin = MARGIN * max(person[2:])
+    return [person[0] - margin, person[1] - margin, person[2] + 2 * margin, person[3] + 2 * margin]
+
+
+def boxes(found: list[Detections]):
+    return [detections.bboxes_xywh.round(3).tolist() for detections in found]
+
+
+def test_a_person_is_found_in_a_window_and_boxed():
+    scene = Scene((300, 20, 30, 80))
+
+    (found,) = PersonFollower(scene)([frame()])
+
+    assert boxes([found]) == [[pytest.approx(around((300, 20, 30, 80)))]]
+    assert found.scores.tolist() == [1]
+    assert scene.looks == [len(search_windows(400, 120)), 1, 1]
+
+
+def test_a_person_is_followed_with_one_look_a_frame_and_kept_beside_a_larger_one():
+    scene = Scene((300, 20, 30, 80))
+    follow = PersonFollower(scene)
+    follow([frame()])
+    scene.looks.clear()
+    scene.people.append(np.array([20.0, 5, 40, 110]))
+    for index in range(1, 4):
+        scene.people[0][0] -= 4
+        ((box,),) = boxes(follow([frame(index, index / 10)]))
+        assert box == pytest.approx(around(scene.people[0]))
+    assert scene.looks == [1, 1, 1]
+
+
+def test_who_leaves_is_lost_and_who_comes_is_found():
+    scene = Scene((300, 20, 30, 80))
+    follow = PersonFollower(scene)
+    follow([frame()])
+    scene.people = []
+    assert boxes(follow([frame(1, 0.1), frame(2, 0.2)])) == [[], []]
+    scene.people = [np.array([40.0, 20, 30, 80])]
+    assert boxes(follow([frame(3, 0.3)])) == [[pytest.approx(around((40, 20, 30, 80)))]]
+
+
+def test_pictures_of_a_folder_have_nothing_to_do_with_each_other():
+    scene = Scene((300, 20, 30, 80))
+    follow = PersonFollower(scene)
+    follow([frame(0, None)])
+    scene.people.append(np.array([20.0, 5, 40, 110]))
+    assert boxes(follow([frame(1, None)])) == [[pytest.approx(around((20, 5, 40, 110)))]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 120), (120, 400), (90, 120), (1920, 1080), (5, 3)])
+def test_windows_cover_the_frame_and_overlap_by_half(width, height):
+    whole, *windows = search_windows(width, height)
+    assert whole.tolist() == [0, 0, width, height]
+    assert windows[0][:2].tolist() == [0, 0]
+    assert (windows[-1][:2] + windows[-1][2:]).tolist() == pytest.approx([width, height])
+    for one, other in pairwise(windows):
+        assert one[2] / one[3] == pytest.approx(3 / 4)
+        assert (other[:2] - one[:2] <= one[2:] / 2 + 1e-9).all()
+
+
+def test_too_few_keypoints_make_no_box():
+    scores = np.zeros(17, np.float32)
+    scores[:4] = 1
+    assert keypoint_box(SKELETON.astype(np.float32), scores) is None
+    scores[16] = 1
+    box = keypoint_box(SKELETON.astype(np.float32), scores)
+    assert box is not None
+    assert box.tolist() == pytest.approx([-0.15, -0.15, 1.3, 1.3])
