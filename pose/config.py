@@ -170,8 +170,9 @@ class TrainConfig(Section):
     """Global batch, over all processes and accumulation steps (public code: 32 on each of 4 GPUs)."""
     accumulate: PositiveInt = 1
     """Backward passes a step; each takes batch_size / accumulate / processes samples."""
-    start: Path | None = None
-    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx."""
+    start: Literal["default"] | Path | None = None
+    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx; default:
+    the net that comes with the package."""
     learning_rate: Positive = 1e-3
     """Of Adam."""
     backbone_learning_rate: Positive | None = None

@@ -30,6 +30,7 @@ from pose.inference import normalize
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
 from pose.progress import ProgressLine
+from pose.weights import DEFAULT_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ def _build(config: Config, processes: Processes, samples: TrainingSamples | None
     raw = build_pose_net(config)
     if options.start is not None and samples is not None:
         static = config.model_copy(update={"model": config.model.model_copy(update=STATIC)})
-        wanting = load_start(raw, options.start, build_pose_net(static).backbone)
+        path = DEFAULT_WEIGHTS if options.start == "default" else options.start
+        wanting = load_start(raw, path, build_pose_net(static).backbone)
         if wanting.batch_norm or wanting.attentions:
             crops = normalize(torch.stack([samples[0, row].image for row in range(min(PERSONS, len(samples)))]))
         if wanting.batch_norm:

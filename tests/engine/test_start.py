@@ -19,7 +19,7 @@ from pose.models import build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
 from pose.models.inflate import inflate
 from pose.models.mobilenet_v2 import MobileNetV2
-from pose.weights import load_pose_net, write_weights
+from pose.weights import DEFAULT_WEIGHTS, load_pose_net, write_weights
 
 STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
 DYNAMIC = ("model.dynamic_backbone=true", "model.dynamic_head=true")
@@ -394,6 +394,15 @@ def test_a_run_begins_with_torchvisions_features(form, tiny_config, alone, tmp_p
     training = before_first_step(config, tmp_path, alone)
 
     assert_same_outputs(training.net.backbone, theirs.features)
+
+
+def test_the_packaged_net_starts_a_run_by_the_name_default(tiny_config, alone, tmp_path):
+    config = tiny_config(*STATIC, "model.width=1", "model.depth=1", "model.head_width=1", "train.start=default")
+
+    net = before_first_step(config, tmp_path, alone).net
+
+    packaged, _ = load_pose_net(DEFAULT_WEIGHTS)
+    assert_same_state(net.backbone.state_dict(), packaged.backbone.state_dict())
 
 
 def test_a_run_without_a_start_is_as_it_was(tiny_config, alone, tmp_path):
