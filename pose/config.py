@@ -37,38 +37,82 @@ class SkeletonConfig(Section):
     """OKS constants; by default COCO's where the name is COCO's, else 0.05."""
 
 
-class ModelConfig(Section):
-    """The net (paper, sections 3 and 6)."""
+class BackboneConfig(Section):
+    """The feature extractor (paper, section 3)."""
 
-    backbone: Literal["mobilenet_v2"] = "mobilenet_v2"
+    backbone: Literal["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"] = "mobilenet_v2"
     """Feature extractor, to stride 32."""
     width: Positive = 1.0
-    """Width multiplier of the backbone (paper: 1.0, 0.75, 0.5, 0.35)."""
+    """Width multiplier of MobileNetV2 (paper: 1.0, 0.75, 0.5, 0.35); the others have but one."""
     depth: Positive = 1.0
-    """Depth multiplier of the backbone's stages (paper, Figure 6)."""
-    head: Literal["type_a", "type_b"] = "type_b"
-    """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
-    head_width: Positive = 1.0
-    """Width multiplier of the head's channels."""
+    """Depth multiplier of MobileNetV2's stages (paper, Figure 6); the others have but one."""
+    early_stride: bool = True
+    """MobileNetV3: reach stride 16 a block later, as the paper's counts say; torchvision has the final variant."""
+    squeeze: bool = True
+    """MobileNetV3: squeeze-and-excitation in the blocks (paper, Table 7)."""
+    last_squeeze: bool = True
+    """MobileNetV3: squeeze-and-excitation behind the last 1x1 conv, as the paper's counts say; torchvision has none."""
     dynamic_backbone: bool = False
     """Dynamic convolution in the backbone's blocks."""
-    dynamic_head: bool = False
-    """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
     dynamic_last: bool = False
-    """Also make the backbone's last 1x1 conv dynamic (the paper's text taken literally; its counts say no)."""
-    num_kernels: PositiveInt = 4
-    """K, the kernels a dynamic convolution mixes."""
+    """Also make a MobileNet's last 1x1 conv dynamic (the paper's text taken literally; its counts say no)."""
+    num_kernels: PositiveInt | tuple[PositiveInt, ...] = 4
+    """K, the kernels a dynamic convolution mixes; 1 is a static one. Or, if only the backbone's blocks are dynamic, one
+    for each convolution of a block (paper, Table 5): expansion, depthwise, projection; in a ResNet first, second."""
     reduction: PositiveInt = 4
     """Input channels over the attention's hidden units."""
     attention: Literal["softmax", "sigmoid"] = "softmax"
     """softmax (the paper) or sigmoid (CondConv, for the comparison of Table 2)."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "ModelConfig":
-        if self.dynamic_head and self.head == "type_a":
-            raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
+    def _backbone_possible(self) -> "BackboneConfig":
+        for name, backbone in _ONE_BACKBONE_ONLY.items():
+            value = getattr(self, name)
+            if self.backbone != backbone and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} needs backbone: {backbone}, got {self.backbone}")
+        is_resnet = self.backbone.startswith("resnet")
+        if self.dynamic_last and is_resnet:
+            raise ValueError(f"dynamic_last needs a backbone with a last 1x1 conv, a MobileNet; got {self.backbone}")
         if self.dynamic_last and not self.dynamic_backbone:
             raise ValueError("dynamic_last needs dynamic_backbone: true")
+        if isinstance(self.num_kernels, tuple):
+            positions = 2 if is_resnet else 3
+            if len(self.num_kernels) != positions:
+                raise ValueError(
+                    f"num_kernels must be one K, or one for each of the {positions} convolutions of a block of "
+                    f"{self.backbone}, got {list(self.num_kernels)}"
+                )
+            if self.dynamic_last:
+                raise ValueError("dynamic_last needs one num_kernels for all; a list is of the blocks alone")
+        return self
+
+
+_ONE_BACKBONE_ONLY = {
+    "width": "mobilenet_v2",
+    "depth": "mobilenet_v2",
+    "early_stride": "mobilenet_v3_small",
+    "squeeze": "mobilenet_v3_small",
+    "last_squeeze": "mobilenet_v3_small",
+}
+"""Options that keep their default on every other backbone."""
+
+
+class ModelConfig(BackboneConfig):
+    """The pose net (paper, sections 3 and 6)."""
+
+    head: Literal["type_a", "type_b"] = "type_b"
+    """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
+    head_width: Positive = 1.0
+    """Width multiplier of the head's channels."""
+    dynamic_head: bool = False
+    """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
+
+    @model_validator(mode="after")
+    def _head_possible(self) -> "ModelConfig":
+        if self.dynamic_head and self.head == "type_a":
+            raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
+        if self.dynamic_head and isinstance(self.num_kernels, tuple):
+            raise ValueError("dynamic_head needs one num_kernels for all; a list is of the backbone's blocks alone")
         return self
 
 

@@ -26,13 +26,13 @@ from pose.engine.start import CALIBRATION_PERSONS, calibrate_batch_norm, load_st
 from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError
 from pose.inference import normalize
-from pose.models import build_pose_net
+from pose.models import build_backbone, build_pose_net
 from pose.models.dynamic_conv import set_temperature
 from pose.progress import ProgressLine
 
 logger = logging.getLogger(__name__)
 
-STATIC = {"dynamic_backbone": False, "dynamic_last": False, "dynamic_head": False}
+STATIC = {"dynamic_backbone": False, "dynamic_last": False}
 
 
 def runs_folder(config: Config) -> Path:
@@ -144,8 +144,8 @@ def _build(config: Config, processes: Processes, samples: TrainingSamples | None
     options = config.train
     raw = build_pose_net(config)
     if options.start is not None and samples is not None:
-        static = config.model_copy(update={"model": config.model.model_copy(update=STATIC)})
-        if load_start(raw, options.start, build_pose_net(static).backbone):
+        static = build_backbone(config.model.model_copy(update=STATIC), options.temperature)
+        if load_start(raw, options.start, static):
             persons = range(min(CALIBRATION_PERSONS, len(samples)))
             crops = torch.stack([samples[0, row].image for row in persons])
             # A new head's batch norm must keep bringing its signals to scale, where it would be made to leave them be.

@@ -241,6 +241,43 @@ def test_torchvisions_weights_go_into_the_backbone_alone(form, tiny_config, tmp_
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
 
 
+FAMILIES = {
+    "mobilenet_v3_small": ("model.early_stride=false", "model.last_squeeze=false"),
+    "resnet18": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "form"),
+    [
+        ("mobilenet_v3_small", STATIC),
+        ("mobilenet_v3_small", DYNAMIC),
+        ("mobilenet_v3_small", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[4,1,2]")),
+        ("resnet18", STATIC),
+        ("resnet18", DYNAMIC),
+        ("resnet18", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[1,4]")),
+    ],
+)
+def test_a_run_begins_with_the_features_of_torchvisions_other_families(backbone, form, tiny_config, alone, tmp_path):
+    theirs = lively(getattr(torchvision.models, backbone)(weights=None))
+    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+
+    options = (f"model.backbone={backbone}", "model.width=1", "model.depth=1", *FAMILIES[backbone], *form)
+    training = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'net.pth'}"), tmp_path, alone)
+
+    features = theirs.features if hasattr(theirs, "features") else nn.Sequential(*list(theirs.children())[:-2])
+    assert_same_outputs(training.net.backbone, features)
+
+
+def test_torchvisions_mobilenet_v3_wants_its_form(tiny_config, alone, tmp_path):
+    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "net.pth")
+    config = tiny_config(
+        "model.backbone=mobilenet_v3_small", "model.width=1", "model.depth=1", f"train.start={tmp_path / 'net.pth'}"
+    )
+    with pytest.raises(CheckpointError, match=r"model\.last_squeeze=false and model\.early_stride=false"):
+        train(config, tmp_path, alone)
+
+
 @pytest.mark.parametrize("name", ["none.pt", "none.pth", "none.onnx"])
 def test_a_file_that_is_not_there_is_named(name, tiny_config, tmp_path):
     if name.endswith("onnx"):
