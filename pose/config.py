@@ -8,22 +8,21 @@ follows from other values (heatmap size, channels, number of keypoints) is a pro
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pose import skeleton as skeletons
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
+from pose.config_sections import (
+    ExperimentConfig,
+    OptimisationConfig,
+    Positive,
+    PositiveInt,
+    Probability,
+    Section,
+    check_parts,
+)
 
 STRIDE = 4
 """Input pixels a heatmap pixel; both heads end at a quarter of the input (paper, section 6)."""
-
-
-class Section(BaseModel):
-    """A frozen group of options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class SkeletonConfig(Section):
@@ -205,59 +204,29 @@ class AugmentConfig(Section):
     """Pixel-level preset from albumentations: light (brightness, hue, blur) or strong (and noise, JPEG, occlusion)."""
 
 
-class TrainConfig(Section):
-    """The optimisation (paper, section 6.1)."""
+class TrainConfig(OptimisationConfig):
+    """The optimisation (paper, section 6.1), by Adam."""
 
     epochs: PositiveInt = 210
     """Passes over the training persons."""
     batch_size: PositiveInt = 128
     """Global batch, over all processes and accumulation steps (public code: 32 on each of 4 GPUs)."""
-    accumulate: PositiveInt = 1
-    """Backward passes a step; each takes batch_size / accumulate / processes samples."""
-    start: Path | None = None
-    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx."""
     learning_rate: Positive = 1e-3
     """Of Adam."""
-    backbone_learning_rate: Positive | None = None
-    """Of the backbone's weights, when they start trained and the head does not; by default as the rest."""
     milestones: tuple[PositiveInt, ...] = (170, 200)
     """Epochs after which the learning rate is multiplied by ``decay``."""
-    decay: Positive = 0.1
-    """Factor at each milestone."""
     schedule: Literal["steps", "cosine"] = "steps"
     """steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, milestones unused."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Linear warm-up of the learning rate over this many steps."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled (AdamW) when positive."""
     loss: Literal["mse", "cross_entropy"] = "mse"
     """mse: the paper's, on heatmaps; cross_entropy: over each map's pixels, leaves the plateau sooner."""
-    temperature: Positive = 30.0
-    """tau of the attention (paper, section 6: constant 30 for COCO)."""
     temperature_final: Positive | None = None
-    """Anneal linearly to this tau (ImageNet: 1); by default the temperature stays."""
-    temperature_epochs: PositiveInt = 10
-    """Epochs over which to anneal."""
-    gradient_clip: Positive | None = None
-    """Largest norm of the whole gradient."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Mixed precision by autocast; fp16 scales its loss."""
-    channels_last: bool = False
-    """NHWC memory: faster on GPUs with tensor cores and for static nets on CPU."""
-    compile: bool = False
-    """torch.compile the net."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Keep an exponential moving average of the weights; validation and best.pt use it. 0: off."""
-    sync_batch_norm: bool = True
-    """Batch statistics over all processes, so that their number does not change the result."""
-    workers: Annotated[int, Field(ge=0)] = 4
-    """Data loading processes a training process; 0 loads in the training process itself."""
+    """Anneal linearly to this tau; by default the temperature stays (paper, section 6: constant 30 for COCO)."""
     validate_every: PositiveInt = 10
     """Epochs between validations; the last epoch is always validated."""
     validate_boxes: Literal["detections", "ground_truth"] = "detections"
     """Boxes of the validations during training."""
-    checkpoint_minutes: Positive = 10.0
-    """Write last.pt also inside an epoch, this often."""
 
 
 class TestConfig(Section):
@@ -277,13 +246,11 @@ class TestConfig(Section):
     """Detector boxes scored lower are ignored."""
 
 
-class Config(Section):
-    """One experiment."""
+class Config(ExperimentConfig):
+    """One experiment in pose estimation."""
 
-    name: str = "unnamed"
-    """Set from the file's name; names the run folder."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of weights, sampling and augmentation."""
+    task: Literal["pose"] = "pose"
+    """What is trained; configs of ImageNet say ``classification`` (`pose.config_classification`)."""
     skeleton: Literal["coco"] | SkeletonConfig = "coco"
     """The keypoint set."""
     model: ModelConfig = ModelConfig()
@@ -295,11 +262,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "Config":
-        if self.train.batch_size % self.train.accumulate:
-            raise ValueError(
-                f"train.batch_size {self.train.batch_size} must be a multiple of train.accumulate "
-                f"{self.train.accumulate}"
-            )
+        check_parts(self.train)
         make_skeleton(self.skeleton)
         return self
 

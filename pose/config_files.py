@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pose.config import Config
 from pose.config_errors import explain
+from pose.config_sections import ExperimentConfig
 from pose.config_tree import Leaf, Tree, flatten, merge, origin, values
 from pose.errors import ConfigError, DataError, near_name
 
@@ -55,7 +56,7 @@ def config_with_origin(path_or_name: str | Path, overrides: Sequence[str] = ()) 
     return [(key, value, origin(tree, key.split(".")) or DEFAULT) for key, value in flatten(options)]
 
 
-def dump(config: Config) -> str:
+def dump(config: ExperimentConfig) -> str:
     """Return the whole config as YAML that `load_config` reads back equal."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 

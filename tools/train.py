@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.prepare import prepare_data
     from pose.engine.distributed import barrier, from_main, join_processes
-    from pose.engine.run import check_run_folder, find_last, new_run_folder, runs_folder, train
+    from pose.engine.pose import train
+    from pose.engine.run import check_run_folder, find_last, new_run_folder, runs_folder
     from pose.engine.run_log import start_logging
 
     with join_processes(args.device) as processes:

@@ -11,7 +11,7 @@ from torch import nn
 from pose.config import SkeletonConfig
 from pose.engine import run as run_module
 from pose.engine import start as start_module
-from pose.engine.run import train
+from pose.engine.pose import train
 from pose.engine.start import calibrate_batch_norm, load_start
 from pose.errors import CheckpointError
 from pose.models import build_pose_net
