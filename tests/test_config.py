@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from pose import config as config_module
+from pose import config_classification
 from pose.config import STRIDE, Config, InputConfig, make_skeleton
 from pose.errors import DataError
 from pose.skeleton import COCO
@@ -15,7 +16,8 @@ SOURCE = Path(config_module.__file__)
 
 
 def sections() -> list[type[BaseModel]]:
-    return [v for v in vars(config_module).values() if isinstance(v, type) and issubclass(v, config_module.Section)]
+    found = {**vars(config_module), **vars(config_classification)}.values()
+    return [v for v in found if isinstance(v, type) and issubclass(v, config_module.Section)]
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)

@@ -14,7 +14,7 @@ from torch import nn
 from pose.config_sections import ExperimentConfig
 from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError, TrainingError
-from pose.weights import load_strict, read_weights, saved_config, write_weights
+from pose.weights import load_strict, read_weights, saved_any_config, write_weights
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -112,4 +112,4 @@ def load_checkpoint(training: Training[Any], path: Path) -> ExperimentConfig:
     torch.set_rng_state(content["random"]["cpu"])
     if content["random"]["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(content["random"]["cuda"])
-    return saved_config(content, path)
+    return saved_any_config(content, path)

@@ -13,14 +13,12 @@ from pose.datasets.samples import PoseSample, TrainingSamples
 from pose.engine.distributed import Processes, from_main
 from pose.engine.losses import LOSSES
 from pose.engine.run import Task, Validation, make_training, run_epochs
-from pose.engine.start import CALIBRATION_PERSONS, calibrate_batch_norm, load_start
+from pose.engine.start import start_training
 from pose.engine.steps import Objective, Part
 from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.inference import normalize
-from pose.models import build_backbone, build_pose_net
+from pose.models import build_pose_net
 from pose.models.networks import PoseNet
-
-STATIC = {"dynamic_backbone": False, "dynamic_last": False}
 
 
 def train(config: Config, folder: Path, processes: Processes, resume: Path | None = None) -> float:
@@ -36,7 +34,7 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
     raw = build_pose_net(config)
     if options.start is not None and resume is None:
-        _start(raw, config, options.start, samples)
+        start_training(raw, options.start, config.model, samples)
     training, net = make_training(
         raw, (raw.backbone, raw.head), options, processes, partial(_adam, options, processes.device)
     )
@@ -45,15 +43,6 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     records = f"{len(persons)} persons"
     task = Task(config, options, training, net, sampler, loader, records, objective, validate)
     return run_epochs(task, folder, processes, resume)
-
-
-def _start(net: PoseNet, config: Config, path: Path, samples: TrainingSamples) -> None:
-    static = build_backbone(config.model.model_copy(update=STATIC), config.train.temperature)
-    if load_start(net, path, static):
-        persons = range(min(CALIBRATION_PERSONS, len(samples)))
-        crops = torch.stack([samples[0, row].image for row in persons])
-        # A new head's batch norm must keep bringing its signals to scale, where it would be made to leave them be.
-        calibrate_batch_norm(net.backbone, normalize(crops))
 
 
 def _adam(options: TrainConfig, device: torch.device, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Networks: `build_pose_net` makes the one that a config describes, `build_backbone` its backbone."""
+"""Networks: `build_pose_net` and `build_classifier` make what configs describe, `build_backbone` the part both have."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,9 @@ from functools import partial
 from torch import nn
 
 from pose.config import BackboneConfig, Config
+from pose.config_classification import ClassificationConfig
 from pose.models.blocks import ConvLayer, ConvLayers
+from pose.models.classifier import Classifier, ClassifierHead
 from pose.models.convolution import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.heads import TypeAHead, TypeBHead
@@ -17,6 +19,9 @@ from pose.models.resnet import ResNet
 
 Backbone = MobileNetV2 | MobileNetV3Small | ResNet
 """Maps images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
+
+HIDDEN_CHANNELS = {"mobilenet_v3_small": 1280}
+"""Of a classifier's penultimate layer, in the backbones that have one (MobileNetV3's paper, Table 2)."""
 
 
 def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
@@ -54,6 +59,15 @@ def build_pose_net(config: Config) -> PoseNet:
     backbone = build_backbone(model, temperature)
     head = heads[model.head](backbone.out_channels, config.keypoints.num_keypoints, model.head_width)
     return PoseNet(backbone, head, activations[config.train.loss]())
+
+
+def build_classifier(config: ClassificationConfig) -> Classifier:
+    """Make the classifier of ``config`` with new weights, drawn from torch's default generator."""
+    backbone = build_backbone(config.model, config.train.temperature)
+    hidden_channels = HIDDEN_CHANNELS.get(config.model.backbone)
+    return Classifier(
+        backbone, ClassifierHead(backbone.out_channels, config.num_classes, config.train.dropout, hidden_channels)
+    )
 
 
 def _block_layers(model: BackboneConfig, temperature: float) -> ConvLayers:

@@ -14,7 +14,7 @@ from pose.engine import start as start_module
 from pose.engine.pose import train
 from pose.engine.start import calibrate_batch_norm, load_start
 from pose.errors import CheckpointError
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.mobilenet_v2 import MobileNetV2
 from pose.weights import load_pose_net, write_weights
@@ -289,6 +289,81 @@ def test_a_file_that_is_not_there_is_named(name, tiny_config, tmp_path):
 def test_an_empty_folder_is_named(tiny_config, tmp_path):
     with pytest.raises(CheckpointError, match=r"neither best\.pt nor last\.pt"):
         start(tiny_config(*STATIC), tmp_path)
+
+
+# --- a classifier's weights
+
+
+@pytest.fixture
+def classifier(tiny_classifier, tmp_path):
+    """Make a run folder of a classifier that is as if trained, and return the net."""
+
+    def make(*overrides, task="classification"):
+        config = tiny_classifier("data.classes=[disc, ring, square]", *overrides)
+        net = lively(build_classifier(config))
+        write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
+        return net
+
+    return make
+
+
+SAME_BACKBONE = ("model.width=0.35", "model.depth=0.4")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(False, STATIC), (True, DYNAMIC), (False, DYNAMIC), (False, (*DYNAMIC, "model.num_kernels=2"))],
+    ids=["static", "dynamic", "inflated", "inflated to two"],
+)
+def test_a_pose_net_starts_with_the_features_of_a_classifier(before, after, classifier, tiny_config, tmp_path, caplog):
+    old = classifier(*SAME_BACKBONE, f"model.dynamic_backbone={before}")
+
+    with caplog.at_level(logging.INFO):
+        drawn, net, wants_calibration = start(tiny_config(*after), tmp_path)
+
+    assert not wants_calibration
+    assert_same_outputs(net.backbone, old.backbone)
+    assert_same_state(net.head.state_dict(), drawn.head.state_dict())
+    assert "the head starts anew: " in caplog.text
+    assert "is of a net for classification" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_run_begins_with_a_classifiers_features(classifier, tiny_config, alone, tmp_path):
+    old = classifier(*SAME_BACKBONE, "model.dynamic_backbone=false")
+
+    config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}")
+    training = before_first_step(config, tmp_path / "now", alone)
+
+    assert_same_outputs(training.net.backbone, old.backbone)
+
+
+def test_a_classifier_of_another_width_is_refused(classifier, tiny_config, tmp_path):
+    classifier("model.width=0.5", "model.depth=0.4", "model.dynamic_backbone=false")
+
+    with pytest.raises(CheckpointError, match="made for another net"):
+        start(tiny_config(*STATIC), tmp_path)
+
+
+def test_a_classifier_starts_from_a_pose_net(tiny_classifier, tiny_config, tmp_path, caplog):
+    old = trained(tiny_config(*STATIC), tmp_path)
+    net = build_classifier(tiny_classifier(*SAME_BACKBONE))
+
+    with caplog.at_level(logging.INFO):
+        load_start(net, tmp_path, MobileNetV2(0.35, 0.4))
+
+    assert_same_outputs(net.backbone, old.backbone)
+    assert "is of a net for pose" in caplog.text
+
+
+def test_a_classifier_starts_from_torchvisions(tiny_classifier, tmp_path):
+    theirs = lively(torchvision.models.mobilenet_v2())
+    torch.save(theirs.state_dict(), tmp_path / "mobilenet_v2.pth")
+    net = build_classifier(tiny_classifier("model.width=1", "model.depth=1", "model.dynamic_backbone=false"))
+
+    load_start(net, tmp_path / "mobilenet_v2.pth", MobileNetV2())
+
+    assert_same_outputs(net.backbone, theirs.features)
 
 
 # --- train.start and train.backbone_learning_rate in a run
