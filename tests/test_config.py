@@ -44,6 +44,7 @@ def test_defaults_are_the_papers() -> None:
     assert config.input.size_wh == (192, 256)
     assert config.input.heatmap_wh == (48, 64)
     assert (config.train.epochs, config.train.milestones, config.train.learning_rate) == (210, (170, 200), 1e-3)
+    assert (config.train.batch_size, config.train.schedule, config.train.decay) == (128, "steps", 0.1)
     assert (config.model.num_kernels, config.model.reduction, config.train.temperature) == (4, 4, 30)
     assert (config.test.nms_threshold, config.test.keypoint_threshold, config.test.flip_shift) == (0.9, 0.2, 1)
     assert config.keypoints is COCO

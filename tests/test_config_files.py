@@ -241,6 +241,7 @@ def test_the_name_of_a_pose_config_says_what_the_net_is(name: str) -> None:
     dynamic = {"static": (False, False), "dy": (True, True), "dybackbone": (True, False), "dyhead": (False, True)}[kind]
     assert (model.dynamic_backbone, model.dynamic_head) == dynamic
     assert math.isclose(model.width, float(config.name.split("_w")[1].split("_")[0]) if "_w" in config.name else 1.0)
+    assert config.name.split("_", 2)[2].startswith(model.backbone.replace("_v", "v"))
     assert "x".join(map(str, config.input.size_hw)) in config.name
 
 
