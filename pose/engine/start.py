@@ -99,8 +99,18 @@ def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_backbone(net: PoseNet | Classifier, state: Mapping[str, Tensor], path: Path) -> None:
+    ours = _temperatures(net.backbone.state_dict())
     load_strict(net.backbone, inflate(state, net.backbone), path)
     logger.info("the backbone starts from %s", path)
+    for theirs in _temperatures(state) - ours:
+        logger.warning(
+            "its attention was trained at temperature %g; train.temperature=%g begins with the same features",
+            theirs, theirs,
+        )  # fmt: skip
+
+
+def _temperatures(state: Mapping[str, Tensor]) -> set[float]:
+    return {value.item() for name, value in state.items() if name.endswith("attention.temperature")}
 
 
 def _load_head(head: nn.Module, state: Mapping[str, Tensor], path: Path, outputs: str) -> None:

@@ -15,7 +15,7 @@ from pose.engine.pose import train
 from pose.engine.start import calibrate_batch_norm, load_start
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
-from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 from pose.models.mobilenet_v2 import MobileNetV2
 from pose.weights import load_pose_net, write_weights
 
@@ -336,6 +336,31 @@ def test_a_run_begins_with_a_classifiers_features(classifier, tiny_config, alone
     training = before_first_step(config, tmp_path / "now", alone)
 
     assert_same_outputs(training.net.backbone, old.backbone)
+
+
+@pytest.mark.parametrize(("temperature", "warns"), [(1, False), (30, True)])
+def test_attention_trained_at_another_temperature_is_pointed_out(
+    temperature, warns, classifier, tiny_config, alone, tmp_path, caplog
+):
+    """ImageNet's recipe ends at 1, COCO's stays at 30: another attention, other features."""
+    old = classifier(*SAME_BACKBONE)
+    for layer in old.modules():
+        if isinstance(layer, DynamicConv2d):
+            nn.init.normal_(layer.attention.fc2.weight, std=2)
+    set_temperature(old, 1)
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    write_weights({**content, "model": old.state_dict()}, tmp_path / "best.pt")
+
+    config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}", f"train.temperature={temperature}")
+    training = before_first_step(config, tmp_path / "now", alone)
+
+    text = "its attention was trained at temperature 1; train.temperature=1 begins with the same features"
+    assert (text in caplog.text) == warns
+    if warns:
+        with pytest.raises(AssertionError):
+            assert_same_outputs(training.net.backbone, old.backbone)
+    else:
+        assert_same_outputs(training.net.backbone, old.backbone)
 
 
 def test_a_classifier_of_another_width_is_refused(classifier, tiny_config, tmp_path):

@@ -17,6 +17,7 @@ from pose.engine.run import make_training
 from pose.engine.steps import train_steps
 from pose.models import build_classifier
 from pose.models.classifier import Classifier
+from pose.models.complexity import count_parts
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.weights import load_classifier_for, write_weights
 
@@ -80,6 +81,27 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
     layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
     assert bool(layers) == config.model.dynamic_backbone
     assert {layer.attention.temperature.item() for layer in layers} <= {config.train.temperature}
+
+
+@pytest.mark.parametrize(
+    ("net", "static", "dynamic"),
+    [
+        ("mobilenetv2", (3.50, 300.8), (11.15, 316.8)),
+        ("mobilenetv2_w0.75", (2.64, 209.1), (7.01, 220.2)),
+        ("mobilenetv2_w0.5", (1.97, 97.1), (3.95, 103.1)),
+        ("mobilenetv2_w0.35", (1.68, 59.3), (2.69, 63.3)),
+        ("mobilenetv3_small", (3.11, 66.4), (4.78, 70.1)),
+        ("resnet18", (11.69, 1814.1), (44.93, 1860.0)),
+        ("resnet10", (5.42, 889.2), (19.69, 909.1)),
+    ],
+)
+def test_millions_of_parameters_and_multiply_adds_of_table_8(net, static, dynamic):
+    for kind, expected in (("static", static), ("dy", dynamic)):
+        config = load_classification_config(f"imagenet/{kind}_{net}")
+        with torch.device("meta"):
+            found = count_parts(build_classifier(config), config.input.size_hw)
+        params, madds = (found[f"backbone_{what}"] + found[f"head_{what}"] for what in ("params", "madds"))
+        assert (round(params / 1e6, 2), round(madds / 1e6, 1)) == expected
 
 
 def test_what_the_ablations_of_table_5_make_dynamic(class_folders):
