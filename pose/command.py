@@ -29,6 +29,9 @@ USER_MISTAKE = 2
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
+NEWEST = Path()
+"""Stands for ``--resume`` without a file."""
+
 Main = Callable[[Sequence[str] | None], None]
 
 
@@ -86,6 +89,20 @@ def add_config_arguments(parser: ToolParser, required: bool = True) -> None:
     parser.add_argument(
         "overrides", metavar="key=value", nargs="*", default=[], help="override a value, such as train.epochs=20"
     )
+
+
+def add_run_arguments(parser: ToolParser) -> None:
+    """Add what all training tools take, for `pose.engine.launch`: ``--resume [FILE]``, ``--run-dir``, ``--device``."""
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=NEWEST,
+        type=Path,
+        metavar="FILE",
+        help="go on from a checkpoint, or from a folder's newest last.pt (default: of this config's runs)",
+    )
+    parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<config>/<time>)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
 
 
 def dispatch() -> None:

@@ -8,22 +8,21 @@ follows from other values (heatmap size, channels, number of keypoints) is a pro
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pose import skeleton as skeletons
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
+from pose.config_sections import (
+    ExperimentConfig,
+    OptimisationConfig,
+    Positive,
+    PositiveInt,
+    Probability,
+    Section,
+    check_parts,
+)
 
 STRIDE = 4
 """Input pixels a heatmap pixel; both heads end at a quarter of the input (paper, section 6)."""
-
-
-class Section(BaseModel):
-    """A frozen group of options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class SkeletonConfig(Section):
@@ -37,38 +36,82 @@ class SkeletonConfig(Section):
     """OKS constants; by default COCO's where the name is COCO's, else 0.05."""
 
 
-class ModelConfig(Section):
-    """The net (paper, sections 3 and 6)."""
+class BackboneConfig(Section):
+    """The feature extractor (paper, section 3)."""
 
-    backbone: Literal["mobilenet_v2"] = "mobilenet_v2"
+    backbone: Literal["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"] = "mobilenet_v2"
     """Feature extractor, to stride 32."""
     width: Positive = 1.0
-    """Width multiplier of the backbone (paper: 1.0, 0.75, 0.5, 0.35)."""
+    """Width multiplier of MobileNetV2 (paper: 1.0, 0.75, 0.5, 0.35); the others have but one."""
     depth: Positive = 1.0
-    """Depth multiplier of the backbone's stages (paper, Figure 6)."""
-    head: Literal["type_a", "type_b"] = "type_b"
-    """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
-    head_width: Positive = 1.0
-    """Width multiplier of the head's channels."""
+    """Depth multiplier of MobileNetV2's stages (paper, Figure 6); the others have but one."""
+    early_stride: bool = True
+    """MobileNetV3: reach stride 16 a block later, as the paper's counts say; torchvision has the final variant."""
+    squeeze: bool = True
+    """MobileNetV3: squeeze-and-excitation in the blocks (paper, Table 7)."""
+    last_squeeze: bool = True
+    """MobileNetV3: squeeze-and-excitation behind the last 1x1 conv, as the paper's counts say; torchvision has none."""
     dynamic_backbone: bool = False
     """Dynamic convolution in the backbone's blocks."""
-    dynamic_head: bool = False
-    """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
     dynamic_last: bool = False
-    """Also make the backbone's last 1x1 conv dynamic (the paper's text taken literally; its counts say no)."""
-    num_kernels: PositiveInt = 4
-    """K, the kernels a dynamic convolution mixes."""
+    """Also make a MobileNet's last 1x1 conv dynamic (the paper's text taken literally; its counts say no)."""
+    num_kernels: PositiveInt | tuple[PositiveInt, ...] = 4
+    """K, the kernels a dynamic convolution mixes; 1 is a static one. Or, if only the backbone's blocks are dynamic, one
+    for each convolution of a block (paper, Table 5): expansion, depthwise, projection; in a ResNet first, second."""
     reduction: PositiveInt = 4
     """Input channels over the attention's hidden units."""
     attention: Literal["softmax", "sigmoid"] = "softmax"
     """softmax (the paper) or sigmoid (CondConv, for the comparison of Table 2)."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "ModelConfig":
-        if self.dynamic_head and self.head == "type_a":
-            raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
+    def _backbone_possible(self) -> "BackboneConfig":
+        for name, backbone in _ONE_BACKBONE_ONLY.items():
+            value = getattr(self, name)
+            if self.backbone != backbone and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} needs backbone: {backbone}, got {self.backbone}")
+        is_resnet = self.backbone.startswith("resnet")
+        if self.dynamic_last and is_resnet:
+            raise ValueError(f"dynamic_last needs a backbone with a last 1x1 conv, a MobileNet; got {self.backbone}")
         if self.dynamic_last and not self.dynamic_backbone:
             raise ValueError("dynamic_last needs dynamic_backbone: true")
+        if isinstance(self.num_kernels, tuple):
+            positions = 2 if is_resnet else 3
+            if len(self.num_kernels) != positions:
+                raise ValueError(
+                    f"num_kernels must be one K, or one for each of the {positions} convolutions of a block of "
+                    f"{self.backbone}, got {list(self.num_kernels)}"
+                )
+            if self.dynamic_last:
+                raise ValueError("dynamic_last needs one num_kernels for all; a list is of the blocks alone")
+        return self
+
+
+_ONE_BACKBONE_ONLY = {
+    "width": "mobilenet_v2",
+    "depth": "mobilenet_v2",
+    "early_stride": "mobilenet_v3_small",
+    "squeeze": "mobilenet_v3_small",
+    "last_squeeze": "mobilenet_v3_small",
+}
+"""Options that keep their default on every other backbone."""
+
+
+class ModelConfig(BackboneConfig):
+    """The pose net (paper, sections 3 and 6)."""
+
+    head: Literal["type_a", "type_b"] = "type_b"
+    """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
+    head_width: Positive = 1.0
+    """Width multiplier of the head's channels."""
+    dynamic_head: bool = False
+    """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
+
+    @model_validator(mode="after")
+    def _head_possible(self) -> "ModelConfig":
+        if self.dynamic_head and self.head == "type_a":
+            raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
+        if self.dynamic_head and isinstance(self.num_kernels, tuple):
+            raise ValueError("dynamic_head needs one num_kernels for all; a list is of the backbone's blocks alone")
         return self
 
 
@@ -161,60 +204,29 @@ class AugmentConfig(Section):
     """Pixel-level preset from albumentations: light (brightness, hue, blur) or strong (and noise, JPEG, occlusion)."""
 
 
-class TrainConfig(Section):
-    """The optimisation (paper, section 6.1)."""
+class TrainConfig(OptimisationConfig):
+    """The optimisation (paper, section 6.1), by Adam."""
 
     epochs: PositiveInt = 210
     """Passes over the training persons."""
     batch_size: PositiveInt = 128
     """Global batch, over all processes and accumulation steps (public code: 32 on each of 4 GPUs)."""
-    accumulate: PositiveInt = 1
-    """Backward passes a step; each takes batch_size / accumulate / processes samples."""
-    start: Literal["default"] | Path | None = None
-    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx; default:
-    the net that comes with the package."""
     learning_rate: Positive = 1e-3
     """Of Adam."""
-    backbone_learning_rate: Positive | None = None
-    """Of the backbone's weights, when they start trained and the head does not; by default as the rest."""
     milestones: tuple[PositiveInt, ...] = (170, 200)
     """Epochs after which the learning rate is multiplied by ``decay``."""
-    decay: Positive = 0.1
-    """Factor at each milestone."""
     schedule: Literal["steps", "cosine"] = "steps"
     """steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, milestones unused."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Linear warm-up of the learning rate over this many steps."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled (AdamW) when positive."""
     loss: Literal["mse", "cross_entropy"] = "mse"
     """mse: the paper's, on heatmaps; cross_entropy: over each map's pixels, leaves the plateau sooner."""
-    temperature: Positive = 30.0
-    """tau of the attention (paper, section 6: constant 30 for COCO)."""
     temperature_final: Positive | None = None
-    """Anneal linearly to this tau (ImageNet: 1); by default the temperature stays."""
-    temperature_epochs: PositiveInt = 10
-    """Epochs over which to anneal."""
-    gradient_clip: Positive | None = None
-    """Largest norm of the whole gradient."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Mixed precision by autocast; fp16 scales its loss."""
-    channels_last: bool = False
-    """NHWC memory: faster on GPUs with tensor cores and for static nets on CPU."""
-    compile: bool = False
-    """torch.compile the net."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Keep an exponential moving average of the weights; validation and best.pt use it. 0: off."""
-    sync_batch_norm: bool = True
-    """Batch statistics over all processes, so that their number does not change the result."""
-    workers: Annotated[int, Field(ge=0)] = 4
-    """Data loading processes a training process; 0 loads in the training process itself."""
+    """Anneal linearly to this tau; by default the temperature stays (paper, section 6: constant 30 for COCO)."""
     validate_every: PositiveInt = 10
     """Epochs between validations; the last epoch is always validated."""
     validate_boxes: Literal["detections", "ground_truth"] = "detections"
     """Boxes of the validations during training."""
-    checkpoint_minutes: Positive = 10.0
-    """Write last.pt also inside an epoch, this often."""
 
 
 class TestConfig(Section):
@@ -234,13 +246,11 @@ class TestConfig(Section):
     """Detector boxes scored lower are ignored."""
 
 
-class Config(Section):
-    """One experiment."""
+class Config(ExperimentConfig):
+    """One experiment in pose estimation."""
 
-    name: str = "unnamed"
-    """Set from the file's name; names the run folder."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of weights, sampling and augmentation."""
+    task: Literal["pose"] = "pose"
+    """What is trained; configs of ImageNet say ``classification`` (`pose.config_classification`)."""
     skeleton: Literal["coco"] | SkeletonConfig = "coco"
     """The keypoint set."""
     model: ModelConfig = ModelConfig()
@@ -252,11 +262,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "Config":
-        if self.train.batch_size % self.train.accumulate:
-            raise ValueError(
-                f"train.batch_size {self.train.batch_size} must be a multiple of train.accumulate "
-                f"{self.train.accumulate}"
-            )
+        check_parts(self.train)
         make_skeleton(self.skeleton)
         return self
 

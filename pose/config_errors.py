@@ -56,6 +56,7 @@ def _expected(message: str) -> str:
         message.removeprefix("Input should be ")
         .removeprefix("Tuple should have ")
         .replace("items after validation", "items")
+        .replace("a valid tuple", "a list")
     )
 
 
@@ -97,10 +98,11 @@ def _without_union_tags(location: Sequence[str | int], model: type[BaseModel]) -
         if current is not None and part in current.model_fields:
             keys.append(part)
             current = _inner_model(current.model_fields[str(part)].annotation)
-        elif isinstance(part, int) or (index == len(location) - 1 and "[" not in part and part != _name(current)):
+        elif isinstance(part, int) or (index == len(location) - 1 and _may_be_key(part, current)):
             keys.append(part)
     return tuple(keys)
 
 
-def _name(model: type[BaseModel] | None) -> str:
-    return model.__name__ if model is not None else ""
+def _may_be_key(part: str, model: type[BaseModel] | None) -> bool:
+    """Whether it may be a key that ``model`` does not know; where there is no model there are no keys."""
+    return model is not None and "[" not in part and part != model.__name__

@@ -14,7 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from pose.config import Config
+from pose.config_classification import ClassificationConfig
 from pose.config_errors import explain
+from pose.config_sections import ExperimentConfig
+from pose.config_tasks import CONFIGS, AnyConfig, Task
 from pose.config_tree import Leaf, Tree, flatten, merge, origin, values
 from pose.errors import ConfigError, DataError, near_name
 
@@ -28,7 +31,7 @@ CONFIG_FOLDER = next((f for f in (_PACKAGE / "configs", _PACKAGE.parent / "confi
 
 
 def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a config with its bases and apply overrides.
+    """Read a config of pose estimation with its bases and apply overrides.
 
     Args:
         path_or_name: a YAML file, or the name of a packaged config such as ``quickstart``.
@@ -37,8 +40,32 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Conf
     Raises:
         ConfigError: naming file, line, key, what was expected and the nearest name.
     """
+    config = _load(path_or_name, overrides, "pose", "train_imagenet and test_imagenet take")
+    assert isinstance(config, Config)
+    return config
+
+
+def load_classification_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> ClassificationConfig:
+    """Read a config of classification; arguments and errors as `load_config`."""
+    config = _load(path_or_name, overrides, "classification", "train and test take")
+    assert isinstance(config, ClassificationConfig)
+    return config
+
+
+def load_any_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read a config of any task; arguments and errors as `load_config`."""
     path = find_config(path_or_name)
     return _check(_read_all(path, overrides), _shown(path))
+
+
+def _load(path_or_name: str | Path, overrides: Sequence[str], task: Task, others: str) -> AnyConfig:
+    path = find_config(path_or_name)
+    tree = _read_all(path, overrides)
+    found = _task(tree, _shown(path))
+    if found != task:
+        where = origin(tree, ["task"]) or _shown(path)
+        raise ConfigError(f"{where}: expected a config of the task {task}, got {found}, which the tools {others}")
+    return _check(tree, _shown(path))
 
 
 def config_with_origin(path_or_name: str | Path, overrides: Sequence[str] = ()) -> list[tuple[str, Any, str]]:
@@ -55,14 +82,14 @@ def config_with_origin(path_or_name: str | Path, overrides: Sequence[str] = ()) 
     return [(key, value, origin(tree, key.split(".")) or DEFAULT) for key, value in flatten(options)]
 
 
-def dump(config: Config) -> str:
+def dump(config: ExperimentConfig) -> str:
     """Return the whole config as YAML that `load_config` reads back equal."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def json_schema() -> dict[str, Any]:
-    """Return a JSON schema of config files, ``base`` included, for editors that complete and check YAML."""
-    schema = Config.model_json_schema()
+def json_schema(task: str = "pose") -> dict[str, Any]:
+    """Return a JSON schema of a task's config files, ``base`` included, for editors that complete and check YAML."""
+    schema = CONFIGS[task].model_json_schema()
     schema["properties"]["base"] = {
         "description": "Config files that this one builds on, relative to it; later ones win.",
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
@@ -93,11 +120,23 @@ def find_config(path_or_name: str | Path, folder: Path = Path()) -> Path:
     raise ConfigError(f"{name}: expected a YAML file or the name of a packaged config, found neither{hint}")
 
 
-def _check(tree: Tree, where: str) -> Config:
+def _task(tree: Tree, where: str) -> str:
+    node = tree.get("task", Leaf("pose", DEFAULT))
+    name = node.value if isinstance(node, Leaf) else values(node)
+    if not isinstance(name, str) or name not in CONFIGS:
+        expected = " or ".join(map(repr, CONFIGS))
+        raise ConfigError(
+            f"{origin(tree, ['task']) or where}: task: expected {expected}, got {name!r}{near_name(str(name), CONFIGS)}"
+        )
+    return name
+
+
+def _check(tree: Tree, where: str) -> AnyConfig:
+    kind = CONFIGS[_task(tree, where)]
     try:
-        return Config.model_validate(values(tree))
+        return kind.model_validate(values(tree))
     except ValidationError as error:
-        raise explain(error, Config, lambda keys: _place(tree, keys) or where) from None
+        raise explain(error, kind, lambda keys: _place(tree, keys) or where) from None
     except DataError as error:  # from making the skeleton
         raise ConfigError(f"{origin(tree, ['skeleton']) or where}: {error}") from None
 

@@ -16,6 +16,11 @@ from pose.inference import IMAGENET_MEAN, IMAGENET_STD
 from pose.models.blocks import ConvBNAct
 from pose.models.mobilenet_v2 import MobileNetV2
 
+_WHAT_TO_CHECK = (
+    "check model.backbone, model.width and model.depth; torchvision's mobilenet_v3_small has model.last_squeeze=false "
+    "and model.early_stride=false"
+)
+
 
 def from_torchvision(state: Mapping[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
     """Rename a torchvision classifier's state dict to our static backbone's; the classifier itself is left out.
@@ -24,7 +29,8 @@ def from_torchvision(state: Mapping[str, Tensor], backbone: nn.Module, path: Pat
 
     Args:
         state: as torchvision's weight files (``.pth``) hold it.
-        backbone: static, of the same family and width.
+        backbone: static, of the same family, width and depth. MobileNetV3's early strides have the same tensors as the
+            final ones, so that they are loaded, and find features that they were not trained for.
         path: for the message.
 
     Raises:
@@ -35,14 +41,14 @@ def from_torchvision(state: Mapping[str, Tensor], backbone: nn.Module, path: Pat
     if len(theirs) != len(ours):
         raise CheckpointError(
             f"{path}: expected the {len(ours)} tensors of this backbone as torchvision saves it, got {len(theirs)}; "
-            "check model.backbone, model.width and model.depth"
+            f"{_WHAT_TO_CHECK}"
         )
     for (name, value), (their_name, their_value) in zip(ours.items(), theirs.items(), strict=True):
         kind, their_kind = name.rpartition(".")[2], their_name.rpartition(".")[2]
         if kind != their_kind or value.shape != their_value.shape:
             raise CheckpointError(
                 f"{path}: expected {list(value.shape)} for '{name}', got {list(their_value.shape)} in '{their_name}'; "
-                "check model.backbone, model.width and model.depth"
+                f"{_WHAT_TO_CHECK}"
             )
     return dict(zip(ours, theirs.values(), strict=True))
 

@@ -15,8 +15,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from pose.config import Config, DataConfig
+from pose.config_classification import ClassFoldersConfig, ClassificationConfig
+from pose.config_tasks import CONFIGS, AnyConfig
 from pose.errors import CheckpointError
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
+from pose.models.classifier import Classifier
 from pose.models.networks import PoseNet
 
 DEFAULT_WEIGHTS = Path(__file__).with_name("default_model.pt")
@@ -94,18 +97,39 @@ def find_weights(folder: Path) -> Path:
     raise CheckpointError(f"{folder}: neither best.pt nor last.pt below this folder; has a training run written here?")
 
 
-def saved_config(content: Mapping[str, Any], path: Path) -> Config:
+def saved_task(content: Mapping[str, Any]) -> str:
+    """Return the task that a weight file was trained for; files older than classification do not say."""
+    config = content["config"]
+    return str(config.get("task", "pose")) if isinstance(config, Mapping) else "pose"
+
+
+def saved_any_config(content: Mapping[str, Any], path: Path) -> AnyConfig:
     """Return the config that a weight file was trained with.
 
     Raises:
         CheckpointError: it does not fit this version's options.
     """
     try:
-        return Config.model_validate(content["config"])
+        return CONFIGS.get(saved_task(content), Config).model_validate(content["config"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: its config does not fit this version: {where}: {first['msg']}") from None
+
+
+def saved_config(content: Mapping[str, Any], path: Path) -> Config:
+    """Return the config that a pose net's weight file was trained with.
+
+    Raises:
+        CheckpointError: it is another net's, or does not fit this version's options.
+    """
+    config = saved_any_config(content, path)
+    if not isinstance(config, Config):
+        raise CheckpointError(
+            f"{path}: expected weights of a pose net, got a classifier's; test it with tools/test_imagenet.py, or "
+            "begin a pose net with train.start"
+        )
+    return config
 
 
 def load_strict(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -149,8 +173,9 @@ def packed(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: its config does not fit this version.
     """
-    config = saved_config(content, path)
-    config = config.model_copy(update={"data": DataConfig(), "train": config.train.model_copy(update={"start": None})})
+    config = saved_any_config(content, path)
+    data = DataConfig() if isinstance(config, Config) else ClassFoldersConfig(classes=config.data.classes)
+    config = config.model_copy(update={"data": data, "train": config.train.model_copy(update={"start": None})})
     state = {
         name: value.half() if value.is_floating_point() and value.dim() > 1 else value
         for name, value in inference_state(content).items()
@@ -175,6 +200,32 @@ def load_weights_for(config: Config, path: Path) -> PoseNet:
                 f"{path}: trained with {key} {theirs}, the config says {ours}; use the config that it was trained with"
             )
     return _build(config, content, path)
+
+
+def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Classifier, tuple[str, ...]]:
+    """Build the classifier of ``config`` with the weights of a file, in evaluation mode.
+
+    Returns:
+        the net, and the classes that it was trained on.
+
+    Raises:
+        CheckpointError: the file was trained as another net, or on other classes than the config names.
+    """
+    content = read_weights(path)
+    trained = saved_any_config(content, path)
+    if not isinstance(trained, ClassificationConfig):
+        raise CheckpointError(f"{path}: expected weights of a classifier, got a pose net's; test it with tools/test.py")
+    classes = trained.data.classes
+    if classes is None:
+        raise CheckpointError(f"{path}: its config does not name the classes (data.classes) as a training run's does")
+    if config.data.classes not in (None, classes):
+        raise CheckpointError(
+            f"{path}: trained on other classes than data.classes names, or in another order; leave data.classes out to "
+            "take those of the weights"
+        )
+    net = build_classifier(config.model_copy(update={"data": trained.data}))
+    load_strict(net, inference_state(content), path)
+    return net.eval(), classes
 
 
 def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:

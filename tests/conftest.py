@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pose.skeleton import COCO
 
@@ -80,6 +81,34 @@ def _person(
         "num_keypoints": labelled,
         "keypoints": keypoints.ravel().tolist(),
     }
+
+
+CLASSES = ("disc", "ring", "square")
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Folders as ImageNet's: 4 training and 3 validation pictures of each of `CLASSES`, sizes and formats mixed."""
+    rng = np.random.default_rng(11)
+    for part, count in (("train", 4), ("val", 3)):
+        for name in CLASSES:
+            folder = tmp_path / "classes" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                cv2.imwrite(str(folder / f"{number}.{('png', 'jpg', 'JPEG')[number % 3]}"), _shape(rng, name))
+    return tmp_path / "classes"
+
+
+def _shape(rng: np.random.Generator, name: str) -> NDArray[np.uint8]:
+    width, height = rng.integers(40, 60, 2)
+    image = np.full((height, width, 3), rng.integers(0, 100, 3), dtype=np.uint8)
+    colour, center = [int(value) for value in rng.integers(150, 256, 3)], (int(width) // 2, int(height) // 2)
+    if name == "square":
+        x, y = center
+        cv2.rectangle(image, (x - 12, y - 12), (x + 12, y + 12), colour, -1)
+    else:
+        cv2.circle(image, center, 14, colour, -1 if name == "disc" else 3)
+    return image
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config import Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
+from pose.config import BackboneConfig, Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
+from pose.config_classification import ClassFoldersConfig, ClassificationConfig
 from pose.errors import CheckpointError
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
 from pose.weights import (
     find_weights,
+    load_classifier_for,
     load_pose_net,
     load_strict,
     load_weights_for,
@@ -292,3 +294,24 @@ def test_a_folder_gives_its_newest_best_weights_else_its_newest_last_ones(tmp_pa
 def test_a_run_folder_is_as_good_as_its_file(file):
     assert_same_state(load_pose_net(file.parent)[0].state_dict(), load_pose_net(file)[0].state_dict())
     refused(lambda: load_pose_net(file.parent / "none"), "no such weight file")
+
+
+def test_weights_of_a_classifier_are_not_a_pose_nets(tmp_path):
+    config = ClassificationConfig(data=ClassFoldersConfig(classes=("a", "b")), model=BackboneConfig(width=0.35))
+    net = build_classifier(config)
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
+
+    for call in (lambda: load_pose_net(tmp_path), lambda: load_weights_for(CONFIG, tmp_path)):
+        refused(call, tmp_path, "expected weights of a pose net, got a classifier's", "train.start")
+    loaded, classes = load_classifier_for(config, tmp_path)
+    assert classes == ("a", "b")
+    assert not loaded.training
+    assert_same_state(loaded.state_dict(), net.state_dict())
+
+
+def test_a_classifier_must_name_its_classes(tmp_path):
+    config = ClassificationConfig(model=BackboneConfig(width=0.35))
+    content = {"model": build_classifier(config).state_dict(), "config": config.model_dump(mode="json")}
+    write_weights(content, tmp_path / "best.pt")
+
+    refused(lambda: load_classifier_for(config, tmp_path / "best.pt"), "does not name the classes (data.classes)")

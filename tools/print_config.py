@@ -4,13 +4,15 @@ Examples:
   python tools/print_config.py --cfg configs/quickstart.yaml train.epochs=2
   python tools/print_config.py --cfg quickstart --yaml > resolved.yaml
   python tools/print_config.py --schema > config.schema.json    (for editors that complete and check YAML)
+  python tools/print_config.py --schema classification
 """
 
 import json
 from collections.abc import Sequence
 
 from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import config_with_origin, dump, json_schema, load_config, packaged_names
+from pose.config_files import config_with_origin, dump, json_schema, load_any_config, packaged_names
+from pose.config_tasks import CONFIGS
 from pose.errors import ConfigError
 
 
@@ -20,17 +22,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_arguments(parser, required=False)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--yaml", action="store_true", help="print YAML that loads back equal")
-    form.add_argument("--schema", action="store_true", help="print the JSON schema of config files")
+    form.add_argument(
+        "--schema",
+        nargs="?",
+        const="pose",
+        choices=CONFIGS,
+        help="print the JSON schema of a task's config files (default: pose)",
+    )
     form.add_argument("--list", action="store_true", help="print the names of the packaged configs")
     args = parser.parse_args(argv)
     if args.schema:
-        print(json.dumps(json_schema(), indent=2))
+        print(json.dumps(json_schema(args.schema), indent=2))
     elif args.list:
         print("\n".join(packaged_names()))
     elif args.cfg is None:
         raise ConfigError("expected --cfg FILE (or --schema, --list), got none of them")
     elif args.yaml:
-        print(dump(load_config(args.cfg, args.overrides)), end="")
+        print(dump(load_any_config(args.cfg, args.overrides)), end="")
     else:
         print(_table(config_with_origin(args.cfg, args.overrides)))
 

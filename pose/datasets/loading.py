@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pose.datasets.samples import PoseSample, TestCrop, TestCrops, TrainingSamples
 from pose.errors import ConfigError, PoseError
 
 Batch = TypeVar("Batch")
@@ -27,13 +27,21 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         rank: of this process.
         processes: how many there are.
         seed: of the order.
+        unit: what the rows are, for the message.
 
     Raises:
         ConfigError: the batch cannot be divided, or is larger than the data set.
     """
 
     def __init__(
-        self, count: int, batch_size: int, accumulate: int = 1, rank: int = 0, processes: int = 1, seed: int = 0
+        self,
+        count: int,
+        batch_size: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+        seed: int = 0,
+        unit: str = "persons",
     ) -> None:
         if batch_size % (accumulate * processes):
             raise ConfigError(
@@ -41,7 +49,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
                 f"x {processes} processes; set train.batch_size or train.accumulate"
             )
         if count < batch_size:
-            raise ConfigError(f"train.batch_size {batch_size} is larger than the {count} training persons; lower it")
+            raise ConfigError(f"train.batch_size {batch_size} is larger than the {count} training {unit}; lower it")
         self.count, self.batch_size, self.accumulate = count, batch_size, accumulate
         self.rank, self.processes, self.seed = rank, processes, seed
         self.epoch, self.first_step = 0, 0
@@ -67,8 +75,8 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
 
 
 def training_loader(
-    samples: TrainingSamples, sampler: EpochSampler, workers: int, pin_memory: bool
-) -> DataLoader[PoseSample]:
+    samples: Dataset[Batch], sampler: EpochSampler, workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
     """Load augmented batches; workers stay alive between epochs."""
     return DataLoader(
         samples,
@@ -78,11 +86,14 @@ def training_loader(
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
+        # Its seeds, which no sample uses, are not drawn from the generator of dropout and mixup: a run that is resumed
+        # inside an epoch, with a loader of its own, draws on as it would have.
+        generator=torch.Generator(),
     )
 
 
-def test_loader(crops: TestCrops, batch_size: int, workers: int) -> DataLoader[TestCrop]:
-    """Load upright crops in order, the last batch included."""
+def test_loader(crops: Dataset[Batch], batch_size: int, workers: int) -> DataLoader[Batch]:
+    """Load samples in order, the last batch included."""
     return DataLoader(crops, batch_size=batch_size, num_workers=workers, worker_init_fn=_one_thread)
 
 

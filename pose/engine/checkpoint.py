@@ -6,15 +6,17 @@ where in which epoch the run was, and the best score so far.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
-from pose.config import Config
+from pose.config_sections import ExperimentConfig
 from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError, TrainingError
-from pose.models.networks import PoseNet
-from pose.weights import load_strict, read_weights, saved_config, write_weights
+from pose.weights import load_strict, read_weights, saved_any_config, write_weights
+
+Net = TypeVar("Net", bound=nn.Module)
 
 TRAINING_KEYS = {"model", "ema", "optimizer", "scaler", "progress", "random", "config"}
 
@@ -27,9 +29,9 @@ class Progress:
         epoch: whole epochs done.
         step: steps done in the next epoch.
         global_step: steps done in all.
-        samples: persons seen in all.
+        samples: persons or pictures seen in all.
         seconds: spent training in all.
-        best_score: best validation AP so far, -1 before the first.
+        best_score: best validation AP or accuracy so far, -1 before the first.
     """
 
     epoch: int = 0
@@ -41,22 +43,22 @@ class Progress:
 
 
 @dataclass
-class Training:
+class Training(Generic[Net]):
     """All state that training changes."""
 
-    net: PoseNet
+    net: Net
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: MovingAverage[PoseNet] | None
+    ema: MovingAverage[Net] | None
     progress: Progress = field(default_factory=Progress)
 
     @property
-    def best_net(self) -> PoseNet:
+    def best_net(self) -> Net:
         """The net to validate: the moving average where there is one."""
         return self.ema.net if self.ema is not None else self.net
 
 
-def save_checkpoint(training: Training, config: Config, path: Path) -> None:
+def save_checkpoint(training: Training[Any], config: ExperimentConfig, path: Path) -> None:
     """Write a whole checkpoint atomically.
 
     Raises:
@@ -84,7 +86,7 @@ def save_checkpoint(training: Training, config: Config, path: Path) -> None:
     write_weights(content, path)
 
 
-def load_checkpoint(training: Training, path: Path) -> Config:
+def load_checkpoint(training: Training[Any], path: Path) -> ExperimentConfig:
     """Put a checkpoint's state into ``training`` and return the config it was written with.
 
     Raises:
@@ -110,4 +112,4 @@ def load_checkpoint(training: Training, path: Path) -> Config:
     torch.set_rng_state(content["random"]["cpu"])
     if content["random"]["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(content["random"]["cuda"])
-    return saved_config(content, path)
+    return saved_any_config(content, path)

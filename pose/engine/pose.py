@@ -1,162 +1,79 @@
-"""One epoch of pose training: steps, accumulation, mixed precision, and a stop on a loss that is not finite."""
+"""Training a pose net: its data, its loss, and its validation by AP; the run itself is `pose.engine.run`'s."""
 
-import contextlib
-import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from pose.config import TrainConfig
-from pose.datasets.samples import PoseSample
-from pose.engine.checkpoint import Training
-from pose.engine.distributed import Processes, gather, mean_over_processes
+from pose.config import Config, TrainConfig
+from pose.datasets.coco import annotated_persons
+from pose.datasets.loading import EpochSampler, training_loader
+from pose.datasets.samples import PoseSample, TrainingSamples
+from pose.engine.distributed import Processes, from_main
 from pose.engine.losses import LOSSES
-from pose.engine.schedules import cosine_decay, step_decay, warmup
-from pose.errors import TrainingError
+from pose.engine.run import Task, Validation, make_training, run_epochs
+from pose.engine.start import start_training
+from pose.engine.steps import Objective, Part
+from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
 from pose.inference import normalize
-
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-CHECK_STEPS = 20
-"""On a GPU losses are read this often only, because each reading waits for the device."""
+from pose.models import build_pose_net
+from pose.models.networks import PoseNet
 
 
-@dataclass
-class LossLog:
-    """Losses since they were last read, with the ids of the records behind each."""
-
-    losses: list[torch.Tensor] = field(default_factory=list)
-    ids: list[torch.Tensor] = field(default_factory=list)
-
-    def add(self, loss: torch.Tensor, ids: torch.Tensor) -> None:
-        """Keep one backward pass's loss without waiting for it."""
-        self.losses.append(loss.detach())
-        self.ids.append(ids)
-
-    def read(self, processes: Processes) -> float:
-        """Return the mean loss since the last reading, over all processes, and forget it.
-
-        Raises:
-            TrainingError: a loss is not finite; names the record ids of its batch.
-        """
-        losses = torch.stack(self.losses)
-        mean = float(mean_over_processes(losses.mean(), processes))
-        if not math.isfinite(mean):
-            bad = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
-            ids = [
-                identity
-                for found in gather([self.ids[row].tolist() for row in bad[:1]], processes)
-                for identity in found
-            ]
-            raise TrainingError(
-                f"the loss is not finite ({mean}) on the records {ids[0] if ids else ids}; look at them with "
-                "data/check_data.py, lower train.learning_rate, or set train.gradient_clip"
-            )
-        self.losses.clear()
-        self.ids.clear()
-        return mean
-
-
-def learning_rate(options: TrainConfig, epoch: float, global_step: int) -> float:
-    """Return the learning rate after ``epoch`` epochs (with its fraction) and ``global_step`` steps."""
-    factor = (
-        cosine_decay(epoch, options.epochs)
-        if options.schedule == "cosine"
-        else step_decay(epoch, options.milestones, options.decay)
+def train(config: Config, folder: Path, processes: Processes, resume: Path | None = None) -> float:
+    """Train a pose net and return the best validation AP; the arguments and errors are `run_epochs`'s."""
+    torch.manual_seed(config.seed)
+    skeleton, data, options = config.keypoints, config.data, config.train
+    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
+    test_set = load_test_set(config, ground_truth=options.validate_boxes == "ground_truth")
+    sampler = EpochSampler(
+        len(persons), options.batch_size, options.accumulate, processes.rank, processes.count, config.seed
     )
-    return options.learning_rate * factor * warmup(global_step, options.warmup_steps)
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a step is worth telling: the mean loss since the last report, the rate used, seconds waited for data."""
-
-    loss: float | None
-    learning_rate: float
-    wait_seconds: float
-
-
-def train_steps(
-    training: Training,
-    net: nn.Module,
-    parts: Iterator[PoseSample],
-    steps: int,
-    options: TrainConfig,
-    processes: Processes,
-) -> Iterator[StepReport]:
-    """Train the rest of an epoch, one report a step; ``training.progress`` moves with it.
-
-    Args:
-        training: state to change.
-        net: ``training.net``, wrapped for its processes or compiled.
-        parts: batches, ``options.accumulate`` a step.
-        steps: steps in the whole epoch.
-        options: the optimisation.
-        processes: this process among its equals.
-
-    Raises:
-        TrainingError: a loss is not finite.
-    """
-    log = LossLog()
-    progress = training.progress
-    backbone_and_rest = ((options.backbone_learning_rate or options.learning_rate) / options.learning_rate, 1.0)
-    read_every = CHECK_STEPS if processes.device.type == "cuda" else 1
-    while progress.step < steps:
-        rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
-        for group, share in zip(training.optimizer.param_groups, backbone_and_rest, strict=True):
-            group["lr"] = rate * share
-        wait = 0.0
-        for part in range(options.accumulate):
-            asked = time.perf_counter()
-            batch = next(parts)
-            wait += time.perf_counter() - asked
-            _backward(training, net, batch, options, processes, log, last=part == options.accumulate - 1)
-        mean = log.read(processes) if len(log.losses) >= read_every * options.accumulate else None
-        _update(training, options)
-        progress.step += 1
-        progress.global_step += 1
-        progress.samples += options.batch_size
-        if mean is None and progress.step == steps:
-            mean = log.read(processes)
-        yield StepReport(mean, rate, wait)
-
-
-def _backward(
-    training: Training,
-    net: nn.Module,
-    batch: PoseSample,
-    options: TrainConfig,
-    processes: Processes,
-    log: LossLog,
-    last: bool,
-) -> None:
-    device = processes.device
-    layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    images = normalize(batch.image.to(device, non_blocking=True)).contiguous(memory_format=layout)
-    heatmaps = batch.heatmaps.to(device, non_blocking=True)
-    weights = batch.weights.to(device, non_blocking=True)
-    autocast = torch.autocast(
-        device.type, AUTOCAST_TYPES.get(options.precision, torch.bfloat16), enabled=options.precision != "fp32"
+    samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed)
+    loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
+    raw = build_pose_net(config)
+    if options.start is not None and resume is None:
+        start_training(raw, options.start, config.model, samples)
+    training, net = make_training(
+        raw, (raw.backbone, raw.head), options, processes, partial(_adam, options, processes.device)
     )
-    # Gradients travel between processes once a step, with the last part.
-    hold = isinstance(net, DistributedDataParallel) and not last
-    with net.no_sync() if hold else contextlib.nullcontext():  # type: ignore[operator]
-        with autocast:
-            maps = net(images)
-        loss = LOSSES[options.loss](maps, heatmaps, weights)
-        log.add(loss, batch.id)
-        training.scaler.scale(loss / options.accumulate).backward()
+    objective = pose_objective(options, processes.device)
+    validate = partial(_validate, test_set, config, processes)
+    records = f"{len(persons)} persons"
+    task = Task(config, options, training, net, sampler, loader, records, objective, validate)
+    return run_epochs(task, folder, processes, resume)
 
 
-def _update(training: Training, options: TrainConfig) -> None:
-    if options.gradient_clip is not None:
-        training.scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(training.net.parameters(), options.gradient_clip)
-    training.scaler.step(training.optimizer)
-    training.scaler.update()
-    training.optimizer.zero_grad(set_to_none=True)
-    if training.ema is not None:
-        training.ema.update(training.net, training.progress.global_step)
+def _adam(options: TrainConfig, device: torch.device, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    # With no weight decay AdamW is Adam.
+    return torch.optim.AdamW(
+        groups,
+        options.learning_rate,
+        weight_decay=options.weight_decay,
+        fused=device.type in ("cpu", "cuda") or None,
+    )
+
+
+def pose_objective(options: TrainConfig, device: torch.device) -> Objective[PoseSample]:
+    """Return the loss on heatmaps that ``options.loss`` names."""
+    loss = LOSSES[options.loss]
+
+    def prepare(batch: PoseSample) -> Part:
+        images = normalize(batch.image.to(device, non_blocking=True))
+        heatmaps = batch.heatmaps.to(device, non_blocking=True)
+        weights = batch.weights.to(device, non_blocking=True)
+        return Part(images, lambda maps: loss(maps, heatmaps, weights), batch.id)
+
+    return Objective(prepare, lambda ids: f"the records {ids}; look at them with data/check_data.py")
+
+
+def _validate(test_set: TestSet, config: Config, processes: Processes, net: PoseNet) -> Validation:
+    predictions = predict_persons(net.heatmaps, test_set.persons, config, processes, config.train.workers)
+    metrics = None
+    if processes.is_main:
+        metrics = score_results(make_results(predictions, test_set, config), test_set, config)
+    metrics = from_main(metrics, processes)
+    assert metrics is not None
+    figures = {name: value for name, value in metrics.as_dict().items() if isinstance(value, float)}
+    return Validation(metrics.AP, figures, f"AP {metrics.AP:.3f} AP50 {metrics.AP50:.3f} ({test_set.boxes})")

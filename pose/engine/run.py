@@ -1,48 +1,45 @@
-"""A training run: its folder, its log, and the loop over epochs."""
+"""A training run of any task: its folder, its log, and the loop over epochs.
+
+A task (`pose.engine.pose`, `pose.engine.classify`) brings its data, net, loss and validation as a `Task`.
+"""
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
-from pose.config import Config
 from pose.config_files import dump
+from pose.config_sections import ExperimentConfig, OptimisationConfig
 from pose.config_tree import flatten
-from pose.datasets.coco import annotated_persons
-from pose.datasets.loading import EpochSampler, batches, training_loader
-from pose.datasets.samples import PoseSample, TrainingSamples
-from pose.engine.calibrate import PERSONS, calibrate_attention, calibrate_batch_norm
-from pose.engine.checkpoint import Training, load_checkpoint, save_checkpoint
-from pose.engine.distributed import Processes, broadcast_buffers, distribute, from_main
+from pose.datasets.loading import EpochSampler, batches
+from pose.engine.checkpoint import Net, Training, load_checkpoint, save_checkpoint
+from pose.engine.distributed import Processes, broadcast_buffers, distribute
 from pose.engine.ema import MovingAverage
-from pose.engine.pose import train_steps
 from pose.engine.run_log import Meter, RunLog
 from pose.engine.schedules import temperature
-from pose.engine.start import load_start
-from pose.engine.testing import TestSet, load_test_set, make_results, predict_persons, score_results
+from pose.engine.steps import Objective, train_steps
 from pose.errors import CheckpointError
-from pose.inference import normalize
-from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
 from pose.progress import ProgressLine
-from pose.weights import DEFAULT_WEIGHTS
+
+Batch = TypeVar("Batch")
 
 logger = logging.getLogger(__name__)
 
-STATIC = {"dynamic_backbone": False, "dynamic_last": False, "dynamic_head": False}
 
-
-def runs_folder(config: Config) -> Path:
+def runs_folder(config: ExperimentConfig) -> Path:
     """Return the folder of all runs of a config: ``runs/<config name>``."""
     return Path("runs") / config.name
 
 
-def new_run_folder(config: Config) -> Path:
+def new_run_folder(config: ExperimentConfig) -> Path:
     """Return the path of a run that starts now: ``runs/<config name>/<time>``."""
     return runs_folder(config) / datetime.now().strftime("%Y%m%d-%H%M%S")
 
@@ -72,21 +69,97 @@ def check_run_folder(folder: Path, resume: Path | None) -> None:
 
 
 @dataclass(frozen=True)
-class Run:
+class Validation:
+    """How good a net is.
+
+    Attributes:
+        score: the larger the better; decides which weights are the best.
+        figures: by their names, for the log.
+        words: one line for people.
+    """
+
+    score: float
+    figures: Mapping[str, float]
+    words: str
+
+
+@dataclass(frozen=True)
+class Task(Generic[Net, Batch]):
+    """What is trained, and how it is judged.
+
+    Attributes:
+        config: the experiment.
+        options: its ``train`` section.
+        training: all state that training changes.
+        net: ``training.net``, wrapped for its processes or compiled.
+        sampler: of the loader.
+        loader: of training batches.
+        records: what the data set has, such as "149813 persons".
+        objective: what is minimised.
+        validate: judges a net in evaluation mode; every process gets the whole.
+    """
+
+    config: ExperimentConfig
+    options: OptimisationConfig
+    training: Training[Net]
+    net: nn.Module
+    sampler: EpochSampler
+    loader: DataLoader[Batch]
+    records: str
+    objective: Objective[Batch]
+    validate: Callable[[Net], Validation]
+
+
+def make_training(
+    raw: Net,
+    parts: tuple[nn.Module, nn.Module],
+    options: OptimisationConfig,
+    processes: Processes,
+    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+) -> tuple[Training[Net], nn.Module]:
+    """Make all that training changes, and the net as it runs on its processes.
+
+    Args:
+        raw: the net; moved to the device.
+        parts: its backbone and its head, which may learn at different rates.
+        options: the optimisation.
+        processes: this process among its equals.
+        make_optimizer: of two groups of weights.
+    """
+    raw.to(processes.device)
+    if options.channels_last:
+        to_channels_last(raw)
+    net = distribute(raw, processes, options.sync_batch_norm)
+    optimizer = make_optimizer([{"params": list(part.parameters())} for part in parts])
+    scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
+    ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None
+    if options.compile:
+        net = cast(nn.Module, torch.compile(net))
+    return Training(raw, optimizer, scaler, ema), net
+
+
+def to_channels_last(net: nn.Module) -> None:
+    """Lay a net's 4-D weights out as NHWC; `Module.to` would stumble over the 5-D kernels of dynamic convolution."""
+    for weight in net.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class _Run(Generic[Net, Batch]):
     """What stays the same during a run."""
 
-    config: Config
+    task: Task[Net, Batch]
     folder: Path
     processes: Processes
-    test_set: TestSet
     log: RunLog
 
 
-def train(config: Config, folder: Path, processes: Processes, resume: Path | None = None) -> float:
-    """Train a pose net and return the best validation AP.
+def run_epochs(task: Task[Net, Batch], folder: Path, processes: Processes, resume: Path | None = None) -> float:
+    """Train and return the best validation score.
 
     Args:
-        config: the experiment.
+        task: what to train.
         folder: of the run; gets the resolved config, ``metrics.jsonl``, TensorBoard events, ``train.log``, ``last.pt``
             and ``best.pt``.
         processes: this process among its equals.
@@ -97,25 +170,16 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
         CheckpointError: the checkpoint does not fit.
         TrainingError: the loss is not finite.
     """
-    torch.manual_seed(config.seed)
-    skeleton, data, options = config.keypoints, config.data, config.train
-    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
-    test_set = load_test_set(config, ground_truth=options.validate_boxes == "ground_truth")
-    sampler = EpochSampler(
-        len(persons), options.batch_size, options.accumulate, processes.rank, processes.count, config.seed
-    )
-    samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed)
-    loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
-    training, net = _build(config, processes, samples if resume is None else None)
+    config, options, training, sampler = task.config, task.options, task.training, task.sampler
     if resume is not None:
         _resume(training, config, resume)
     if processes.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
-    run = Run(config, folder, processes, test_set, RunLog(folder, processes.is_main))
+    run = _Run(task, folder, processes, RunLog(folder, processes.is_main))
     logger.info(
-        "%s: %d persons, global batch %d (%d processes x %d parts x %d), %d steps an epoch, %s, device %s",
-        config.name, len(persons), options.batch_size, processes.count, options.accumulate,
+        "%s: %s, global batch %d (%d processes x %d parts x %d), %d steps an epoch, %s, device %s",
+        config.name, task.records, options.batch_size, processes.count, options.accumulate,
         options.batch_size // processes.count // options.accumulate, sampler.steps, options.precision,
         processes.device,
     )  # fmt: skip
@@ -128,10 +192,10 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
             for module in {training.net, training.best_net}:
                 set_temperature(module, tau)
             sampler.start(progress.epoch, progress.step)
-            _train_epoch(run, training, net, batches(loader), sampler.steps, tau)
+            _train_epoch(run, batches(task.loader), tau)
             progress.epoch, progress.step = progress.epoch + 1, 0
             due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
-            best = due and _validate(run, training)
+            best = due and _validate(run)
             if processes.is_main:
                 # best.pt first: a run stopped between the two repeats the epoch and finds it best again.
                 for name in ("best.pt", "last.pt") if best else ("last.pt",):
@@ -141,47 +205,7 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     return training.progress.best_score
 
 
-def _build(config: Config, processes: Processes, samples: TrainingSamples | None) -> tuple[Training, torch.nn.Module]:
-    """Make all that training changes; ``samples`` are given where the weights that a run starts with are wanted."""
-    options = config.train
-    raw = build_pose_net(config)
-    if options.start is not None and samples is not None:
-        static = config.model_copy(update={"model": config.model.model_copy(update=STATIC)})
-        path = DEFAULT_WEIGHTS if options.start == "default" else options.start
-        wanting = load_start(raw, path, build_pose_net(static).backbone)
-        if wanting.batch_norm or wanting.attentions:
-            crops = normalize(torch.stack([samples[0, row].image for row in range(min(PERSONS, len(samples)))]))
-        if wanting.batch_norm:
-            # A new head's batch norm must keep bringing its signals to scale, where it would be made to leave them be.
-            calibrate_batch_norm(raw.backbone, crops)
-        if wanting.attentions and len(crops) > 1:
-            calibrate_attention(raw, wanting.attentions, crops)
-    raw.to(processes.device)
-    if options.channels_last:
-        to_channels_last(raw)
-    net = distribute(raw, processes, options.sync_batch_norm)
-    # With no weight decay AdamW is Adam.
-    optimizer = torch.optim.AdamW(
-        [{"params": list(part.parameters())} for part in (raw.backbone, raw.head)],
-        options.learning_rate,
-        weight_decay=options.weight_decay,
-        fused=processes.device.type in ("cpu", "cuda") or None,
-    )
-    scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
-    ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None
-    if options.compile:
-        net = cast(torch.nn.Module, torch.compile(net))
-    return Training(raw, optimizer, scaler, ema), net
-
-
-def to_channels_last(net: torch.nn.Module) -> None:
-    """Lay a net's 4-D weights out as NHWC; `Module.to` would stumble over the 5-D kernels of dynamic convolution."""
-    for weight in net.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-
-
-def _resume(training: Training, config: Config, path: Path) -> None:
+def _resume(training: Training[Any], config: ExperimentConfig, path: Path) -> None:
     saved = load_checkpoint(training, path).model_dump(mode="json")
     progress = training.progress
     logger.info("resumed %s after %d epochs and %d steps", path, progress.epoch, progress.step)
@@ -191,15 +215,14 @@ def _resume(training: Training, config: Config, path: Path) -> None:
             logger.warning("%s is now %s, the checkpoint was written with %s", key, value, before.get(key))
 
 
-def _train_epoch(
-    run: Run, training: Training, net: torch.nn.Module, parts: Iterator[PoseSample], steps: int, tau: float
-) -> None:
-    net.train()
-    progress, options = training.progress, run.config.train
+def _train_epoch(run: _Run[Net, Batch], parts: Iterator[Batch], tau: float) -> None:
+    training, options, steps = run.task.training, run.task.options, run.task.sampler.steps
+    run.task.net.train()
+    progress = training.progress
     meter = Meter(progress.samples)
     saved = time.monotonic()
     with ProgressLine(f"epoch {progress.epoch + 1}/{options.epochs}", steps, "steps", progress.step) as line:
-        for report in train_steps(training, net, parts, steps, options, run.processes):
+        for report in train_steps(training, run.task.net, parts, run.task.objective, steps, options, run.processes):
             progress.seconds += meter.add(report, progress.samples)
             line.advance(1, **meter.shown(), tau=f"{tau:g}")
             if meter.due or progress.step == steps:
@@ -210,30 +233,20 @@ def _train_epoch(
             if report.loss is not None and time.monotonic() - saved > 60 * options.checkpoint_minutes:
                 saved = time.monotonic()
                 if run.processes.is_main:
-                    save_checkpoint(training, run.config, run.folder / "last.pt")
+                    save_checkpoint(training, run.task.config, run.folder / "last.pt")
 
 
-def _validate(run: Run, training: Training) -> bool:
+def _validate(run: _Run[Net, Batch]) -> bool:
     """Evaluate the net, log it, and return whether it is the best so far."""
-    net, progress = training.best_net, training.progress
+    net, progress = run.task.training.best_net, run.task.training.progress
     broadcast_buffers(net, run.processes)
     was_training = net.training
     net.eval()
-    predictions = predict_persons(
-        net.heatmaps, run.test_set.persons, run.config, run.processes, run.config.train.workers
-    )
+    found = run.task.validate(net)
     net.train(was_training)
-    metrics = None
-    if run.processes.is_main:
-        metrics = score_results(make_results(predictions, run.test_set, run.config), run.test_set, run.config)
-    metrics = from_main(metrics, run.processes)
-    assert metrics is not None
-    figures = {name: value for name, value in metrics.as_dict().items() if isinstance(value, float)}
-    run.log.write("validation", progress.samples, {"epoch": progress.epoch, **figures, "seconds": progress.seconds})
-    logger.info(
-        "epoch %d, %d samples: AP %.3f AP50 %.3f (%s)",
-        progress.epoch, progress.samples, metrics.AP, metrics.AP50, run.test_set.boxes,
-    )  # fmt: skip
-    best = progress.best_score < metrics.AP
-    progress.best_score = max(progress.best_score, metrics.AP)
+    figures = {"epoch": progress.epoch, **found.figures, "seconds": progress.seconds}
+    run.log.write("validation", progress.samples, figures)
+    logger.info("epoch %d, %d samples: %s", progress.epoch, progress.samples, found.words)
+    best = progress.best_score < found.score
+    progress.best_score = max(progress.best_score, found.score)
     return best

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pose.engine.pose import StepReport
+from pose.engine.steps import StepReport
 
 RECORD_SECONDS = 10.0
 """A row of training figures is written this often, and at the end of each epoch."""

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pose.config_classification import ClassificationConfig
+from pose.config_tasks import AnyConfig
+from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.networks import PoseNet
@@ -35,8 +38,18 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
     return _run(module, torch.empty(input_shape, device="meta"))[0]
 
 
+def count_config(config: AnyConfig) -> dict[str, int]:
+    """Count the net of a config for one picture of its input size, as `count_parts`; no weights are drawn."""
+    with torch.device("meta"):
+        net = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
+    return count_parts(net, config.input.size_hw)
+
+
 def count_parts(net: PoseNet | Classifier, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Return backbone_params, backbone_madds, head_params, head_madds for one picture of ``size_hw`` pixels."""
+    """Return backbone_params, backbone_madds, head_params, head_madds for one picture of ``size_hw`` pixels.
+
+    Of a classifier the head is all that makes scores of the features.
+    """
     backbone, features = _run(net.backbone, torch.empty((1, 3, *size_hw), device="meta"))
     head, _ = _run(net.head, features)
     return {

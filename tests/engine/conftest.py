@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pose.config import Config
-from pose.config_files import load_config
+from pose.config_classification import ClassificationConfig
+from pose.config_files import load_classification_config, load_config
 from pose.datasets.prepare import prepare_data
 from pose.engine.distributed import Processes
 
@@ -38,6 +39,28 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Confi
         return load_config("quickstart", [f"data.root={root}", *TINY, *overrides])
 
     prepare_data(make())
+    return make
+
+
+TINY_CLASSIFIER = (
+    "input.size=32",
+    "input.resize=36",
+    "model.width=0.1",
+    "model.depth=0.4",
+    "train.batch_size=4",
+    "train.epochs=2",
+    "train.workers=0",
+    "train.learning_rate=0.02",
+)
+
+
+@pytest.fixture
+def tiny_classifier(class_folders: Path) -> Callable[..., ClassificationConfig]:
+    """Return a function from overrides to a config of drawn pictures and a net cut down."""
+
+    def make(*overrides: str, cfg: str = "imagenet/dy_mobilenetv2_w0.5") -> ClassificationConfig:
+        return load_classification_config(cfg, [f"data.root={class_folders}", *TINY_CLASSIFIER, *overrides])
+
     return make
 
 

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from pose.engine import run_log
-from pose.engine.pose import StepReport
 from pose.engine.run_log import Meter, RunLog, start_logging
+from pose.engine.steps import StepReport
 
 
 @pytest.fixture

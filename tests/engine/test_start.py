@@ -12,10 +12,10 @@ from pose.config import SkeletonConfig
 from pose.engine import run as run_module
 from pose.engine import start as start_module
 from pose.engine.calibrate import calibrate_attention, calibrate_batch_norm
-from pose.engine.run import train
+from pose.engine.pose import train
 from pose.engine.start import load_start
 from pose.errors import CheckpointError
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
 from pose.models.inflate import inflate
 from pose.models.mobilenet_v2 import MobileNetV2
@@ -341,6 +341,43 @@ def test_torchvisions_weights_go_into_the_backbone_alone(form, tiny_config, tmp_
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
 
 
+FAMILIES = {
+    "mobilenet_v3_small": ("model.early_stride=false", "model.last_squeeze=false"),
+    "resnet18": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "form"),
+    [
+        ("mobilenet_v3_small", STATIC),
+        ("mobilenet_v3_small", DYNAMIC),
+        ("mobilenet_v3_small", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[4,1,2]")),
+        ("resnet18", STATIC),
+        ("resnet18", DYNAMIC),
+        ("resnet18", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[1,4]")),
+    ],
+)
+def test_a_run_begins_with_the_features_of_torchvisions_other_families(backbone, form, tiny_config, alone, tmp_path):
+    theirs = lively(getattr(torchvision.models, backbone)(weights=None))
+    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+
+    options = (f"model.backbone={backbone}", "model.width=1", "model.depth=1", *FAMILIES[backbone], *form)
+    training = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'net.pth'}"), tmp_path, alone)
+
+    features = theirs.features if hasattr(theirs, "features") else nn.Sequential(*list(theirs.children())[:-2])
+    assert_same_outputs(training.net.backbone, features)
+
+
+def test_torchvisions_mobilenet_v3_wants_its_form(tiny_config, alone, tmp_path):
+    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "net.pth")
+    config = tiny_config(
+        "model.backbone=mobilenet_v3_small", "model.width=1", "model.depth=1", f"train.start={tmp_path / 'net.pth'}"
+    )
+    with pytest.raises(CheckpointError, match=r"model\.last_squeeze=false and model\.early_stride=false"):
+        train(config, tmp_path, alone)
+
+
 @pytest.mark.parametrize("name", ["none.pt", "none.pth", "none.onnx"])
 def test_a_file_that_is_not_there_is_named(name, tiny_config, tmp_path):
     if name.endswith("onnx"):
@@ -352,6 +389,106 @@ def test_a_file_that_is_not_there_is_named(name, tiny_config, tmp_path):
 def test_an_empty_folder_is_named(tiny_config, tmp_path):
     with pytest.raises(CheckpointError, match=r"neither best\.pt nor last\.pt"):
         start(tiny_config(*STATIC), tmp_path)
+
+
+# --- a classifier's weights
+
+
+@pytest.fixture
+def classifier(tiny_classifier, tmp_path):
+    """Make a run folder of a classifier that is as if trained, and return the net."""
+
+    def make(*overrides, task="classification"):
+        config = tiny_classifier("data.classes=[disc, ring, square]", *overrides)
+        net = lively(build_classifier(config))
+        write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
+        return net
+
+    return make
+
+
+SAME_BACKBONE = ("model.width=0.35", "model.depth=0.4")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(False, STATIC), (True, DYNAMIC), (False, DYNAMIC), (False, (*DYNAMIC, "model.num_kernels=2"))],
+    ids=["static", "dynamic", "inflated", "inflated to two"],
+)
+def test_a_pose_net_starts_with_the_features_of_a_classifier(before, after, classifier, tiny_config, tmp_path, caplog):
+    old = classifier(*SAME_BACKBONE, f"model.dynamic_backbone={before}")
+
+    with caplog.at_level(logging.INFO):
+        drawn, net, wants_calibration = start(tiny_config(*after), tmp_path)
+
+    assert not wants_calibration
+    assert_same_outputs(net.backbone, old.backbone)
+    assert_same_state(net.head.state_dict(), drawn.head.state_dict())
+    assert "the head starts anew: " in caplog.text
+    assert "is of a net for classification" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_run_begins_with_a_classifiers_features(classifier, tiny_config, alone, tmp_path):
+    old = classifier(*SAME_BACKBONE, "model.dynamic_backbone=false")
+
+    config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}")
+    training = before_first_step(config, tmp_path / "now", alone)
+
+    assert_same_outputs(training.net.backbone, old.backbone)
+
+
+@pytest.mark.parametrize(("temperature", "warns"), [(1, False), (30, True)])
+def test_attention_trained_at_another_temperature_is_pointed_out(
+    temperature, warns, classifier, tiny_config, alone, tmp_path, caplog
+):
+    """ImageNet's recipe ends at 1, COCO's stays at 30: another attention, other features."""
+    old = classifier(*SAME_BACKBONE)
+    for layer in old.modules():
+        if isinstance(layer, DynamicConv2d):
+            nn.init.normal_(layer.attention.fc2.weight, std=2)
+    set_temperature(old, 1)
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    write_weights({**content, "model": old.state_dict()}, tmp_path / "best.pt")
+
+    config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}", f"train.temperature={temperature}")
+    training = before_first_step(config, tmp_path / "now", alone)
+
+    text = "its attention was trained at temperature 1; train.temperature=1 begins with the same features"
+    assert (text in caplog.text) == warns
+    if warns:
+        with pytest.raises(AssertionError):
+            assert_same_outputs(training.net.backbone, old.backbone)
+    else:
+        assert_same_outputs(training.net.backbone, old.backbone)
+
+
+def test_a_classifier_of_another_width_is_refused(classifier, tiny_config, tmp_path):
+    classifier("model.width=0.5", "model.depth=0.4", "model.dynamic_backbone=false")
+
+    with pytest.raises(CheckpointError, match="made for another net"):
+        start(tiny_config(*STATIC), tmp_path)
+
+
+def test_a_classifier_starts_from_a_pose_net(tiny_classifier, tiny_config, tmp_path, caplog):
+    old = trained(tiny_config(*STATIC), tmp_path)
+    net = build_classifier(tiny_classifier(*SAME_BACKBONE))
+
+    with caplog.at_level(logging.INFO):
+        load_start(net, tmp_path, MobileNetV2(0.35, 0.4))
+
+    assert_same_outputs(net.backbone, old.backbone)
+    assert "is of a net for pose" in caplog.text
+
+
+def test_a_classifier_starts_from_torchvisions(tiny_classifier, tmp_path):
+    theirs = lively(torchvision.models.mobilenet_v2())
+    torch.save(theirs.state_dict(), tmp_path / "mobilenet_v2.pth")
+    net = build_classifier(tiny_classifier("model.width=1", "model.depth=1", "model.dynamic_backbone=false"))
+
+    load_start(net, tmp_path / "mobilenet_v2.pth", MobileNetV2())
+
+    assert_same_outputs(net.backbone, theirs.features)
 
 
 # --- train.start and train.backbone_learning_rate in a run

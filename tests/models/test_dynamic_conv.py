@@ -281,3 +281,65 @@ def test_temperature_must_be_positive(temperature: float) -> None:
 def test_impossible_arguments_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         DynamicConv2d(**{"in_channels": 4, "out_channels": 6, "kernel_size": 3} | options)
+
+
+# --- one dynamic perceptron solves XOR (paper, appendix A.3)
+
+CORNERS = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+XOR = torch.tensor([0.0, 1.0, 1.0, 0.0])
+
+
+def xor_perceptron() -> DynamicConv2d:
+    """Return y = sum_k pi_k(x) (w_k . x + b_k), whose relu is XOR on the corners, exactly.
+
+    The numbers are ours. With s = x1 + x2, the kernels are 2s - 1 and 3 - 2s, the logits 1 - s and s - 1:
+
+        s = 0: -1 and 3, weights 0.88 and 0.12, together -0.5
+        s = 1:  1 and 1, weights 0.5 and 0.5, together 1
+        s = 2:  3 and -1, weights 0.12 and 0.88, together -0.5
+    """
+    layer = DynamicConv2d(2, 1, 1, bias=True, num_kernels=2, temperature=1.0)
+    state = {
+        "weight": [[2.0, 2.0], [-2.0, -2.0]],
+        "bias": [-1.0, 3.0],
+        "attention.fc1.weight": [1.0, 1.0],
+        "attention.fc1.bias": [0.0],
+        "attention.fc2.weight": [-1.0, 1.0],
+        "attention.fc2.bias": [1.0, -1.0],
+        "attention.temperature": 1.0,
+    }
+    shapes = {name: value.shape for name, value in layer.state_dict().items()}
+    layer.load_state_dict({name: torch.tensor(value).view(shapes[name]) for name, value in state.items()})
+    return layer
+
+
+@torch.no_grad()
+def perceive(layer: DynamicConv2d) -> Tensor:
+    """Each corner as the two channels of a picture of one pixel."""
+    return layer(CORNERS[:, :, None, None]).flatten()
+
+
+def test_one_dynamic_perceptron_solves_xor_exactly() -> None:
+    layer = xor_perceptron()
+    assert torch.equal(perceive(layer).relu(), XOR)
+    with torch.no_grad():
+        alone = torch.cat([layer(corner[None, :, None, None]).flatten() for corner in CORNERS])
+    assert torch.equal(alone.relu(), XOR)
+
+
+def test_it_is_the_attention_that_solves_xor() -> None:
+    """With equal weights the two kernels are one static one: 1 everywhere."""
+    layer = xor_perceptron()
+    set_temperature(layer, 1e9)
+    torch.testing.assert_close(perceive(layer), torch.ones(4))
+
+
+def test_no_static_perceptron_solves_xor() -> None:
+    """Of one kernel the corners across from each other have equal sums, so no activation that never falls parts them.
+
+    Would both ones exceed both zeros, the sum of the ones would exceed that of the zeros.
+    """
+    for _ in range(10):
+        layer = lively(DynamicConv2d(2, 1, 1, bias=True, num_kernels=1)).float()
+        outputs = perceive(layer)
+        torch.testing.assert_close(outputs[XOR == 1].sum(), outputs[XOR == 0].sum())

@@ -1,13 +1,15 @@
-"""`build_pose_net` follows the config."""
+"""`build_pose_net` and `build_backbone` follow the config."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torchvision import models as torchvision_models
 
-from pose.config import Config
-from pose.models import build_pose_net
+from pose.config import BackboneConfig, Config
+from pose.models import build_backbone, build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 from pose.models.networks import PoseNet, SpatialSoftmax
 
@@ -69,6 +71,77 @@ def test_one_map_for_each_keypoint_of_the_skeleton() -> None:
 def test_width_and_depth_reach_the_backbone() -> None:
     assert len(build({"depth": 0.5}).backbone.blocks) == 11
     assert build({"width": 1.4}).backbone.out_channels == 1792
+
+
+BACKBONES = ["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"]
+FINAL_V3 = {"backbone": "mobilenet_v3_small", "early_stride": False, "last_squeeze": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "reference"),
+    [
+        ({"backbone": "mobilenet_v2", "width": 0.5}, lambda: torchvision_models.mobilenet_v2(width_mult=0.5).features),
+        (FINAL_V3, lambda: torchvision_models.mobilenet_v3_small().features),
+        ({"backbone": "resnet18"}, lambda: nn.Sequential(*list(torchvision_models.resnet18().children())[:-2])),
+    ],
+    ids=["mobilenet_v2", "mobilenet_v3_small", "resnet18"],
+)
+def test_static_backbones_equal_torchvision_with_its_weights(
+    model: dict[str, Any],
+    reference: Callable[[], nn.Module],
+    assert_same_net: Callable[[nn.Module, nn.Module], None],
+) -> None:
+    assert_same_net(build_backbone(BackboneConfig.model_validate(model), temperature=30.0), reference())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_head_fits_every_backbone_and_learns_through_it(backbone: str) -> None:
+    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": 2, "head_width": 0.25}
+    net = build_pose_net(Config.model_validate({"model": model}))
+    maps = net(torch.randn(2, 3, 64, 32))
+    assert maps.shape == (2, 17, 16, 8)
+    maps.square().mean().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+
+
+@pytest.mark.parametrize(
+    ("backbone", "num_kernels", "positions"),
+    [
+        ("mobilenet_v2", [2, 1, 6], {"expand": 2, "project": 6}),
+        ("mobilenet_v3_small", [1, 4, 1], {"depthwise": 4}),
+        ("resnet10", [1, 3], {"second": 3}),
+        ("resnet18", [3, 1], {"first": 3}),
+        ("mobilenet_v2", [1, 1, 1], {}),
+        ("resnet18", 1, {}),
+    ],
+)
+def test_each_position_has_its_own_number_of_kernels(
+    backbone: str, num_kernels: object, positions: dict[str, int]
+) -> None:
+    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": num_kernels}
+    net = build_backbone(BackboneConfig.model_validate(model), temperature=30.0)
+    found = {(n.split(".")[2], m.num_kernels) for n, m in net.named_modules() if isinstance(m, DynamicConv2d)}
+    assert found == set(positions.items())
+
+
+def test_forms_of_mobilenet_v3_reach_the_backbone() -> None:
+    def build_v3(**options: bool) -> nn.Module:
+        options |= {"dynamic_backbone": "dynamic_last" in options}
+        return build_backbone(BackboneConfig(backbone="mobilenet_v3_small", **options), 30.0)  # type: ignore[arg-type]
+
+    def strides(net: nn.Module) -> list[int]:
+        depthwise = [m for name, m in net.named_modules() if name.endswith("depthwise.conv")]
+        return [m.stride[0] for m in depthwise if isinstance(m, nn.Conv2d)]
+
+    def squeezes(net: nn.Module) -> set[str]:
+        return {name.rpartition(".")[0].split(".")[-1] for name, _ in net.named_modules() if name.endswith("fc1")}
+
+    assert strides(build_v3())[3:5] == [1, 2]
+    assert strides(build_v3(early_stride=False))[3:5] == [2, 1]
+    assert squeezes(build_v3()) == {"squeeze", "last_squeeze"}
+    assert squeezes(build_v3(squeeze=False)) == {"last_squeeze"}
+    assert squeezes(build_v3(last_squeeze=False)) == {"squeeze"}
+    assert "last.conv" in dynamic_names(build_v3(dynamic_last=True))
 
 
 def test_loss_decides_the_activation() -> None:

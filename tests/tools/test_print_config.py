@@ -32,6 +32,13 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "train" in json.loads(capsys.readouterr().out)["properties"]
 
 
+def test_configs_of_classification_are_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--cfg", "imagenet/dy_mobilenetv2", "--yaml"])
+    assert "mixup: 0.2" in capsys.readouterr().out
+    main(["--schema", "classification"])
+    assert "mixup" in capsys.readouterr().out
+
+
 def test_the_packaged_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--list"])
     assert capsys.readouterr().out.split() == packaged_names()

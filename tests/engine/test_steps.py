@@ -12,7 +12,8 @@ from pose.config import TrainConfig
 from pose.datasets.samples import PoseSample
 from pose.engine.checkpoint import Progress, Training
 from pose.engine.ema import MovingAverage
-from pose.engine.pose import learning_rate, train_steps
+from pose.engine.pose import pose_objective
+from pose.engine.steps import learning_rate, train_steps
 from pose.errors import TrainingError
 from pose.heatmap import encode
 
@@ -54,8 +55,9 @@ def halve(batches: Sequence[PoseSample]) -> list[PoseSample]:
 
 def train(training, batches, processes, steps=None, net=None, **options):
     options = TrainConfig(batch_size=BATCH, **options)
+    objective = pose_objective(options, processes.device)
     steps = steps or len(batches) // options.accumulate
-    return list(train_steps(training, net or training.net, iter(batches), steps, options, processes))
+    return list(train_steps(training, net or training.net, iter(batches), objective, steps, options, processes))
 
 
 def test_steps_follow_a_plain_loop_of_adam(alone):
@@ -175,7 +177,9 @@ def test_the_moving_average_follows_each_step(alone):
     expected = MovingAverage(net, 0.9)
     options = TrainConfig(batch_size=BATCH)
 
-    for step, _ in enumerate(train_steps(training, net, iter(make_batches(5)), 5, options, alone)):
+    for step, _ in enumerate(
+        train_steps(training, net, iter(make_batches(5)), pose_objective(options, alone.device), 5, options, alone)
+    ):
         expected.update(net, step)
 
     torch.testing.assert_close(training.ema.net.state_dict(), expected.net.state_dict(), rtol=0, atol=0)
@@ -187,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_and_names_the_record
     batches[2].heatmaps[4, 1, 2, 2] = math.nan
     training = make_training(net)
     options = TrainConfig(batch_size=BATCH)
-    steps = train_steps(training, net, iter(batches), 3, options, alone)
+    steps = train_steps(training, net, iter(batches), pose_objective(options, alone.device), 3, options, alone)
     next(steps)
     next(steps)
     before, progress = deepcopy(net.state_dict()), deepcopy(training.progress)
@@ -241,7 +245,8 @@ def test_both_rates_follow_the_schedule(alone):
     )
     for epoch in range(2):
         training.progress.epoch, training.progress.step = epoch, 0
-        for _ in train_steps(training, training.net, iter(make_batches(2)), 2, options, alone):
+        objective = pose_objective(options, alone.device)
+        for _ in train_steps(training, training.net, iter(make_batches(2)), objective, 2, options, alone):
             rates.append([group["lr"] for group in training.optimizer.param_groups])
 
     assert rates == [pytest.approx([0.3 * rate, rate]) for rate in (0.5, 1, 0.1, 0.1)]

@@ -1,0 +1,121 @@
+"""Every classification config: its net is built, trained for a step, saved, loaded and tested on drawn pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pose.config_classification import ClassificationConfig
+from pose.config_files import load_classification_config, packaged_names
+from pose.datasets.imagenet import TrainingPictures, load_training_pictures
+from pose.datasets.loading import EpochSampler, training_loader
+from pose.engine.checkpoint import Training
+from pose.engine.classify import classification_objective, classify_pictures, with_classes
+from pose.engine.distributed import Processes
+from pose.engine.run import make_training
+from pose.engine.steps import train_steps
+from pose.models import build_classifier
+from pose.models.classifier import Classifier
+from pose.models.complexity import count_parts
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.weights import load_classifier_for, write_weights
+
+NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_own_random_state():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(before)
+
+
+def load(name: str, root: Path) -> ClassificationConfig:
+    """The config with pictures of 32x32; MobileNetV2 is narrowed too, to be quick."""
+    config = load_classification_config(
+        name, [f"data.root={root}", "input.size=32", "input.resize=36", "train.batch_size=4", "train.workers=0"]
+    )
+    if config.model.backbone == "mobilenet_v2":
+        width = 0.2 * config.model.width
+        config = config.model_copy(update={"model": config.model.model_copy(update={"width": width})})
+    return config
+
+
+def train_a_step(config: ClassificationConfig) -> Training[Classifier]:
+    pictures, _ = load_training_pictures(config.data)
+    net = build_classifier(config)
+    training, wrapped = make_training(
+        net, (net.backbone, net.head), config.train, ALONE, lambda groups: torch.optim.SGD(groups, 0.1)
+    )
+    samples = TrainingPictures(pictures, config.input, config.augment, config.seed)
+    loader = training_loader(samples, EpochSampler(len(pictures), 4), 0, pin_memory=False)
+    objective = classification_objective(config.train, pictures, ALONE.device)
+    net.train()
+    report = next(train_steps(training, wrapped, iter(loader), objective, 3, config.train, ALONE))
+    assert report.loss is not None
+    assert 0 < report.loss < 20
+    assert report.learning_rate == config.train.learning_rate
+    return training
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, tmp_path):
+    config = with_classes(load(name, class_folders), ("disc", "ring", "square"))
+
+    training = train_a_step(config)
+    content = {"model": training.net.state_dict(), "config": config.model_dump(mode="json")}
+    write_weights(content, tmp_path / "best.pt")
+    net, classes = load_classifier_for(load(name, class_folders), tmp_path / "best.pt")
+
+    assert classes == ("disc", "ring", "square")
+    validation = load_training_pictures(config.data)[1]
+    assert classify_pictures(net, validation, config, ALONE).pictures == 9
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(net(images), training.net.eval()(images))
+    layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
+    assert bool(layers) == config.model.dynamic_backbone
+    assert {layer.attention.temperature.item() for layer in layers} <= {config.train.temperature}
+
+
+@pytest.mark.parametrize(
+    ("net", "static", "dynamic"),
+    [
+        ("mobilenetv2", (3.50, 300.8), (11.15, 316.8)),
+        ("mobilenetv2_w0.75", (2.64, 209.1), (7.01, 220.2)),
+        ("mobilenetv2_w0.5", (1.97, 97.1), (3.95, 103.1)),
+        ("mobilenetv2_w0.35", (1.68, 59.3), (2.69, 63.3)),
+        ("mobilenetv3_small", (3.11, 66.4), (4.78, 70.1)),
+        ("resnet18", (11.69, 1814.1), (44.93, 1860.0)),
+        ("resnet10", (5.42, 889.2), (19.69, 909.1)),
+    ],
+)
+def test_millions_of_parameters_and_multiply_adds_of_table_8(net, static, dynamic):
+    for kind, expected in (("static", static), ("dy", dynamic)):
+        config = load_classification_config(f"imagenet/{kind}_{net}")
+        with torch.device("meta"):
+            found = count_parts(build_classifier(config), config.input.size_hw)
+        params, madds = (found[f"backbone_{what}"] + found[f"head_{what}"] for what in ("params", "madds"))
+        assert (round(params / 1e6, 2), round(madds / 1e6, 1)) == expected
+
+
+def test_what_the_ablations_of_table_5_make_dynamic(class_folders):
+    """C1, C2 and C3 are a block's expansion, its depthwise convolution and its projection."""
+    net = build_classifier(load("imagenet/ablation/layers_c1_c3", class_folders))
+
+    kernels = {
+        name.split(".")[-2]: getattr(layer, "num_kernels", 1)
+        for name, layer in net.backbone.blocks.named_modules()
+        if name.endswith(".conv")
+    }
+
+    assert {name: np.clip(count, 1, 4) for name, count in kernels.items()} == {
+        "expand": 4,
+        "depthwise": 1,
+        "project": 4,
+    }

@@ -1,0 +1,59 @@
+"""Classification under torchrun: two gloo processes train on the global batch, and count every picture once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.config_files import load_classification_config
+from pose.engine.classify import train
+from pose.engine.distributed import Processes
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "imagenet/dy_mobilenetv2_w0.5"
+OVERRIDES = (
+    "input.size=32",
+    "input.resize=36",
+    "model.width=0.1",
+    "model.depth=0.4",
+    "train.batch_size=12",
+    "train.epochs=3",
+    "train.learning_rate=0.01",
+    "train.workers=0",
+)
+"""An epoch is one step, so that each row is one step's loss."""
+
+
+def train_under_torchrun(folder: Path, overrides: list[str]) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    tool = [ROOT / "tools/train_imagenet.py", "--cfg", NAME, "--device", "cpu", "--run-dir", folder, *overrides]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, *map(str, tool)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def read_rows(folder: Path, kind: str) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def test_two_processes_follow_one(class_folders, tmp_path):
+    overrides = [f"data.root={class_folders}", *OVERRIDES]
+    with torch.random.fork_rng(devices=[]):
+        train(load_classification_config(NAME, overrides), tmp_path / "one", Processes(0, 1, torch.device("cpu")))
+    train_under_torchrun(tmp_path / "two", overrides)
+
+    one, two = ([row["loss"] for row in read_rows(tmp_path / name, "train")] for name in ("one", "two"))
+    assert len(one) == 3
+    assert two[0] == pytest.approx(one[0], rel=1e-5)
+    # Batch norm over twelve values a channel enlarges rounding with every step.
+    assert two == pytest.approx(one, rel=2e-2)
+
+    counted = [round(9 * row["top1"], 4) for row in read_rows(tmp_path / "two", "validation")]
+    assert counted == [round(count) for count in counted]  # of nine pictures, five and four of which each process saw

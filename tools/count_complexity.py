@@ -1,0 +1,93 @@
+"""Count parameters and multiply-adds of nets, or set all that the paper prints beside ours.
+
+Examples:
+    python tools/count_complexity.py --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml configs/quickstart.yaml
+    python tools/count_complexity.py --cfg imagenet/dy_mobilenetv2 model.width=0.6
+    python tools/count_complexity.py --all --json counts.json
+
+Both are in 1e6, for one picture of the config's input size. Multiply-adds (MAdds) are those of convolutions and linear
+layers; a dynamic convolution adds its attention and the mixing of its kernels (paper, section 3.2).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pose.command import ToolParser, run
+from pose.config_files import load_any_config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, count, print a Markdown table, write the counts."""
+    args = _parser().parse_args(argv)
+
+    from pose.frame_sinks import replacing
+    from pose.models.complexity import count_config
+    from pose.models.published import PUBLISHED
+
+    names = dict.fromkeys(row.config for row in PUBLISHED) if args.all else args.cfg
+    configs = [load_any_config(name, args.overrides) for name in names]
+    counts = [{"config": config.name, **count_config(config)} for config in configs]
+    print(_beside_the_papers(dict(zip(names, counts, strict=True))) if args.all else _table(counts))
+    if args.json is not None:
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(__doc__)
+    parser.takes_overrides = True
+    nets = parser.add_mutually_exclusive_group(required=True)
+    nets.add_argument("--cfg", metavar="FILE", nargs="+", help="YAML files, or names of packaged configs")
+    nets.add_argument("--all", action="store_true", help="count the nets of the paper and compare with its figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts here, one object for each net")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="override a value, such as model.width=0.5"
+    )
+    return parser
+
+
+def _table(counts: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out the counts of some nets: backbone, head, and both."""
+    rows = [["net", "backbone params", "MAdds", "head params", "MAdds", "whole params", "MAdds"]]
+    for count in counts:
+        cells = [str(count["config"])]
+        for params, madds in (_part(count, "backbone"), _part(count, "head"), _part(count, "classifier")):
+            cells += [f"{params:.2f}", f"{madds:.1f}"]
+        rows.append(cells)
+    return _markdown(rows)
+
+
+def _beside_the_papers(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lay out ours, the paper's and the difference, and below what is known of misfits."""
+    from pose.models.published import PUBLISHED
+
+    rows = [["net", "part", "params", "paper", "", "MAdds", "paper", "", "note"]]
+    notes: dict[str, int] = {}
+    for row in PUBLISHED:
+        cells = [str(counts[row.config]["config"]), row.part]
+        for ours, digits, paper in zip(
+            _part(counts[row.config], row.part), (2, 1), (row.params, row.madds), strict=True
+        ):
+            cells += [f"{ours:.{digits}f}", str(paper), f"{100 * (ours / paper - 1):+.1f}%"]
+        numbers = [str(notes.setdefault(note, len(notes) + 1)) for note in row.notes]
+        rows.append([*cells, ", ".join(numbers)])
+    return "\n".join([_markdown(rows), "", *(f"{number}. {note}" for note, number in notes.items())])
+
+
+def _part(count: Mapping[str, Any], part: str) -> tuple[float, float]:
+    """Return params and MAdds of a part in 1e6; the whole net is named for a classifier."""
+    parts = ("backbone", "head") if part == "classifier" else (part,)
+    return sum(count[f"{p}_params"] for p in parts) / 1e6, sum(count[f"{p}_madds"] for p in parts) / 1e6
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, " | ".join("-" * max(width, 3) for width in widths))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,53 @@
+"""Test a classifier: top-1 and top-5 accuracy on ImageNet's validation pictures, or on any folders of classes.
+
+Examples:
+    python tools/test_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml --weights runs/dy_mobilenetv2_w0.5
+    python tools/test_imagenet.py --cfg FILE --weights FILE data.root=/data/imagenet --output results/
+
+Top-5 needs five classes. The class folders must be those that the net was trained on, whose names lie in its weights.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose.command import ToolParser, add_config_arguments, run
+from pose.config_files import load_classification_config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, load config and weights, classify, print the accuracy."""
+    parser = ToolParser(__doc__)
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
+    )
+    parser.add_argument("--output", type=Path, help="folder for metrics.json (default: beside the weights)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    args = parser.parse_args(argv)
+    config = load_classification_config(args.cfg, args.overrides)
+
+    from pose.datasets.imagenet import load_test_pictures
+    from pose.engine.classify import classify_pictures, protocol_line
+    from pose.engine.distributed import join_processes
+    from pose.engine.run_log import start_logging
+    from pose.weights import find_weights, load_classifier_for
+
+    weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    with join_processes(args.device) as processes:
+        start_logging(None)
+        net, classes = load_classifier_for(config, weights)
+        pictures = load_test_pictures(config.data, classes)
+        found = classify_pictures(net.to(processes.device), pictures, config, processes)
+        if not processes.is_main:
+            return
+    protocol = protocol_line(config, pictures, weights)
+    print(found, protocol, sep="\n")
+    output = args.output or weights.parent / "test"
+    output.mkdir(parents=True, exist_ok=True)
+    report = {"protocol": protocol, "weights": str(weights), "pictures": found.pictures, **found.figures()}
+    (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
