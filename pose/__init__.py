@@ -4,21 +4,24 @@
     >>> poses = PosePredictor()("person.jpg")
     >>> poses.keypoints.shape  # persons, keypoints, (x, y) in image pixels
 
-``import pose`` is quick: torch is loaded when the predictor is first used.
+``import pose`` is quick: torch is loaded when `PosePredictor` is first used, and never by `OnnxPredictor`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pose.inference import PosePredictor, Poses
+    from pose.inference import PosePredictor
+    from pose.predictor import Poses
+    from pose.runtime import OnnxPredictor
 
 __version__ = "0.1.0"
-__all__ = ["PosePredictor", "Poses", "__version__"]
+__all__ = ["OnnxPredictor", "PosePredictor", "Poses", "__version__"]
+
+_HOMES = {"OnnxPredictor": "pose.runtime", "PosePredictor": "pose.inference", "Poses": "pose.predictor"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("PosePredictor", "Poses"):
-        from pose import inference
-
-        return getattr(inference, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pose' has no attribute {name!r}")

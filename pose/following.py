@@ -5,7 +5,7 @@ the keypoints of the frame before, and into the windows again when it loses the 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pose.detectors import Detections
 from pose.frame_sources import Frame
 from pose.images import Image
-
-if TYPE_CHECKING:
-    from pose.inference import Poses
+from pose.predictor import Poses
 
 Array = NDArray[np.float64]
 
@@ -34,7 +32,7 @@ REFINEMENTS = 2
 class PoseFunction(Protocol):
     """`pose.PosePredictor`, or what takes its place: a picture and its boxes xywh in, poses out."""
 
-    def __call__(self, image: Image, boxes: ArrayLike) -> "Poses": ...
+    def __call__(self, image: Image, boxes: ArrayLike) -> Poses: ...
 
 
 class PersonFollower:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,9 +17,7 @@ from numpy.typing import ArrayLike
 from pose.errors import MediaError
 from pose.frame_sources import PICTURE_SUFFIXES, Frame, FrameSource
 from pose.images import Image
-
-if TYPE_CHECKING:
-    from pose.inference import Poses
+from pose.predictor import Poses
 
 FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 """Codec by container: those that the OpenCV wheels can encode on every platform."""
@@ -28,7 +25,7 @@ PICTURES_FPS = 10.0
 """Of a video that is made from pictures."""
 
 ImageSink = Callable[[Frame, Image], None]
-PoseSink = Callable[[Frame, "Poses", ArrayLike], None]
+PoseSink = Callable[[Frame, Poses, ArrayLike], None]
 
 
 @contextmanager
@@ -198,7 +195,7 @@ def open_json_sink(path: str | Path, source: FrameSource, keypoint_names: Sequen
         with _writing(path):
             file = temporary.open("w", encoding="utf-8")
 
-        def write(frame: Frame, poses: "Poses", scores: ArrayLike) -> None:
+        def write(frame: Frame, poses: Poses, scores: ArrayLike) -> None:
             nonlocal separator
             row = _frame_row(frame, source) | {"persons": _persons(poses, scores)}
             with _writing(path):
@@ -222,7 +219,7 @@ def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
     return row
 
 
-def _persons(poses: "Poses", scores: ArrayLike) -> list[dict[str, object]]:
+def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
     """One row a person. Rounding is of float64: that of float32 would print 1.230000019."""
     points = np.round(np.asarray(poses.keypoints, dtype=np.float64), 2)
     heights = np.round(np.asarray(poses.scores, dtype=np.float64), 4)

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.config import InputConfig
 from pose.errors import DataError
+from pose.geometry import box_to_view, invert, view_to_matrix
 
 Image = NDArray[np.uint8]
 
@@ -37,3 +39,16 @@ def crop(image_bgr: Image, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image
     """Warp a picture through a (2, 3) image-to-input matrix, bilinear, black outside; returns (h, w, 3) RGB."""
     warped = cv2.warpAffine(image_bgr, np.asarray(matrix, dtype=np.float64), size_wh, flags=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def person_crop(
+    image_bgr: Image, bbox_xywh: ArrayLike, geometry: InputConfig
+) -> tuple[Image, NDArray[np.float64], float]:
+    """Crop one box upright.
+
+    Returns:
+        crop (h, w, 3) uint8 RGB, the (2, 3) matrix from heatmap to image, and the view's area in square image pixels.
+    """
+    view = box_to_view(bbox_xywh, geometry.aspect_ratio, geometry.padding)
+    image = crop(image_bgr, view_to_matrix(view, geometry.size_wh), geometry.size_wh)
+    return image, invert(view_to_matrix(view, geometry.heatmap_wh)), view.area

@@ -1,10 +1,9 @@
-"""From crops to keypoints: flip average, batching, and `PosePredictor`, the one way in for test, demo and export check.
+"""From crops to keypoints: flip average, and `PosePredictor`, the one way in for test, demo and export check.
 
 Extend it by adding a function that takes and returns arrays; nothing here knows about files of annotations.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pose.datasets.samples import person_crop
-from pose.errors import DataError
 from pose.geometry import transform_points
 from pose.heatmap import decode
-from pose.images import Image, read_image
-from pose.skeleton import Skeleton
+from pose.images import Image
+from pose.predictor import Array, CropPredictor, Float32
+from pose.predictor import Poses as Poses
 from pose.weights import DEFAULT_WEIGHTS, load_pose_net
 
 Maps = TypeVar("Maps", torch.Tensor, NDArray[np.float32])
@@ -25,29 +23,6 @@ Maps = TypeVar("Maps", torch.Tensor, NDArray[np.float32])
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Of RGB in 0..1, as torchvision's ImageNet weights expect."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Poses:
-    """N persons of one picture.
-
-    Attributes:
-        keypoints: (N, K, 2) x, y in image pixels.
-        scores: (N, K) heights of the heatmaps' peaks, about 0 to 1.
-        bboxes_xywh: (N, 4) the boxes they were looked for in.
-    """
-
-    keypoints: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    bboxes_xywh: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    @property
-    def person_scores(self) -> NDArray[np.float32]:
-        """(N,) mean keypoint score of each person."""
-        return self.scores.mean(axis=1) if len(self) else np.zeros(0, dtype=np.float32)
 
 
 def normalize(crops_rgb: torch.Tensor) -> torch.Tensor:
@@ -99,7 +74,7 @@ def predict_heatmaps(
     return flip_average(heatmaps, heatmaps_of(inputs.flip(-1)), flip_pairs, shift)
 
 
-def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[Float32, Float32]:
     """Decode (B, K, H, W) heatmaps and send the keypoints through (B, 2, 3) heatmap-to-image matrices.
 
     Returns:
@@ -109,8 +84,8 @@ def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[NDA
     return transform_points(keypoints_heatmap, matrices).astype(np.float32), scores
 
 
-class PosePredictor:
-    """Finds the keypoints of the persons in a picture.
+class PosePredictor(CropPredictor):
+    """Finds the keypoints of the persons in a picture with a net in PyTorch.
 
     Args:
         weights: file that tools/train.py wrote, or a run folder; by default the net that comes with the package.
@@ -131,89 +106,14 @@ class PosePredictor:
         batch_size: int = 32,
     ) -> None:
         self.net, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
+        super().__init__(self.config.keypoints, self.config.input, batch_size)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.net.to(self.device)
-        self.flip, self.batch_size = flip, batch_size
+        self.flip = flip
 
-    @property
-    def skeleton(self) -> Skeleton:
-        """The keypoint set of the net."""
-        return self.config.keypoints
-
-    def __call__(self, image: str | Path | Image, boxes: ArrayLike | None = None) -> Poses:
-        """Find the keypoints of one picture.
-
-        Args:
-            image: path, or (H, W, 3) uint8 BGR.
-            boxes: (N, 4) persons as left, top, width, height in pixels; by default the whole picture is one person.
-
-        Raises:
-            DataError: the picture cannot be read, or the boxes have another form.
-        """
-        pixels = read_image(image) if isinstance(image, (str, Path)) else _pixels(image)
-        return self.predict_batch([pixels], [_whole(pixels) if boxes is None else boxes])[0]
-
-    def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]:
-        """Find the keypoints of several pictures, the persons of all of them in common batches.
-
-        Args:
-            images: (H, W, 3) uint8 BGR each.
-            boxes: (N_i, 4) xywh in pixels of each picture.
-        """
-        checked = [_boxes(rows) for rows in boxes]
-        crops = [
-            person_crop(_pixels(image), bbox, self.config.input)
-            for image, rows in zip(images, checked, strict=True)
-            for bbox in rows
-        ]
-        parts = [self._predict(part) for part in _parts(crops, self.batch_size)]
-        count = self.skeleton.num_keypoints
-        empty = (np.zeros((0, count, 2), dtype=np.float32), np.zeros((0, count), dtype=np.float32))
-        keypoints, scores = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
-        ends = np.cumsum([len(rows) for rows in checked], dtype=np.intp)
-        found = zip(np.split(keypoints, ends)[:-1], np.split(scores, ends)[:-1], checked, strict=True)
-        return [Poses(*columns) for columns in found]
-
-    def _predict(
-        self, crops: Sequence[tuple[Image, NDArray[np.float64], float]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        batch = torch.from_numpy(np.stack([image for image, _, _ in crops])).to(self.device)
+    def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
+        """See `CropPredictor.find_keypoints`."""
+        batch = torch.from_numpy(crops_rgb).to(self.device)
         pairs = self.skeleton.flip_pairs if self.flip else None
         heatmaps = predict_heatmaps(self.net.heatmaps, batch, pairs, self.config.test.flip_shift)
-        return keypoints_in_image(heatmaps, np.stack([matrix for _, matrix, _ in crops]))
-
-
-Item = TypeVar("Item")
-
-
-def _parts(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _pixels(image: Image) -> Image:
-    array = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not array or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise DataError(
-            "PosePredictor: expected a picture of (H, W, 3) uint8 BGR, got "
-            f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}; read it with cv2.imread"
-        )
-    return image
-
-
-def _boxes(boxes: ArrayLike) -> NDArray[np.float32]:
-    try:
-        rows = np.asarray(boxes, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"PosePredictor: expected boxes (N, 4) as numbers, got {boxes!r:.80} ({error})") from None
-    if rows.size == 0:
-        return np.zeros((0, 4), dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != 4 or not np.isfinite(rows).all() or rows[:, 2:].min() <= 0:
-        raise DataError(
-            f"PosePredictor: expected boxes (N, 4) as left, top, width, height in pixels with positive sizes, got "
-            f"{rows.tolist() if rows.size <= 8 else rows.shape}"
-        )
-    return rows
-
-
-def _whole(image: Image) -> NDArray[np.float32]:
-    return np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.float32)
+        return keypoints_in_image(heatmaps, matrices)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +20,10 @@ from pose.errors import DataError
 from pose.frame_sinks import ImageSink, PoseSink
 from pose.frame_sources import Frame, FrameSource
 from pose.images import Image
+from pose.predictor import Poses
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
 from pose.visualize import draw_poses
-
-if TYPE_CHECKING:
-    from pose.inference import Poses
 
 FindPeople = Callable[[Sequence[Frame]], list[Detections]]
 
@@ -36,14 +34,14 @@ class Predictor(Protocol):
     @property
     def skeleton(self) -> Skeleton: ...
 
-    def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> "list[Poses]": ...
+    def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]: ...
 
 
 class FramePoses(NamedTuple):
     """A frame, the poses of its people, and their scores (N,): box score times mean keypoint score."""
 
     frame: Frame
-    poses: "Poses"
+    poses: Poses
     scores: NDArray[np.float64]
 
 

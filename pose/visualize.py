@@ -6,17 +6,14 @@ The person's left is blue, the right orange, the middle white: a pair that peopl
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pose.images import Image
+from pose.predictor import Poses
 from pose.skeleton import Skeleton
-
-if TYPE_CHECKING:
-    from pose.inference import Poses
 
 Array = NDArray[np.float64]
 Color = tuple[int, int, int]
@@ -36,7 +33,7 @@ FONT = cv2.FONT_HERSHEY_DUPLEX
 
 def draw_poses(
     image: Image,
-    poses: "Poses",
+    poses: Poses,
     skeleton: Skeleton,
     *,
     scores: ArrayLike | None = None,
@@ -211,7 +208,7 @@ def tile_pictures(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
     return sheet
 
 
-def _fitted(image: Image, poses: "Poses", skeleton: Skeleton, cell_wh: tuple[int, int], threshold: float) -> Image:
+def _fitted(image: Image, poses: Poses, skeleton: Skeleton, cell_wh: tuple[int, int], threshold: float) -> Image:
     """A picture in the middle of a cell, its poses drawn at the cell's resolution."""
     height, width = image.shape[:2]
     ratio = min(cell_wh[0] / width, cell_wh[1] / height)

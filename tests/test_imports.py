@@ -19,6 +19,8 @@ FLOORS = {
     "config": 2,
     "heatmap": 2,
     "datasets": 3,
+    "predictor": 3,
+    "runtime": 3,
     "inference": 3,
     "evaluation": 3,
     "engine": 4,
@@ -75,7 +77,12 @@ def test_models_import_torch_config_and_themselves(path: Path) -> None:
         assert ours or module.split(".")[0] in allowed, f"{shown(path)} imports {module}"
 
 
-@pytest.mark.parametrize("name", ["errors", "skeleton", "geometry", "heatmap", "config", "config_files", "command"])
+TORCH_FREE = (
+    "errors skeleton geometry heatmap config config_files command images predictor runtime video following frame_sinks"
+)
+
+
+@pytest.mark.parametrize("name", TORCH_FREE.split())
 def test_the_rooms_that_need_no_torch_do_not_load_it(name: str) -> None:
     code = f"import sys, pose.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

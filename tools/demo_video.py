@@ -8,7 +8,7 @@ Examples:
 
 The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
 folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the net itself looks
-for the most visible person and follows that one.
+for the most visible person and follows that one. A net that tools/export.py wrote (.onnx) runs without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
@@ -20,8 +20,13 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pose.command import ToolParser, run
+from pose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pose.predictor import CropPredictor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,12 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.following import PersonFollower
     from pose.frame_sinks import check_outputs, open_json_sink, open_sink
     from pose.frame_sources import open_source
-    from pose.inference import PosePredictor
     from pose.video import people_by_detector, people_by_file, run_demo
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
-    predictor = PosePredictor(args.weights, args.device, flip=args.flip)
+    predictor = open_predictor(args.weights, args.device, args.flip)
     source = open_source(args.input)
     if args.boxes is not None:
         find_people = people_by_file(args.boxes, source, args.score)
@@ -45,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         detector = load_detector(args.detector, score_threshold=args.score, device=args.device)
         find_people = people_by_detector(detector)
     else:
-        find_people = PersonFollower(PosePredictor(args.weights, args.device, flip=False))
+        once = predictor if is_onnx(args.weights) else open_predictor(args.weights, args.device, flip=False)
+        find_people = PersonFollower(once)
     with ExitStack() as outputs:
         sink = outputs.enter_context(open_sink(args.output, source))
         json_sink = None
@@ -64,6 +69,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.output}: {frames} frames, {persons} persons" + (f"; keypoints in {args.json}" if args.json else ""))
 
 
+def is_onnx(weights: Path | None) -> bool:
+    """Say whether weights are an exported net."""
+    return weights is not None and weights.suffix.lower() == ".onnx"
+
+
+def open_predictor(weights: Path | None, device: str | None, flip: bool) -> "CropPredictor":
+    """Load a net; one that was exported runs without PyTorch.
+
+    Raises:
+        ConfigError: an exported net is told not to average with the mirrored crop.
+    """
+    if weights is None or not is_onnx(weights):
+        from pose.inference import PosePredictor
+
+        return PosePredictor(weights, device, flip=flip)
+    if not flip:
+        raise ConfigError("--no-flip: an ONNX file decides that itself; export it without --flip")
+    from pose.runtime import OnnxPredictor
+
+    return OnnxPredictor(weights)
+
+
 def positive(text: str) -> int:
     """Parse a count of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -73,7 +100,9 @@ def positive(text: str) -> int:
 
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
-    parser.add_argument("--weights", type=Path, help="weight file or folder of runs (default: the packaged net)")
+    parser.add_argument(
+        "--weights", type=Path, help="weight file, folder of runs or exported .onnx (default: the packaged net)"
+    )
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
     parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, picture or folder to write")
     boxes = parser.add_mutually_exclusive_group()

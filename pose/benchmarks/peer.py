@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from pose.benchmarks import Comparison, compare
 from pose.config import Config
 from pose.errors import CheckpointError
-from pose.export import Heatmaps, check_export, heatmaps_of, open_session, to_onnx
+from pose.export import Heatmaps, heatmaps_of, to_onnx
 from pose.heatmap import decode
 from pose.inference import normalize, predict_heatmaps
 from pose.models.networks import PoseNet
+from pose.parity import check_export
+from pose.runtime import open_session
 from pose.timing import Budget, time_interleaved
 from pose.weights import load_pose_net
 

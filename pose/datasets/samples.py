@@ -10,16 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
 from pose.config import STRIDE as HEATMAP_STRIDE
 from pose.config import AugmentConfig, InputConfig
 from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
-from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
+from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
-from pose.images import Image, crop, read_image
+from pose.images import Image, crop, person_crop, read_image
 from pose.skeleton import Skeleton
 
 
@@ -72,19 +71,6 @@ def make_sample(
     return PoseSample(
         torch.from_numpy(image), torch.from_numpy(heatmaps), torch.from_numpy(weights), torch.tensor(record.id)
     )
-
-
-def person_crop(
-    image_bgr: Image, bbox_xywh: ArrayLike, geometry: InputConfig
-) -> tuple[Image, NDArray[np.float64], float]:
-    """Crop one box upright.
-
-    Returns:
-        crop (h, w, 3) uint8 RGB, the (2, 3) matrix from heatmap to image, and the view's area in square image pixels.
-    """
-    view = box_to_view(bbox_xywh, geometry.aspect_ratio, geometry.padding)
-    image = crop(image_bgr, view_to_matrix(view, geometry.size_wh), geometry.size_wh)
-    return image, invert(view_to_matrix(view, geometry.heatmap_wh)), view.area
 
 
 class TrainingSamples(Dataset[PoseSample]):

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pose.errors import CheckpointError, MediaError
+from pose.errors import CheckpointError, ConfigError, MediaError
 from pose.frame_sources import open_source
 from pose.tools.demo_video import main
+
+WHOLE = ("--detector", "none")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +60,8 @@ def test_picture_and_folder_take_the_whole_frame(tmp_path, weights):
     pictures.mkdir()
     for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
         cv2.imwrite(str(pictures / name), np.full((*size, 3), 128, np.uint8))
-    whole = ("--detector", "none")
-    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip", *whole)
-    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1, *whole)
+    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip", *WHOLE)
+    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1, *WHOLE)
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (30, 40, 3)
     assert cv2.imread(str(tmp_path / "drawn/b.jpg")).shape == (50, 20, 3)
     assert (cv2.imread(str(tmp_path / "drawn/a.png")) != 128).any()
@@ -70,6 +71,25 @@ def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, caps
     output = tmp_path / "out.mp4"
     demo("--input", video, "--output", output)
     assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
+
+
+def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(tmp_path, weights, video):
+    pytest.importorskip("onnx", reason="needs onnx to export")
+    from pose.tools.export import main as export
+
+    net, files = tmp_path / "net.onnx", [tmp_path / "from_weights.json", tmp_path / "from_onnx.json"]
+    export(["--weights", str(weights), "--output", str(net), "--flip"])
+    for source, keypoints in zip((weights, net), files, strict=True):
+        demo("--weights", source, "--input", video, "--output", tmp_path / "o.mp4", "--json", keypoints, *WHOLE)
+    from_weights, from_onnx = (
+        [person["keypoints"] for frame in json.loads(file.read_text())["frames"] for person in frame["persons"]]
+        for file in files
+    )
+    assert np.shape(from_onnx) == (5, 17, 3)
+    np.testing.assert_allclose(np.array(from_onnx)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
+    demo("--weights", net, "--input", video, "--output", tmp_path / "followed.mp4")
+    with pytest.raises(ConfigError, match="--no-flip: an ONNX file decides"):
+        demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
 
 
 def test_max_frames_ends_early(tmp_path, weights, video):

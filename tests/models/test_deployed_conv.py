@@ -1,0 +1,67 @@
+"""Deployed forms of the dynamic convolution against the layer itself and the batch norm behind it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pose.models.deployed_conv import BatchFreeDynamicConv2d, FoldedDynamicConv2d
+from pose.models.dynamic_conv import DynamicConv2d
+
+KINDS: dict[str, dict[str, Any]] = {
+    "pointwise": {"kernel_size": 1},
+    "pointwise_strided": {"kernel_size": 1, "stride": 2},
+    "pointwise_uneven_stride_bias": {"kernel_size": 1, "stride": (2, 3), "bias": True},
+    "pointwise_padded": {"kernel_size": 1, "padding": 1},
+    "depthwise": {"kernel_size": 3, "padding": 1, "groups": 4},
+    "depthwise_strided_bias": {"kernel_size": 5, "stride": 2, "padding": 2, "groups": 4, "bias": True},
+    "grouped": {"kernel_size": 3, "padding": 1, "groups": 2},
+    "dense": {"kernel_size": 3, "padding": 1, "bias": True},
+    "dense_dilated_strided": {"kernel_size": 3, "padding": 2, "dilation": 2, "stride": 2},
+    "dense_rectangular": {"kernel_size": (3, 1), "stride": (1, 2), "padding": (1, 0)},
+    "one_kernel": {"kernel_size": 3, "num_kernels": 1},
+    "one_kernel_depthwise": {"kernel_size": 3, "num_kernels": 1, "groups": 4},
+    "sigmoid_bias": {"kernel_size": 1, "attention": "sigmoid", "bias": True},
+    "sigmoid_depthwise": {"kernel_size": 3, "attention": "sigmoid", "groups": 4},
+}
+
+
+def lively(kind: str) -> tuple[DynamicConv2d, nn.BatchNorm2d]:
+    conv = DynamicConv2d(4, 8, temperature=2.0, **KINDS[kind]).double()
+    norm = nn.BatchNorm2d(8, eps=0.1).double().eval()
+    for value in (*conv.parameters(), *norm.parameters(), norm.running_mean):
+        nn.init.normal_(value)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    return conv, norm
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_folded_and_batch_free_forms_equal_convolution_and_norm(kind: str, batch: int) -> None:
+    conv, norm = lively(kind)
+    x = torch.randn(batch, 4, 9, 8, dtype=torch.double)
+    expected = norm(conv(x))
+
+    folded = FoldedDynamicConv2d(conv, norm)
+
+    torch.testing.assert_close(folded(x), expected)
+    torch.testing.assert_close(BatchFreeDynamicConv2d(folded.conv, folded.shift)(x), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_batch_free_form_needs_no_norm(kind: str) -> None:
+    conv, _ = lively(kind)
+    x = torch.randn(3, 4, 9, 8, dtype=torch.double)
+
+    torch.testing.assert_close(BatchFreeDynamicConv2d(conv)(x), conv(x))
+
+
+def test_a_norm_without_weights_of_its_own_is_folded_too() -> None:
+    conv, _ = lively("pointwise")
+    norm = nn.BatchNorm2d(8, affine=False).double().eval()
+    nn.init.normal_(norm.running_mean)
+    x = torch.randn(2, 4, 9, 8, dtype=torch.double)
+    expected = norm(conv(x))
+
+    torch.testing.assert_close(FoldedDynamicConv2d(conv, norm)(x), expected)

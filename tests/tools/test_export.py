@@ -1,0 +1,92 @@
+"""tools/export.py as a user meets it: a file that was checked, or none."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pose import parity
+from pose.command import run
+from pose.config import Config
+from pose.models import build_pose_net
+from pose.runtime import OnnxPredictor
+from pose.tools.export import NOT_STATED, main
+from pose.weights import write_weights
+
+pytest.importorskip("onnx", reason="needs onnx to export")
+pytest.importorskip("onnxruntime", reason="needs onnxruntime to check what was exported")
+
+CONFIG = Config.model_validate(
+    {
+        "model": {"width": 0.35, "depth": 0.1, "head_width": 0.25, "dynamic_head": True},
+        "input": {"size_hw": [64, 96]},
+        "skeleton": {"names": ["left_tip", "right_tip", "palm"]},
+        "test": {"flip_shift": 0},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    write_weights({"model": build_pose_net(CONFIG).state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
+    return path
+
+
+def export(*words: object) -> int:
+    try:
+        run(main, [str(word) for word in words])
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return 0
+
+
+def test_a_run_folder_becomes_a_file_that_says_what_it_is(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new" / "net.onnx"
+    assert export("--weights", weights.parent, "--output", output, "--flip", "--decode", "--licence", "CC0") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" at most ")[0] for line in lines[:2]] == [
+        "batch 1: heatmaps differ by",
+        "batch 3: heatmaps differ by",
+    ]
+    assert f"{output}: " in lines[2]
+    assert "crops 64x96 to heatmaps, keypoints, scores" in lines[2]
+    card = OnnxPredictor(output).card
+    assert (card.geometry, card.skeleton, card.flip, card.licence) == (CONFIG.input, CONFIG.keypoints, True, "CC0")
+
+
+def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(weights: Path, tmp_path: Path) -> None:
+    assert export("--weights", weights, "--output", tmp_path / "net.onnx") == 0
+
+    predictor = OnnxPredictor(tmp_path / "net.onnx")
+    assert (predictor.card.flip, predictor.card.licence) == (False, NOT_STATED)
+    assert predictor(np.full((50, 60, 3), 128, np.uint8)).keypoints.shape == (1, 3, 2)
+
+
+def test_the_check_takes_pictures_of_a_folder(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 2
+    assert "no pictures in this folder" in capsys.readouterr().err
+
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 60, 3), 128, np.uint8))
+    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 0
+
+
+def test_a_file_that_differs_is_not_left(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
+
+    with pytest.raises(RuntimeError, match="heatmaps differ"):
+        export("--weights", weights, "--output", tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_are_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("--weights", weights, "--output", weights) == 2
+    assert "expected a name ending in .onnx" in capsys.readouterr().err
+    assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "net.onnx") == 2
+    assert "none.pt: no such weight file" in capsys.readouterr().err
