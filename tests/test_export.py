@@ -69,8 +69,8 @@ def test_the_kernels_of_the_nets_that_are_exported_here_depend_on_the_picture():
         ("mse", DYNAMIC),
         ("cross_entropy", {**STATIC, "dynamic_backbone": True, "attention": "sigmoid"}),
         ("mse", {**STATIC, "head": "type_a"}),
-        ("mse", {**DYNAMIC, "width": 1.0, "backbone": "mobilenet_v3_small"}),
-        ("mse", {**DYNAMIC, "width": 1.0, "backbone": "resnet10", "num_kernels": 2}),
+        ("mse", {**DYNAMIC, "width": 1.0, "depth": 1.0, "backbone": "mobilenet_v3_small"}),
+        ("mse", {**DYNAMIC, "width": 1.0, "depth": 1.0, "backbone": "resnet10", "num_kernels": 2}),
     ],
     ids=["static", "dynamic", "sigmoid_cross_entropy", "type_a", "mobilenet_v3", "resnet"],
 )

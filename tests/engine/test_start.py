@@ -419,9 +419,9 @@ def test_a_pose_net_starts_with_the_features_of_a_classifier(before, after, clas
     old = classifier(*SAME_BACKBONE, f"model.dynamic_backbone={before}")
 
     with caplog.at_level(logging.INFO):
-        drawn, net, wants_calibration = start(tiny_config(*after), tmp_path)
+        drawn, net, wanting = start(tiny_config(*after), tmp_path)
 
-    assert not wants_calibration
+    assert not wanting.batch_norm
     assert_same_outputs(net.backbone, old.backbone)
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
     assert "the head starts anew: " in caplog.text
