@@ -3,6 +3,7 @@
 Gloo on CPU, NCCL on GPU. Outside torchrun everything here is the identity.
 """
 
+import gc
 import os
 import warnings
 from collections.abc import Iterator
@@ -54,6 +55,9 @@ def join_processes(device: str | None = None) -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
         dist.barrier()  # leave together: a process that goes while another still talks to it can take both down
     finally:
+        # Nets wrapped for the group lie in reference cycles and would keep its threads to the end of the interpreter,
+        # which then aborts now and then.
+        gc.collect()
         dist.destroy_process_group()
 
 
