@@ -89,13 +89,16 @@ def _draw_person(canvas: Image, keypoints: Array, visible: NDArray[np.bool_], sk
     limb_radius, dot_radius, rim = _widths(keypoints[visible])
     colors = side_colors(skeleton)
     limbs = [(a, b) for a, b in skeleton.limbs if visible[a] and visible[b]]
-    for a, b in limbs:
-        _fill_capsule(canvas, keypoints[a], keypoints[b], limb_radius + rim, OUTLINE)
-    for a, b in limbs:
-        _fill_capsule(canvas, keypoints[a], keypoints[b], limb_radius, _limb_color(colors[a], colors[b]))
-    for index in np.flatnonzero(visible):
-        _fill_capsule(canvas, keypoints[index], keypoints[index], dot_radius + rim, OUTLINE)
-        _fill_capsule(canvas, keypoints[index], keypoints[index], dot_radius, colors[index])
+    starts, ends = keypoints[np.array(limbs, dtype=np.intp).reshape(-1, 2)].swapaxes(0, 1)
+    for outline in _capsules(starts, ends, limb_radius + rim):
+        _fill(canvas, outline, OUTLINE)
+    for outline, (a, b) in zip(_capsules(starts, ends, limb_radius), limbs, strict=True):
+        _fill(canvas, outline, _limb_color(colors[a], colors[b]))
+    dots = np.flatnonzero(visible)
+    rims, discs = (_capsules(keypoints[dots], keypoints[dots], radius) for radius in (dot_radius + rim, dot_radius))
+    for index, dark, bright in zip(dots, rims, discs, strict=True):
+        _fill(canvas, dark, OUTLINE)
+        _fill(canvas, bright, colors[index])
 
 
 def _widths(keypoints: Array) -> tuple[float, float, float]:
@@ -120,19 +123,19 @@ def _limb_color(a: Color, b: Color) -> Color:
     return a if b == MIDDLE else MIDDLE
 
 
-def _fixed(points: ArrayLike) -> NDArray[np.int32]:
-    """Pixels to OpenCV's fixed point; far outside is clipped, where its 32 bits would overflow."""
-    return np.asarray(np.round(np.clip(np.asarray(points), -20000, 20000) * 2**SHIFT), dtype=np.int32)
-
-
-def _fill_capsule(canvas: Image, start: Array, end: Array, radius: float, color: Color) -> None:
-    """A line of any width, fractions too, with round ends; a dot where both ends are one."""
-    direction = np.arctan2(*(end - start)[::-1])
+def _capsules(starts: Array, ends: Array, radius: float) -> NDArray[np.int32]:
+    """Outlines (N, P, 2) of lines (N, 2) with round ends, discs where both ends are one, in OpenCV's fixed point."""
+    x, y = (ends - starts).T
     half_turn = np.linspace(-np.pi / 2, np.pi / 2, 9)
-    angles = np.concatenate([direction + half_turn, direction + np.pi + half_turn])
-    centers = np.repeat([end, start], len(half_turn), axis=0)
-    outline = centers + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    cv2.fillConvexPoly(canvas, _fixed(outline), color, cv2.LINE_AA, SHIFT)
+    angles = np.arctan2(y, x)[:, None] + np.concatenate([half_turn, half_turn + np.pi])
+    centers = np.stack([ends, starts], axis=1).repeat(len(half_turn), axis=1)
+    points = centers + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    # Far outside is clipped, where 32 bits would overflow.
+    return np.asarray(np.round(points.clip(-20000, 20000) * 2**SHIFT), dtype=np.int32)
+
+
+def _fill(canvas: Image, outline: NDArray[np.int32], color: Color) -> None:
+    cv2.fillConvexPoly(canvas, outline, color, cv2.LINE_AA, SHIFT)
 
 
 def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float) -> None:
