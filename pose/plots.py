@@ -182,7 +182,8 @@ def spread(values: Array, distance: float) -> Array:
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
             last = blocks.pop()
             blocks[-1] += last
-    return np.concatenate([np.full(len(block), np.mean(block)) for block in blocks]) + steps
+    places: Array = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks]) + steps
+    return places
 
 
 def _draw_mean(axes: "Axes", curves: Sequence[tuple[Array, Array]], look: dict[str, Any]) -> tuple[float, float]:
