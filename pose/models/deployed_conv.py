@@ -34,7 +34,7 @@ class FoldedDynamicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
-        y: Tensor = self.conv(x) + self.shift[:, None, None]
+        y: Tensor = self.conv(x, self.shift)
         return y
 
 

@@ -118,20 +118,31 @@ class DynamicConv2d(nn.Module):
             for kernel in self.weight:
                 nn.init.kaiming_normal_(kernel, mode="fan_out")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W').
+
+        Args:
+            x: the input.
+            shift: (out_channels,) constant bias, which is not mixed: that of a batch norm that was folded in.
+        """
         attention = self.attention(x)
+        # The sum of no rows gives an empty batch a kernel to be shaped by.
+        rows = attention if len(x) else attention.sum(0, keepdim=True)
+        bias = None if self.bias is None else _mix(rows, self.bias)
+        if shift is not None:
+            bias = shift if bias is None else bias + shift
         if len(x) <= 1:
-            # The sum of no rows gives an empty batch a kernel to be shaped by.
-            kernel = _mix(attention if len(x) else attention.sum(0, keepdim=True), self.weight)[0]
-            y = functional.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, self.groups)
-        elif self.is_pointwise:
+            bias = None if bias is None else bias.view(-1)
+            return functional.conv2d(
+                x, _mix(rows, self.weight)[0], bias, self.stride, self.padding, self.dilation, self.groups
+            )
+        if self.is_pointwise:
             y = self._pointwise(x, attention)
         elif x.device.type == "cpu" and _is_channels_last(x):
             y = self._sample_by_sample(x, _mix(attention, self.weight))
         else:
             y = self._batch_in_groups(x, _mix(attention, self.weight))
-        return y if self.bias is None else y + _mix(attention, self.bias)[:, :, None, None]
+        return y if bias is None else y.add_(bias[..., None, None])
 
     @property
     def is_pointwise(self) -> bool:
