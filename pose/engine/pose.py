@@ -8,6 +8,7 @@ import torch
 
 from pose.config import Config, TrainConfig
 from pose.datasets.coco import annotated_persons
+from pose.datasets.crop_cache import make_stamp, open_crop_cache
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.samples import PoseSample, TrainingSamples
 from pose.engine.distributed import Processes, from_main
@@ -30,7 +31,12 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     sampler = EpochSampler(
         len(persons), options.batch_size, options.accumulate, processes.rank, processes.count, config.seed
     )
-    samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed)
+    crops = None
+    if data.crop_cache is not None:
+        crops = open_crop_cache(
+            data.root / data.crop_cache, make_stamp(persons, skeleton, config.input, config.augment)
+        )
+    samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed, crops)
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
     raw = build_pose_net(config)
     if options.start is not None and resume is None:
@@ -40,7 +46,7 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     )
     objective = pose_objective(options, processes.device)
     validate = partial(_validate, test_set, config, processes)
-    records = f"{len(persons)} persons"
+    records = f"{len(persons)} persons{'' if crops is None else f', crops of {crops.path}'}"
     task = Task(config, options, training, net, sampler, loader, records, objective, validate)
     return run_epochs(task, folder, processes, resume)
 
