@@ -3,6 +3,7 @@
 Pictures are (H, W, 3) uint8 in OpenCV's BGR order; crops are (h, w, 3) uint8 in RGB, the order the nets are trained on.
 """
 
+import math
 from pathlib import Path
 
 import cv2
@@ -61,14 +62,16 @@ def decode_crop(encoded: NDArray[np.uint8], name: object, matrix: ArrayLike, siz
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     reduction = reduction_for(matrix) if encoded[:3].tobytes() == JPEG_START else 1
-    image = decode(encoded, name, reduction)
-    return crop(image, compose(matrix, pixel_blocks(reduction)), size_wh)
+    if reduction > 1:
+        matrix = compose(matrix, pixel_blocks(reduction))
+    return crop(decode(encoded, name, reduction), matrix, size_wh)
 
 
 def reduction_for(matrix: NDArray[np.float64]) -> int:
     """Return 1, 2, 4 or 8: how much smaller a picture may be decoded, and still not be coarser than its crop."""
-    pixels_per_input = abs(np.linalg.det(matrix[:, :2])) ** -0.5
-    return max(reduction for reduction in DECODING if reduction <= max(pixels_per_input, 1))
+    (a, b, _), (c, d, _) = matrix.tolist()
+    inputs_per_pixel = math.sqrt(abs(a * d - b * c))
+    return max(reduction for reduction in DECODING if reduction == 1 or reduction * inputs_per_pixel <= 1)
 
 
 def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1) -> Image:
