@@ -113,10 +113,10 @@ def read_crop_cache(path: Path) -> CropCache:
     try:
         content = np.memmap(path, dtype=np.uint8, mode="r")
         end = len(content) - FOOTER.size
-        start, magic = FOOTER.unpack(content[max(end, 0) :])
+        start, magic = FOOTER.unpack(content[max(end, 0) :].tobytes())
         if magic != MAGIC:
             raise ValueError("another kind of file")
-        with np.load(io.BytesIO(content[start:end]), allow_pickle=False) as index:
+        with np.load(io.BytesIO(content[start:end].tobytes()), allow_pickle=False) as index:
             stamp = json.loads(str(index["stamp"]))
             return CropCache(path, stamp, content, index["starts"], index["sizes"], index["to_image"])
     except FileNotFoundError:

@@ -72,7 +72,7 @@ def build_crop_cache(
             with temporary.open("xb") as file, ProgressLine("crops", len(persons), "persons") as progress:
                 for row, jpeg, matrix in _cut_all(persons, regions, threads):
                     starts[row], sizes[row], to_image[row] = file.tell(), len(jpeg), matrix
-                    file.write(jpeg)
+                    file.write(jpeg.tobytes())
                     progress.advance()
                 write_index(file, stamp, starts, sizes, to_image)
                 file.flush()
@@ -119,9 +119,7 @@ def cut_region(image_bgr: Image, region: Region) -> tuple[NDArray[np.uint8], NDA
     last = np.array(image_bgr.shape[1::-1]) - 1
     x, y = start = np.clip(region.start, 0, last)  # a region wholly outside keeps the pixel nearest to it
     end_x, end_y = end = np.clip(region.end, start + 1, last + 1)
-    part = image_bgr[y:end_y, x:end_x]
     size_wh = np.ceil((end - start) / region.pixels_per_input).astype(int)
-    if region.pixels_per_input > 1:
-        part = cv2.resize(part, size_wh.tolist(), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    cut = cv2.resize(image_bgr[y:end_y, x:end_x], size_wh.tolist(), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", cut, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return np.asarray(jpeg, dtype=np.uint8), pixel_blocks((end - start) / size_wh, start)
