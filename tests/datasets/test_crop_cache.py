@@ -307,12 +307,12 @@ def test_a_part_of_a_file_is_not_taken_for_the_whole(persons, path, keep):
     refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "remove it")
 
 
-@pytest.mark.parametrize("part", [0.2, 0.4, 0.6, 0.99])
-def test_a_damaged_index_is_refused(persons, path, part):
+@pytest.mark.parametrize("part", [0.2, 0.4, 0.6, 1], ids=["index", "index too", "index again", "footer"])
+def test_a_damaged_index_or_footer_is_refused(persons, path, part):
     _, crops = build(persons, path)
     content = bytearray(path.read_bytes())
     start = int((crops.starts + crops.sizes).max())
-    content[start + int(part * (len(content) - start))] ^= 0xFF
+    content[start + int(part * (len(content) - 1 - start))] ^= 0xFF
     path.write_bytes(content)
 
     refused(lambda: read_crop_cache(path), str(path), "not a whole crop cache")
