@@ -7,7 +7,8 @@ Examples:
 
 Everything runs on one thread. What is compared is timed in turns and in random order; a row shows medians and
 quartiles, the ratio of the medians (below 1: ours is faster) with a 95% interval, and the ratio we aim at where there
-is one. Under a tenth apart is undecided: another machine, or another day, may say otherwise.
+is one. Calls of very different lengths are timed by what they take of the processor, not by the clock. Under a tenth
+apart is undecided: another machine, or another day, may say otherwise.
 """
 
 import argparse

@@ -6,12 +6,13 @@ To add one, add such a module. It has a docstring, whose first line is shown in 
     def measure(budget: Budget, rng: np.random.Generator, **options) -> Iterator[Comparison]: ...
 
 ``options`` are what `add_arguments` adds, by their names. A suite times its calls with `pose.timing.time_interleaved`
-and yields a `compare` of each pair as soon as it is known; `compare_first` does both. All run on one thread. Modules
-whose name begins with an underscore are no suites: they hold what several share.
+and yields a `compare` of each pair as soon as it is known; `compare_first` does both, by the processor's time. All run
+on one thread. Modules whose name begins with an underscore are no suites: they hold what several share.
 """
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ HEADING = (
 
 
 def _shown(times: Quartiles) -> str:
-    return f"{times.median:.2f} ({times.low:.2f}-{times.high:.2f})"
+    digits = 2 if times.high < 1000 else 0
+    return f"{times.median:.{digits}f} ({times.low:.{digits}f}-{times.high:.{digits}f})"
 
 
 def compare(
@@ -115,15 +117,18 @@ def compare_first(
 ) -> Iterator[Comparison]:
     """Time calls in turns; yields a comparison of the first, which is ours, with each of the others.
 
+    Times are the processor's on this process, and not the wall's: when others want the core too, their turns fall into
+    a long call and between two short ones, and the ratio would be theirs.
+
     Args:
         case: what they do.
         calls: name to call, at least two.
-        budget: how much to measure, of all calls together.
+        budget: how much to measure, of all calls together, in the processor's time.
         rng: draws the orders.
         bars: by the others' names.
         pieces: how many equal pieces of work a call does; times are of one.
     """
-    ours, *others = time_interleaved(calls, budget, rng).items()
+    ours, *others = time_interleaved(calls, budget, rng, time.process_time).items()
     for name, times in others:
         yield compare(case, ours[1] / pieces, times / pieces, name, rng, bars.get(name))
 

@@ -7,6 +7,7 @@ faster. Nothing is installed, and afterwards no module of the checkout is found 
 
 import argparse
 import json
+import logging
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -58,6 +59,7 @@ def load_hrnet(checkout: Path, name: str) -> Any:
             f"--peer {checkout}: {file} cannot be imported ({type(error).__name__}: {error}); is it HRNet's?"
         ) from error
     for other in brought:
+        logging.getLogger(other.__name__).setLevel(logging.WARNING)  # it tells what it does
         if getattr(other, "np", None) is np:
             vars(other)["np"] = _OLD_NUMPY
     return module

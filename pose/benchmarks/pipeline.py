@@ -33,7 +33,7 @@ PICTURES = 32
 """Drawn once and sampled in every call."""
 IMAGE_SET = "train2017"
 HEIGHTS = (100, 450)
-JPEG_QUALITY, GRAIN, GRAIN_SIZE = 95, 20, 0.8
+JPEG_QUALITY, GRAIN, GRAIN_SIZE = 95, 30, 0.8
 """Give files of about 150 kB, as COCO's are."""
 BARS = {"JPEGs": {HRNET: 1 / 2}}
 READING = "reading the JPEGs alone"

@@ -51,6 +51,13 @@ def test_a_line_shows_quartiles_interval_bar_and_rounds_under_the_heading():
     assert line.index(" a case") == comparison(None).line().index(" a case") == HEADING.index(" case")
 
 
+def test_long_times_fit_their_columns():
+    line = compare("a case", OURS * 1e5, AGAINST * 1e4, "the other", np.random.default_rng(0)).line()
+
+    assert line.startswith("      300000 (250000-350000)         10000 (10000-15000)")
+    assert line.index(" a case") == HEADING.index(" case")
+
+
 def test_memory_is_compared_in_megabytes():
     one = compare("a case", np.array([3e8]), np.array([6e8]), "the other", np.random.default_rng(0), unit="MB")
 
@@ -59,7 +66,7 @@ def test_memory_is_compared_in_megabytes():
     assert " MB " in one.line()
 
 
-def test_the_first_call_is_compared_with_each_of_the_others_by_the_piece(timed):
+def test_the_first_call_is_compared_with_each_of_the_others_by_the_piece_of_processor_time(timed):
     calls = {"ours": int, "first": int, "second": int}
 
     found = list(compare_first("a case", calls, Budget(rounds=1), np.random.default_rng(0), {"second": 0.1}, pieces=4))
