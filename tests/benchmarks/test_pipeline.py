@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from pose.benchmarks import pipeline
 from pose.errors import PoseError
@@ -30,25 +31,25 @@ def test_times_are_of_one_sample(timed):
     assert row.ours.median == 500  # a call of two takes a second
 
 
-def test_every_call_draws_new_views_of_all_pictures(monkeypatch):
-    drawn = []
-    real = pipeline.TrainingSamples.__getitem__
-    monkeypatch.setattr(pipeline.TrainingSamples, "__getitem__", lambda self, key: drawn.append(key) or real(self, key))
+def test_every_call_draws_new_views_of_all_pictures_and_normalises_them(monkeypatch):
+    drawn, normalised = [], []
+    draw, normalize = pipeline.TrainingSamples.__getitem__, pipeline.normalize
+    monkeypatch.setattr(pipeline.TrainingSamples, "__getitem__", lambda self, key: drawn.append(key) or draw(self, key))
+    monkeypatch.setattr(pipeline, "normalize", lambda crops: normalised.append(crops.shape) or normalize(crops))
 
     list(pipeline.measure(Budget(rounds=2, warmup=0), np.random.default_rng(0), peer=None, pictures=2))
 
     assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert normalised == [(1, 256, 192, 3)] * 4
 
 
-def test_hrnets_samples_are_augmented_and_normalised(timed, checkout, monkeypatch):
-    made = []
-    real = pipeline.hrnet_data_set
-    monkeypatch.setattr(pipeline, "hrnet_data_set", lambda *args: made.append(real(*args)) or made[-1])
+def test_hrnets_samples_are_augmented_and_normalised(timed, checkout):
     measure(checkout.path)
 
-    (timed_set,) = timed[0]["HRNet's code"].args
-    assert [data_set.is_train for data_set in made] == [False, True]
-    assert timed_set is made[1]
+    (data_set,) = timed[0]["HRNet's code"].args
+    crop = np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3)
+    assert data_set.is_train
+    torch.testing.assert_close(data_set.transform(crop)[None], pipeline.normalize(torch.from_numpy(crop)[None]))
 
 
 @pytest.mark.parametrize(
