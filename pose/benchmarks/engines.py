@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pose.benchmarks import Comparison, compare
-from pose.benchmarks.latency import SIZE_HW, _build
+from pose.benchmarks._nets import SIZE_HW, build_net
 from pose.config import InputConfig
 from pose.engines import ExportedNet, open_exported
 from pose.export_files import content_for, exporting
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(budget: Budget, rng: np.random.Generator, *, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[Comparison]:
     """Time each engine's nets, a budget for each pair; yields one comparison a pair."""
     geometry = InputConfig(size_hw=size_hw)
-    static, dynamic = (_build(WIDTH, is_dynamic, size_hw) for is_dynamic in (False, True))
+    static, dynamic = (build_net(WIDTH, is_dynamic, size_hw) for is_dynamic in (False, True))
     default, config = load_pose_net(DEFAULT_WEIGHTS)
     for engine, (suffix, bar) in ENGINES.items():
         if find_spec(engine) is None:
