@@ -4,7 +4,7 @@
     >>> poses = PosePredictor()("person.jpg")
     >>> poses.keypoints.shape  # persons, keypoints, (x, y) in image pixels
 
-``import pose`` is quick: torch is loaded when `PosePredictor` is first used, and never by `OnnxPredictor`.
+``import pose`` is quick: torch is loaded when `PosePredictor` is first used, and never by `ExportedPredictor`.
 """
 
 from importlib import import_module
@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pose.inference import PosePredictor
     from pose.predictor import Poses
-    from pose.runtime import OnnxPredictor
+    from pose.runtime import ExportedPredictor, OnnxPredictor
 
 __version__ = "0.1.0"
-__all__ = ["OnnxPredictor", "PosePredictor", "Poses", "__version__"]
+__all__ = ["ExportedPredictor", "OnnxPredictor", "PosePredictor", "Poses", "__version__"]
 
-_HOMES = {"OnnxPredictor": "pose.runtime", "PosePredictor": "pose.inference", "Poses": "pose.predictor"}
+_HOMES = {
+    "ExportedPredictor": "pose.runtime",
+    "OnnxPredictor": "pose.runtime",
+    "PosePredictor": "pose.inference",
+    "Poses": "pose.predictor",
+}
 
 
 def __getattr__(name: str) -> Any:

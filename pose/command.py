@@ -105,6 +105,13 @@ def add_run_arguments(parser: ToolParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
 
 
+def positive_count(text: str) -> int:
+    """Parse a count of at least 1, as an argument's ``type``."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
+    return int(text)
+
+
 def dispatch() -> None:
     """Entry point of ``dyconv-pose``: run the tool that the first argument names with the arguments that follow."""
     run(_dispatch, sys.argv[1:])

@@ -143,6 +143,8 @@ class DataConfig(Section):
     """Folder of the validation pictures."""
     val_detections: Path = Path("person_detection_results/COCO_val2017_detections_AP_H_56_person.json")
     """Person boxes in COCO result format, for `tools/test.py`."""
+    crop_cache: Path | None = None
+    """File of `data/build_cache.py`: train from crops that were made once, instead of from the pictures."""
     synthetic: SyntheticConfig | None = None
     """Draw the embedded data set into ``root`` instead of reading one of yours."""
 

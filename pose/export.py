@@ -1,12 +1,13 @@
 """A pose net as an ONNX file; `pose.parity` checks that it computes what the net does.
 
-What is exported is the net as `pose.deploy` leaves it, its dynamic convolutions in the form of
-`pose.models.deployed_conv.BatchFreeDynamicConv2d`: the number of crops is free, without loops or branches, and at one
-crop the file is faster than with kernels that are mixed and convolved (its docstring has the figures).
+What is exported is the net as `pose.deploy` leaves it, its dynamic convolutions in a form of
+`pose.models.deployed_conv`. By default that is `BatchFreeDynamicConv2d`, for ONNX Runtime: the number of crops is free,
+without loops or branches, and at one crop the file is faster than with kernels that are mixed and convolved (its
+docstring has the figures). `pose.openvino_files` takes a dynamic net for one crop, `OneSampleDynamicConv2d`.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +20,15 @@ from pose.config import STRIDE
 from pose.deploy import deploy
 from pose.errors import PoseError
 from pose.inference import flip_average, normalize
-from pose.models.deployed_conv import BatchFreeDynamicConv2d, FoldedDynamicConv2d
+from pose.models.deployed_conv import (
+    BatchFreeDynamicConv2d,
+    EngineDynamicConv2d,
+    FoldedDynamicConv2d,
+    OneSampleDynamicConv2d,
+)
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.networks import PoseNet
-from pose.runtime import CROPS, HEATMAPS, KEYPOINTS, SCORES, NetCard
+from pose.net_card import CROPS, HEATMAPS, KEYPOINTS, SCORES, NetCard
 
 Heatmaps = Callable[[Tensor], Tensor]
 """Normalised images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
@@ -41,61 +47,67 @@ def to_onnx(net: PoseNet, size_hw: tuple[int, int]) -> bytes:
         PoseError: the package onnx is not installed.
     """
     images = torch.zeros((1, 3, *size_hw))
-    return _export(_HeatmapNet(net), images, "images", [HEATMAPS], {})
+    return _export(_HeatmapNet(net, BatchFreeDynamicConv2d), images, "images", [HEATMAPS], {}, free_batch=True)
 
 
-def predictor_to_onnx(net: PoseNet, card: NetCard, *, decodes: bool, flip_shift: int = 1) -> bytes:
+def predictor_to_onnx(net: PoseNet, card: NetCard, *, decodes: bool, one_crop: bool = False) -> bytes:
     """Return the content of an ONNX file that takes pixels: ``crops`` (N, h, w, 3) uint8 RGB to ``heatmaps``.
 
     It normalises the crops, and averages with the mirrored ones where the card says so. Its metadata are the card, and
-    `pose.runtime.OnnxPredictor` needs nothing else.
+    `pose.runtime.ExportedPredictor` needs nothing else.
 
     Args:
         net: static or dynamic; not changed.
         card: what the file is to say about the net.
         decodes: also give ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K).
-        flip_shift: see `pose.inference.flip_average`.
+        one_crop: N is 1 for good.
 
     Raises:
         PoseError: the package onnx is not installed.
     """
-    graph = _Predictor(net, card.skeleton.flip_pairs if card.flip else None, flip_shift, decodes)
+    graph = _Predictor(net, card, decodes, OneSampleDynamicConv2d if one_crop else BatchFreeDynamicConv2d)
     crops = torch.zeros((1, *card.geometry.size_hw, 3), dtype=torch.uint8)
     outputs = [HEATMAPS, KEYPOINTS, SCORES] if decodes else [HEATMAPS]
-    return _export(graph, crops, CROPS, outputs, card.metadata())
+    return _export(graph, crops, CROPS, outputs, card.metadata(), free_batch=not one_crop)
+
+
+def is_dynamic(net: nn.Module) -> bool:
+    """Say whether a net has dynamic convolutions."""
+    return any(isinstance(layer, DynamicConv2d) for layer in net.modules())
 
 
 class _HeatmapNet(nn.Module):
     """A pose net ready for export, from normalised images to heatmaps."""
 
-    def __init__(self, net: PoseNet) -> None:
+    def __init__(self, net: PoseNet, form: type[EngineDynamicConv2d]) -> None:
         super().__init__()
         self.net = deploy(net).cpu()
-        _free_the_batch(self.net)
+        self.form = form
+        _take_form(self.net, form)
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.form is OneSampleDynamicConv2d:
+            return torch.cat([self.net.heatmaps(image) for image in images.split(1)])
         return self.net.heatmaps(images)
 
 
 class _Predictor(nn.Module):
     """`pose.inference.predict_heatmaps`, and decoding behind it, for a tracer to follow."""
 
-    def __init__(
-        self, net: PoseNet, flip_pairs: Sequence[tuple[int, int]] | None, flip_shift: int, decodes: bool
-    ) -> None:
+    def __init__(self, net: PoseNet, card: NetCard, decodes: bool, form: type[EngineDynamicConv2d]) -> None:
         super().__init__()
-        self.heatmaps_of = _HeatmapNet(net)
-        self.flip_pairs, self.flip_shift, self.decodes = flip_pairs, flip_shift, decodes
+        self.heatmaps_of = _HeatmapNet(net, form)
+        self.card, self.decodes = card, decodes
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
         images = normalize(crops_rgb)
-        if self.flip_pairs is None:
+        if self.card.flip_shift is None:
             heatmaps = self.heatmaps_of(images)
         else:
             # In one batch: called twice, the net would stand in the file twice.
             both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
             heatmaps, flipped = self.heatmaps_of(both).unflatten(0, (-1, 2)).unbind(1)
-            heatmaps = flip_average(heatmaps, flipped, self.flip_pairs, self.flip_shift)
+            heatmaps = flip_average(heatmaps, flipped, self.card.skeleton.flip_pairs, self.card.flip_shift)
         return (heatmaps, *decode_in_graph(heatmaps)) if self.decodes else (heatmaps,)
 
 
@@ -124,15 +136,15 @@ def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     return keypoints * STRIDE, scores.squeeze(2)
 
 
-def _free_the_batch(module: nn.Module) -> None:
-    """Give the dynamic convolutions of a deployed net their form for any batch, in place."""
+def _take_form(module: nn.Module, form: type[EngineDynamicConv2d]) -> None:
+    """Give the dynamic convolutions of a deployed net another form, in place."""
     for name, child in module.named_children():
         if isinstance(child, FoldedDynamicConv2d):
-            setattr(module, name, BatchFreeDynamicConv2d(child.conv, child.shift))
+            setattr(module, name, form(child.conv, child.shift))
         elif isinstance(child, DynamicConv2d):
-            setattr(module, name, BatchFreeDynamicConv2d(child))
+            setattr(module, name, form(child))
         else:
-            _free_the_batch(child)
+            _take_form(child, form)
 
 
 def _export(
@@ -141,6 +153,8 @@ def _export(
     input_name: str,
     output_names: list[str],
     metadata: Mapping[str, str],
+    *,
+    free_batch: bool,
 ) -> bytes:
     if find_spec("onnx") is None:
         raise PoseError("export to ONNX: needs the package onnx; pip install 'dyconv-pose[export]'")
@@ -157,7 +171,7 @@ def _export(
             str(path),
             input_names=[input_name],
             output_names=list(output_names),
-            dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)},
+            dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)} if free_batch else None,
             opset_version=OPSET,
             dynamo=False,
         )

@@ -84,6 +84,27 @@ def invert(matrix: ArrayLike) -> Array:
     return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
 
 
+def compose(outer: ArrayLike, inner: ArrayLike) -> Array:
+    """Return the (2, 3) affine matrix that does ``inner`` first and then ``outer``."""
+    outer, inner = np.asarray(outer, dtype=np.float64), np.asarray(inner, dtype=np.float64)
+    composed: Array = outer[:, :2] @ inner
+    composed[:, 2] += outer[:, 2]
+    return composed
+
+
+def pixel_blocks(block_wh: float | ArrayLike, corner: ArrayLike = (0, 0)) -> Array:
+    """Return the (2, 3) matrix to image pixels from a smaller picture, each pixel of which is a block of the image's.
+
+    Centres go to centres: pixel 0 of a picture reduced by 2 lies at 0.5, between the two pixels that it averages.
+
+    Args:
+        block_wh: width and height of a block in image pixels, or one number for both.
+        corner: (x, y) of the image's pixel that the first block begins with.
+    """
+    block = np.broadcast_to(np.asarray(block_wh, dtype=np.float64), 2)
+    return np.column_stack([np.diag(block), np.asarray(corner) + (block - 1) / 2])
+
+
 def transform_points(points: ArrayLike, matrix: ArrayLike) -> Array:
     """Send points (..., P, 2) through affine matrices (..., 2, 3) with equal leading axes."""
     matrix = np.asarray(matrix, dtype=np.float64)

@@ -29,9 +29,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def normalize(crops_rgb: torch.Tensor) -> torch.Tensor:
     """(B, h, w, 3) uint8 RGB to the nets' input: (B, 3, h, w) float32, ImageNet mean and deviation, on its device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=crops_rgb.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=crops_rgb.device) * 255
-    return ((crops_rgb.float() - mean) / std).permute(0, 3, 1, 2)
+    mean = torch.tensor(IMAGENET_MEAN, device=crops_rgb.device)[:, None, None] * 255
+    std = torch.tensor(IMAGENET_STD, device=crops_rgb.device)[:, None, None] * 255
+    # Planes first: to calculate on pixels of three channels takes a CPU several times longer.
+    planes = crops_rgb.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return (planes - mean) / std
 
 
 def flip_average(heatmaps: Maps, flipped: Maps, flip_pairs: Sequence[tuple[int, int]], shift: int = 1) -> Maps:

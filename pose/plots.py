@@ -159,17 +159,31 @@ def _draw_aps(axes: "Axes", cases: Mapping[str, Sequence[Curves]], looks: Mappin
 
 
 def _name_ends(axes: "Axes", ends: Sequence[tuple[float, float, str]]) -> None:
-    """Write the last values (x, y, colour) beside their curves, moved up where one would lie on another."""
+    """Write the last values (x, y, colour) beside their curves, apart where one would lie on another."""
     width, height = axes.get_xlim()[1], 0.08 * axes.get_ylim()[1]
     axes.set_xlim(right=1.1 * width)
-    placed: list[tuple[float, float]] = []
-    for x, y, color in sorted(ends, key=lambda end: end[1]):
-        near = [other for at, other in placed if abs(at - x) < 0.12 * width]
-        place = max([y, *(other + height for other in near)])
-        placed.append((x, place))
-        axes.annotate(
-            f"{y:.1f}", (x, place), (6, 0), textcoords="offset points", va="center", color=color, fontweight="bold"
-        )
+    for _, column in groupby(sorted(ends), key=lambda end: round(8 * end[0] / width)):
+        near = sorted(column, key=lambda end: end[1])
+        places = spread(np.array([y for _, y, _ in near]), height)
+        for (x, y, color), place in zip(near, places, strict=True):
+            axes.annotate(
+                f"{y:.1f}", (x, place), (6, 0), textcoords="offset points", va="center", color=color, fontweight="bold",
+                annotation_clip=False,
+            )  # fmt: skip
+
+
+def spread(values: Array, distance: float) -> Array:
+    """Move ascending values apart to ``distance`` or more, by as little as their squared moves allow."""
+    steps = distance * np.arange(len(values))
+    # What is left without the steps must not fall; where it does, neighbours share their mean (isotonic regression).
+    blocks: list[list[float]] = []
+    for value in values - steps:
+        blocks.append([value])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    places: Array = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks]) + steps
+    return places
 
 
 def _draw_mean(axes: "Axes", curves: Sequence[tuple[Array, Array]], look: dict[str, Any]) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """What every predictor does around its net, without knowing what runs it: checks, crops, batches.
 
-Nothing here imports torch. `pose.inference.PosePredictor` runs a net in PyTorch, `pose.runtime.OnnxPredictor` an
+Nothing here imports torch. `pose.inference.PosePredictor` runs a net in PyTorch, `pose.runtime.ExportedPredictor` an
 exported one; to add another, write `CropPredictor.find_keypoints`.
 """
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,15 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared beside the repository")
     return folder.resolve()
+
+
+ENGINES = {".onnx": "onnxruntime", ".xml": "openvino"}
+
+
+@pytest.fixture(scope="session", params=ENGINES, ids=ENGINES.values())
+def suffix(request: pytest.FixtureRequest) -> str:
+    """Suffix of each engine's files, of those that are installed."""
+    for package in ("onnx", ENGINES[request.param]):
+        if find_spec(package) is None:  # importing openvino is left to the code that is tested
+            pytest.skip(f"needs {package}")
+    return str(request.param)

@@ -15,8 +15,9 @@ from pose.heatmap import decode
 from pose.inference import predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
+from pose.net_card import NetCard
 from pose.parity import synthetic_crops
-from pose.runtime import NetCard, open_session
+from pose.runtime import open_session
 from pose.skeleton import COCO
 
 onnx = pytest.importorskip("onnx", reason="needs onnx to export")
@@ -134,7 +135,7 @@ def test_without_onnx_the_message_says_what_to_install(monkeypatch):
 
 # --- pixels in, keypoints out
 
-CARD = NetCard(InputConfig(size_hw=SIZE_HW), COCO, flip=True, licence="MIT")
+CARD = NetCard(InputConfig(size_hw=SIZE_HW), COCO, flip_shift=1, licence="MIT")
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -145,7 +146,9 @@ def test_a_predictor_in_a_file_normalises_flips_and_decodes_as_ours_does(model, 
         crops_rgb = np.random.default_rng(0).integers(0, 256, (3, *SIZE_HW, 3), dtype=np.uint8)
     else:
         crops_rgb = synthetic_crops(CARD.geometry, 3)
-    session = open_session(predictor_to_onnx(net, replace(CARD, flip=flip), decodes=True), threads=1)
+    session = open_session(
+        predictor_to_onnx(net, replace(CARD, flip_shift=1 if flip else None), decodes=True), threads=1
+    )
 
     heatmaps, keypoints, scores = session.run(["heatmaps", "keypoints", "scores"], {"crops": crops_rgb})
 
@@ -161,9 +164,24 @@ def test_the_shift_of_the_flip_average_is_the_one_asked_for():
     net, crops_rgb = lively_net(**STATIC), synthetic_crops(CARD.geometry, 1)
 
     for shift in (0, 2):
-        session = open_session(predictor_to_onnx(net, CARD, decodes=False, flip_shift=shift), threads=1)
+        session = open_session(predictor_to_onnx(net, replace(CARD, flip_shift=shift), decodes=False), threads=1)
         expected = predict_heatmaps(net.heatmaps, torch.from_numpy(crops_rgb), COCO.flip_pairs, shift)
         assert difference(torch.from_numpy(session.run(None, {"crops": crops_rgb})[0]), expected) < 1e-3
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_dynamic_net_for_one_crop_gives_what_the_one_for_any_number_gives(flip):
+    net, crops_rgb = lively_net(**DYNAMIC), synthetic_crops(CARD.geometry, 2)
+    card = replace(CARD, flip_shift=1 if flip else None)
+    free, one = (
+        open_session(predictor_to_onnx(net, card, decodes=False, one_crop=one_crop), threads=1)
+        for one_crop in (False, True)
+    )
+
+    expected = torch.from_numpy(free.run(None, {"crops": crops_rgb})[0])
+    for crop, heatmaps in zip(crops_rgb, expected, strict=True):
+        assert difference(torch.from_numpy(one.run(None, {"crops": crop[None]})[0]), heatmaps) < 1e-3
+    assert one.get_inputs()[0].shape == [1, *SIZE_HW, 3]
 
 
 def test_without_decoding_there_are_heatmaps_only():

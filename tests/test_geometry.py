@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pose.geometry import View, box_to_view, clean_box, invert, transform_points, view_to_matrix
+from pose.geometry import (
+    View,
+    box_to_view,
+    clean_box,
+    compose,
+    invert,
+    pixel_blocks,
+    transform_points,
+    view_to_matrix,
+)
 
 OUTPUT_WH = (192, 256)
 views = st.builds(
@@ -132,3 +141,29 @@ def test_inverses_of_a_batch_are_those_of_its_members():
     matrices = np.random.default_rng(1).normal(size=(3, 4, 2, 3))
 
     np.testing.assert_allclose(invert(matrices)[2, 1], invert(matrices[2, 1]), atol=1e-12)
+
+
+@given(views, views)
+def test_a_composed_matrix_sends_points_through_one_matrix_and_then_the_other(first, second):
+    inner, outer = view_to_matrix(first, OUTPUT_WH), view_to_matrix(second, OUTPUT_WH)
+    points = np.array([[0, 0], [10, 3], [-5, 200]])
+
+    moved = transform_points(points, compose(outer, inner))
+
+    expected = transform_points(transform_points(points, inner), outer)
+    np.testing.assert_allclose(moved, expected, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (7, 2)])
+@pytest.mark.parametrize("block", [1, 2, 8, 3])
+def test_a_pixel_that_averages_a_block_lies_at_the_mean_of_its_pixels(block, corner):
+    rows, columns = np.indices((40, 40))[:, corner[1] : corner[1] + 2 * block, corner[0] : corner[0] + 3 * block]
+
+    found = transform_points([[2, 1]], pixel_blocks(block, corner))  # third block of the second row
+
+    expected = columns[block:, 2 * block :].mean(), rows[block:, 2 * block :].mean()
+    np.testing.assert_allclose(found, [expected])
+
+
+def test_blocks_may_have_two_sides():
+    np.testing.assert_allclose(transform_points([[1, 1]], pixel_blocks((2, 4), (10, 20))), [[12.5, 25.5]])

@@ -1,7 +1,5 @@
 """The check of an export lets equal nets pass and no other; and it has different crops to look at."""
 
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
@@ -21,21 +19,18 @@ def colour_maps(crops_rgb):
     return torch.einsum("kc,bhwc->bkhw", mixtures, crops_rgb.float())[:, :, ::4, ::4]
 
 
-class Session:
-    """Stand in for ONNX Runtime: outputs made of the stand-in's, the ``wrong`` ones changed."""
+def exported(decodes=True, **wrong):
+    """Stand in for an exported net: outputs made of the stand-in's maps, the ``wrong`` ones changed."""
 
-    def __init__(self, decodes=True, **wrong):
-        self.names, self.wrong = ["heatmaps", "keypoints", "scores"][: 3 if decodes else 1], wrong
-
-    def get_outputs(self):
-        return [SimpleNamespace(name=name) for name in self.names]
-
-    def run(self, names, inputs):
-        heatmaps = colour_maps(torch.from_numpy(inputs["crops"])).numpy()
-        heatmaps = self.wrong.get("heatmaps", np.array)(heatmaps)
+    def run(crops_rgb):
+        heatmaps = colour_maps(torch.from_numpy(crops_rgb)).numpy()
+        heatmaps = wrong.get("heatmaps", np.array)(heatmaps)
         keypoints_heatmap, scores = decode(heatmaps)
-        found = {"heatmaps": heatmaps, "keypoints": 4 * keypoints_heatmap, "scores": scores}
-        return [self.wrong.get(name, np.array)(found[name]) if name != "heatmaps" else heatmaps for name in names]
+        found = {"keypoints": 4 * keypoints_heatmap, "scores": scores}
+        changed = {name: wrong.get(name, np.array)(value) for name, value in found.items()}
+        return {"heatmaps": heatmaps, **(changed if decodes else {})}
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +58,8 @@ def test_an_export_that_is_wrong_is_our_mistake(crops, wrong, message):
 
 @pytest.mark.parametrize("decodes", [True, False])
 def test_rounding_passes_and_is_measured(crops, decodes):
-    same = check_predictor(Session(decodes), colour_maps, crops)
-    near = check_predictor(Session(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), colour_maps, crops)
+    same = check_predictor(exported(decodes), colour_maps, crops)
+    near = check_predictor(exported(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), colour_maps, crops)
 
     assert (same.heatmap, same.pixels) == (0, 0)
     assert near.heatmap == pytest.approx(1e-4, rel=0.01)
@@ -78,14 +73,12 @@ def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
         return crops_rgb[:, ::4, ::4, 0].float()[:, None]
 
     def lift_second(by):
-        def run(names, inputs):
-            heatmaps = red(torch.from_numpy(inputs["crops"])).numpy()
+        def run(crops_rgb):
+            heatmaps = red(torch.from_numpy(crops_rgb)).numpy()
             heatmaps[0, 0, 10, 10] += by
-            return [heatmaps]
+            return {"heatmaps": heatmaps}
 
-        session = Session(decodes=False)
-        session.run = run
-        return session
+        return run
 
     assert check_predictor(lift_second(0.1), red, crop).pixels == 20
     with pytest.raises(RuntimeError, match=r"heatmaps differ by 1\.5e-03"):
@@ -107,7 +100,7 @@ def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
 )
 def test_a_predictor_that_is_wrong_is_our_mistake(crops, wrong, message):
     with pytest.raises(RuntimeError, match=message):
-        check_predictor(Session(**wrong), colour_maps, crops)
+        check_predictor(exported(**wrong), colour_maps, crops)
 
 
 def test_drawn_people_are_different_crops_of_the_nets_size(crops):

@@ -3,10 +3,12 @@
 Examples:
     python tools/benchmark.py latency --widths 0.5 --json latency.json
     python tools/benchmark.py peer --weights best.pt --peer movenet-lightning.onnx --seconds 30
+    python tools/benchmark.py evaluate --peer deep-high-resolution-net.pytorch --rounds 3
 
 Everything runs on one thread. What is compared is timed in turns and in random order; a row shows medians and
 quartiles, the ratio of the medians (below 1: ours is faster) with a 95% interval, and the ratio we aim at where there
-is one. Under a tenth apart is undecided: another machine, or another day, may say otherwise.
+is one. Calls of very different lengths are timed by what they take of the processor, not by the clock. Under a tenth
+apart is undecided: another machine, or another day, may say otherwise.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
-from pose.command import ToolParser, run
+from pose.command import ToolParser, positive_count, run
 
 SECONDS = 10.0
 
@@ -56,13 +58,6 @@ def positive_seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
     return seconds
-
-
-def positive_count(text: str) -> int:
-    """Parse a count of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
-    return int(text)
 
 
 def _parser() -> ToolParser:

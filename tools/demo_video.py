@@ -8,7 +8,7 @@ Examples:
 
 The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
 folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the net itself looks
-for the most visible person and follows that one. A net that tools/export.py wrote (.onnx) runs without PyTorch.
+for the most visible person and follows that one. A net that tools/export.py wrote (.onnx or .xml) runs without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         detector = load_detector(args.detector, score_threshold=args.score, device=args.device)
         find_people = people_by_detector(detector)
     else:
-        once = predictor if is_onnx(args.weights) else open_predictor(args.weights, args.device, flip=False)
+        once = predictor if is_exported(args.weights) else open_predictor(args.weights, args.device, flip=False)
         find_people = PersonFollower(once)
     with ExitStack() as outputs:
         sink = outputs.enter_context(open_sink(args.output, source))
@@ -69,9 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.output}: {frames} frames, {persons} persons" + (f"; keypoints in {args.json}" if args.json else ""))
 
 
-def is_onnx(weights: Path | None) -> bool:
+def is_exported(weights: Path | None) -> bool:
     """Say whether weights are an exported net."""
-    return weights is not None and weights.suffix.lower() == ".onnx"
+    from pose import engines
+
+    return weights is not None and engines.is_exported(weights)
 
 
 def open_predictor(weights: Path | None, device: str | None, flip: bool) -> "CropPredictor":
@@ -80,15 +82,15 @@ def open_predictor(weights: Path | None, device: str | None, flip: bool) -> "Cro
     Raises:
         ConfigError: an exported net is told not to average with the mirrored crop.
     """
-    if weights is None or not is_onnx(weights):
+    if weights is None or not is_exported(weights):
         from pose.inference import PosePredictor
 
         return PosePredictor(weights, device, flip=flip)
     if not flip:
-        raise ConfigError("--no-flip: an ONNX file decides that itself; export it without --flip")
-    from pose.runtime import OnnxPredictor
+        raise ConfigError("--no-flip: an exported net decides that itself; export it without --flip")
+    from pose.runtime import ExportedPredictor
 
-    return OnnxPredictor(weights)
+    return ExportedPredictor(weights)
 
 
 def positive(text: str) -> int:
@@ -101,7 +103,7 @@ def positive(text: str) -> int:
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.add_argument(
-        "--weights", type=Path, help="weight file, folder of runs or exported .onnx (default: the packaged net)"
+        "--weights", type=Path, help="weight file, folder of runs or exported net (default: the packaged one)"
     )
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
     parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, picture or folder to write")

@@ -1,25 +1,28 @@
-"""Write a trained net as an ONNX file that runs without PyTorch, after checking that it finds the same.
+"""Write a trained net as a file that runs without PyTorch, ONNX or OpenVINO's, after checking that it finds the same.
 
 Examples:
     python tools/export.py --weights best.pt --output net.onnx --flip --decode
-    python tools/export.py --weights runs/quickstart --output net.onnx --images pictures/
+    python tools/export.py --weights runs/quickstart --output net.xml --images pictures/
+    python tools/export.py --output small.onnx --int8 --images pictures/
 
-The file takes any number of person crops, ``crops`` (N, height, width, 3) uint8 RGB, and gives ``heatmaps``; with
---decode also ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K). Input size, keypoint names, flip and
-licence are its metadata. pose.OnnxPredictor and tools/demo_video.py take it in place of a weight file.
+The name says for which engine: .onnx for ONNX Runtime, .xml for OpenVINO, with the weights in a .bin beside it. The
+file takes any number of person crops, ``crops`` (N, height, width, 3) uint8 RGB, and gives ``heatmaps``; with --decode
+also ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K). Input size, keypoint names, flip and licence
+are its metadata. pose.ExportedPredictor, tools/demo_video.py and tools/test.py take it in place of a weight file.
 
-The check runs the net in PyTorch and the file in ONNX Runtime on one crop and on three, and prints their largest
-differences; a file that differs by more than rounding is not written.
+The check runs the net in PyTorch and the file in its engine on one crop and on three, and prints their largest
+differences; a file that differs by more than rounding is not left. With --int8 a static net computes in 8-bit
+integers, calibrated on --images, or on drawn people; tools/test.py says what AP that costs.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from pose.command import ToolParser, run
-from pose.errors import CheckpointError
 
 BATCHES = (1, 3)
 """Sizes to check; the crops of each are others."""
+CALIBRATION_CROPS = 200
 DEFAULT_LICENCE = (
     "dyconv-pose's default model: MIT; its backbone started from MoveNet Lightning (Google, Apache-2.0). "
     "Trained on data with terms of its own, see pose/default_model.md"
@@ -33,46 +36,61 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--weights", type=Path, help="weight file, or a folder of runs: its newest best.pt (default: the packaged net)"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="to write: a name ending in .onnx")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="to write: a .onnx or .xml")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored crop inside: twice the time")
     parser.add_argument("--decode", action="store_true", help="also give keypoints and scores")
+    parser.add_argument("--int8", action="store_true", help="compute in 8-bit integers; static nets only")
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="check on these pictures, each a person (default: drawn people)"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="check, and calibrate --int8, on these pictures, each a person (default: drawn people)",
     )
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, to keep in the file")
     args = parser.parse_args(argv)
-    if args.output.suffix.lower() != ".onnx":
-        raise CheckpointError(f"{args.output}: expected a name ending in .onnx")
 
     import numpy as np
 
-    from pose.export import predictor_to_onnx
-    from pose.frame_sinks import replacing
+    from pose.engines import check_exported_name, open_exported
+    from pose.export_files import content_for, exporting
     from pose.inference import predict_heatmaps
-    from pose.parity import check_predictor, picture_crops, synthetic_crops
-    from pose.runtime import NetCard, open_session
+    from pose.net_card import NetCard
+    from pose.parity import INT8_TOLERANCE, TOLERANCE, check_predictor, picture_crops, synthetic_crops
+    from pose.quantize import quantize, require_static
     from pose.weights import DEFAULT_WEIGHTS, load_pose_net
 
+    check_exported_name(args.output)
     net, config = load_pose_net(args.weights or DEFAULT_WEIGHTS)
-    geometry, shift = config.input, config.test.flip_shift
-    number = sum(BATCHES)
+    if args.int8:
+        require_static(net)
+    geometry = config.input
+    number = sum(BATCHES) + (CALIBRATION_CROPS if args.int8 else 0)
     crops = picture_crops(args.images, geometry, number) if args.images else synthetic_crops(geometry, number)
+    *batches, calibration = np.split(crops, np.cumsum(BATCHES))
     licence = args.licence or (DEFAULT_LICENCE if args.weights is None else NOT_STATED)
-    card = NetCard(geometry, config.keypoints, args.flip, licence)
-    content = predictor_to_onnx(net, card, decodes=args.decode, flip_shift=shift)
+    card = NetCard(geometry, config.keypoints, config.test.flip_shift if args.flip else None, licence)
+    content = content_for(args.output, net, card, decodes=args.decode)
+    if args.int8:
+        content = quantize(content, calibration)
 
-    session = open_session(content, threads=0)
     pairs = card.skeleton.flip_pairs if args.flip else None
-    for batch in np.split(crops, np.cumsum(BATCHES)[:-1]):
-        parity = check_predictor(session, lambda found: predict_heatmaps(net.heatmaps, found, pairs, shift), batch)
-        print(
-            f"batch {len(batch)}: heatmaps differ by at most {parity.heatmap:.1e} of the largest value, "
-            f"keypoints by {parity.pixels:.2g} crop pixels"
-        )
-    with replacing(args.output) as temporary:
-        temporary.write_bytes(content)
-    outputs = ", ".join(output.name for output in session.get_outputs())
-    print(f"{args.output}: {len(content) / 1e6:.1f} MB, crops {geometry.size_hw[0]}x{geometry.size_hw[1]} to {outputs}")
+    with exporting(args.output, content, card) as temporary:
+        exported = open_exported(temporary, threads=0)
+        for batch in batches:
+            parity = check_predictor(
+                exported.run,
+                lambda found: predict_heatmaps(net.heatmaps, found, pairs, config.test.flip_shift),
+                batch,
+                INT8_TOLERANCE if args.int8 else TOLERANCE,
+            )
+            print(
+                f"batch {len(batch)}: heatmaps differ by at most {parity.heatmap:.1e} of the largest value, "
+                f"keypoints by {parity.pixels:.2g} crop pixels"
+            )
+    print(
+        f"{args.output}: {len(content) / 1e6:.1f} MB, crops {geometry.size_hw[0]}x{geometry.size_hw[1]} to "
+        f"{', '.join(exported.outputs)}"
+    )
 
 
 if __name__ == "__main__":

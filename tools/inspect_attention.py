@@ -1,57 +1,99 @@
-"""Inspect a dynamic net: its attention layer by layer, and its AP with that attention changed.
+"""Inspect a dynamic net: its attention layer by layer, and its AP or accuracy with that attention changed.
 
 Examples:
     python tools/inspect_attention.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/inspect_attention.py --cfg FILE --weights FILE --gt-boxes --limit 300 --output inspection/
+    python tools/inspect_attention.py --cfg imagenet/dy_mobilenetv2_w0.5 --weights FILE data.root=FOLDER
 
 Tested once as trained and then as the paper's Tables 3 and 4 have it: attention averaged (all kernels weigh the same),
 the largest weight only, shuffled within each image, shuffled across images, switched off by resolution; and replaced by
 its mean over all inputs. The folder receives inspection.json and entropy.png; each test takes as long as tools/test.py.
 """
 
+import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import load_config
+from pose.config import Config
+from pose.config_classification import ClassificationConfig
+from pose.config_files import load_any_config
+from pose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pose.engine.distributed import Processes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, load config and weights, measure in every mode, print the table."""
     args = _parser().parse_args(argv)
-    config = load_config(args.cfg, args.overrides)
+    config = load_any_config(args.cfg, args.overrides)
 
-    from pose.datasets.prepare import prepare_data
     from pose.engine.distributed import join_processes
-    from pose.engine.inspection import first_persons, format_figures, measure_modes, pose_measure, require_dynamic
-    from pose.engine.report import protocol_line
-    from pose.engine.testing import load_test_set
+    from pose.engine.inspection import format_figures, measure_modes
     from pose.frame_sinks import replacing
     from pose.plots import check_plot_name, draw_attention
-    from pose.weights import find_weights, load_weights_for
+    from pose.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     output = args.output or weights.parent / "inspection"
     check_plot_name(output / "entropy.png")
     with join_processes(args.device) as processes:
-        net = load_weights_for(config, weights).to(processes.device)
-        require_dynamic(net, weights)
-        prepare_data(config)
-        test_set = load_test_set(config, args.gt_boxes, args.detections)
-        if args.limit is not None:
-            test_set = first_persons(test_set, args.limit)
-        measure = pose_measure(net, test_set, config, processes, limited=args.limit is not None)
+        if isinstance(config, Config):
+            net, measure, protocol = _pose_net(config, weights, args, processes)
+        else:
+            net, measure, protocol = _classifier(config, weights, args, processes)
         figures, layers = measure_modes(net, measure, config.seed)
-    protocol = protocol_line(config, test_set, weights)
     rows = [layer.as_dict() for layer in layers]
     report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": figures, "layers": rows}
     with replacing(output / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     draw_attention(rows, output / "entropy.png")
     print(format_figures(figures), protocol, sep="\n")
+
+
+Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]
+"""A net, what measures it, and the protocol of that in words."""
+
+
+def _pose_net(config: Config, weights: Path, args: argparse.Namespace, processes: "Processes") -> Subject:
+    from pose.datasets.prepare import prepare_data
+    from pose.engine.inspection import first_persons, pose_measure, require_dynamic
+    from pose.engine.report import protocol_line
+    from pose.engine.testing import load_test_set
+    from pose.weights import load_weights_for
+
+    net = load_weights_for(config, weights).to(processes.device)
+    require_dynamic(net, weights)
+    prepare_data(config)
+    test_set = load_test_set(config, args.gt_boxes, args.detections)
+    if args.limit is not None:
+        test_set = first_persons(test_set, args.limit)
+    measure = pose_measure(net, test_set, config, processes, limited=args.limit is not None)
+    return net, measure, protocol_line(config, test_set, weights)
+
+
+def _classifier(
+    config: ClassificationConfig, weights: Path, args: argparse.Namespace, processes: "Processes"
+) -> Subject:
+    from pose.datasets.imagenet import load_test_pictures
+    from pose.engine.classify import protocol_line
+    from pose.engine.inspection import classifier_measure, mixed_pictures, require_dynamic
+    from pose.weights import load_classifier_for
+
+    if args.gt_boxes or args.detections is not None:
+        raise ConfigError(f"--gt-boxes, --detections: {config.name} is a classifier, which takes whole pictures")
+    net, classes = load_classifier_for(config, weights)
+    require_dynamic(net, weights)
+    pictures = mixed_pictures(load_test_pictures(config.data, classes), args.limit, config.seed)
+    measure = classifier_measure(net.to(processes.device), pictures, config, processes)
+    return net, measure, protocol_line(config, pictures, weights)
 
 
 def _parser() -> ToolParser:
@@ -64,7 +106,10 @@ def _parser() -> ToolParser:
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
     boxes.add_argument("--gt-boxes", action="store_true", help="take the annotated boxes")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="test on the first pictures only, with at most N persons in all"
+        "--limit",
+        type=int,
+        metavar="N",
+        help="test on the first pictures only, with at most N persons in all; a classifier on N pictures",
     )
     parser.add_argument("--output", type=Path, help="folder to write into (default: inspection beside the weights)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")

@@ -4,6 +4,7 @@ Examples:
     python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
     python tools/test.py --cfg FILE --weights FILE --gt-boxes
+    python tools/test.py --cfg FILE --weights net.onnx --gt-boxes         (or net.xml: an exported net, as it is)
 
 Published COCO figures use a detector's boxes; ground-truth boxes read about 2 points higher. Without annotations (the
 COCO test sets) only results.json is written.
@@ -11,6 +12,7 @@ COCO test sets) only results.json is written.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pose.command import ToolParser, add_config_arguments, run
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
+        "--weights", type=Path, required=True, help="weight file, folder of runs (its newest best.pt) or exported net"
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
@@ -31,15 +33,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--output", type=Path, help="folder for results.json and metrics.json (default: beside the weights)"
     )
     parser.add_argument("--picture", type=Path, help="also draw predictions on the first pictures, into this file")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one; an exported net: cpu)")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
     from pose.datasets.prepare import prepare_data
     from pose.engine.distributed import join_processes
+    from pose.engine.exported import open_to_test
     from pose.engine.report import check_picture_name, draw_predictions, protocol_line
     from pose.engine.run_log import start_logging
-    from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
+    from pose.engine.testing import load_test_set, make_results, predict_crops, predict_persons, score_results
+    from pose.engines import is_exported
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.results import write_results
     from pose.weights import find_weights, load_weights_for
@@ -47,12 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.picture is not None:
         check_picture_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
-    with join_processes(args.device) as processes:
+    with join_processes("cpu" if is_exported(weights) else args.device) as processes:
         start_logging(None)
         prepare_data(config)
-        net = load_weights_for(config, weights).to(processes.device)
+        if is_exported(weights):
+            find_heatmaps, config = open_to_test(config, weights)
+            predict = partial(predict_crops, find_heatmaps)
+        else:
+            net = load_weights_for(config, weights).to(processes.device)
+            predict = partial(predict_persons, net.heatmaps)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
-        predictions = predict_persons(net.heatmaps, test_set.persons, config, processes, config.train.workers)
+        predictions = predict(test_set.persons, config, processes, config.train.workers)
         if not processes.is_main:
             return
     output = args.output or weights.parent / "test"

@@ -42,11 +42,12 @@ def random_view(
     if len(labelled) > options.half_body_min_keypoints and rng.random() < options.half_body_probability:
         prefer_upper = rng.random() < options.half_body_upper_probability
         view = half_body_view(keypoints_image, labelled, skeleton, prefer_upper, view.scale[0] / view.scale[1]) or view
-    factor = float(np.clip(rng.normal(1, options.scale_std), *options.scale_limits))
+    smallest, largest = options.scale_limits
+    factor = min(max(rng.normal(1, options.scale_std), smallest), largest)
     rotation_deg = 0.0
     if rng.random() < options.rotation_probability:
         limit = options.rotation_limit_deg
-        rotation_deg = float(np.clip(rng.normal(0, options.rotation_std_deg), -limit, limit))
+        rotation_deg = min(max(rng.normal(0, options.rotation_std_deg), -limit), limit)
     flip = bool(rng.random() < options.flip_probability)
     return replace(view, scale=(view.scale[0] * factor, view.scale[1] * factor), rotation_deg=rotation_deg, flip=flip)
 
@@ -62,8 +63,8 @@ def half_body_view(
 
     A group needs three joints to be preferred; the other group stands in for it and needs two.
     """
-    upper = labelled[np.isin(labelled, skeleton.upper_body)]
-    lower = labelled[~np.isin(labelled, skeleton.upper_body)]
+    is_upper = np.isin(labelled, skeleton.upper_body)
+    upper, lower = labelled[is_upper], labelled[~is_upper]
     chosen = upper if (prefer_upper and len(upper) > 2) or len(lower) <= 2 else lower
     if len(chosen) < 2:
         return None

@@ -5,21 +5,26 @@ function of (seed, epoch, index), whatever process draws it, so the same run can
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pose.config import STRIDE as HEATMAP_STRIDE
 from pose.config import AugmentConfig, InputConfig
 from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
+from pose.datasets.crop_cache import CropCache
 from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
-from pose.images import Image, crop, person_crop, read_image
+from pose.images import Image, person_crop, read_crop, read_image
 from pose.skeleton import Skeleton
+
+Recolour = Callable[[Image, np.random.Generator], Image]
+Cropped = Callable[[NDArray[np.float64], tuple[int, int]], Image]
 
 
 class PoseSample(NamedTuple):
@@ -54,14 +59,19 @@ def make_sample(
     geometry: InputConfig,
     augment: AugmentConfig | None,
     rng: np.random.Generator,
-    recolour: Callable[[Image, np.random.Generator], Image] | None = None,
+    recolour: Recolour | None = None,
+    cropped: Cropped | None = None,
 ) -> PoseSample:
-    """Crop one person and draw the targets; ``augment=None`` keeps the upright view."""
+    """Crop one person and draw the targets; ``augment=None`` keeps the upright view.
+
+    ``cropped`` gives the crop of an image-to-input matrix; by default it is read from the record's picture.
+    """
     view = box_to_view(record.bbox_xywh, geometry.aspect_ratio, geometry.padding)
     if augment is not None:
         view = random_view(view, record.keypoints_image, record.visibility, skeleton, augment, rng)
     matrix = view_to_matrix(view, geometry.size_wh)
-    image = crop(read_image(record.image_path), matrix, geometry.size_wh)
+    cropped = cropped or partial(read_crop, record.image_path)
+    image = cropped(matrix, geometry.size_wh)
     if recolour is not None:
         image = recolour(image, rng)
     keypoints_input, visibility = transform_points(record.keypoints_image, matrix), record.visibility
@@ -74,13 +84,29 @@ def make_sample(
 
 
 class TrainingSamples(Dataset[PoseSample]):
-    """Persons as augmented samples, indexed by (epoch, row)."""
+    """Persons as augmented samples, indexed by (epoch, row).
+
+    Args:
+        persons: to train on.
+        skeleton: their keypoint set.
+        geometry: of the crops.
+        augment: the random views.
+        seed: of all randomness.
+        crops: of the same persons, to read in place of the pictures; a sample differs in its pixels only, and little.
+    """
 
     def __init__(
-        self, persons: Persons, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig, seed: int
+        self,
+        persons: Persons,
+        skeleton: Skeleton,
+        geometry: InputConfig,
+        augment: AugmentConfig,
+        seed: int,
+        crops: CropCache | None = None,
     ) -> None:
         self.persons, self.skeleton, self.geometry, self.augment, self.seed = persons, skeleton, geometry, augment, seed
-        self._recolour: Callable[[Image, np.random.Generator], Image] | None = None
+        self.crops = crops
+        self._recolour: Recolour | None = None
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -90,7 +116,9 @@ class TrainingSamples(Dataset[PoseSample]):
         if self._recolour is None and self.augment.photometric != "none":
             self._recolour = photometric(self.augment.photometric)  # here and not above: each worker imports its own
         rng = np.random.default_rng((self.seed, epoch, row))
-        return make_sample(self.persons.record(row), self.skeleton, self.geometry, self.augment, rng, self._recolour)
+        record = self.persons.record(row)
+        cropped = None if self.crops is None else partial(self.crops.crop, row)
+        return make_sample(record, self.skeleton, self.geometry, self.augment, rng, self._recolour, cropped)
 
 
 _read_again = lru_cache(maxsize=1)(read_image)  # neighbouring boxes often lie in one picture

@@ -27,6 +27,8 @@ VERSION = 1
 STAMP = "synthetic.json"
 CONTENT = ("annotations", "train", "val", STAMP)
 """Everything that we put into a folder."""
+CROPS_SUFFIX = ".crops"
+"""Of a file that data/build_cache.py may have put beside it; it goes when other pictures are drawn."""
 
 JPEG_QUALITY = (80, 95)
 MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
@@ -124,8 +126,9 @@ def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
     names = {path.name for path in root.iterdir()}
     if not names:
         return False
-    if STAMP not in names or names - set(CONTENT):
-        foreign = sorted(names - set(CONTENT)) or sorted(names)
+    beside = {name for name in names - set(CONTENT) if not name.endswith(CROPS_SUFFIX)}
+    if STAMP not in names or beside:
+        foreign = sorted(beside) or sorted(names)
         raise DataError(
             f"{root}: holds {foreign[:4]}, which the embedded data set did not write; "
             "choose another data.root or empty the folder yourself"

@@ -43,9 +43,7 @@ def calibrate_attention(net: nn.Module, attentions: Iterable[KernelAttention], i
         inputs: (B, 3, H, W) normalised, of at least two persons.
     """
     layers = list(attentions)
-    first: list[tuple[nn.Module, Hook]] = [(layer.fc1, _standardise_inputs) for layer in layers]
-    second: list[tuple[nn.Module, Hook]] = [(layer.fc2, _standardise_outputs) for layer in layers]
-    _see(net, inputs, first + second)
+    _see(net, inputs, [(layer, _standardise) for layer in layers])
     for layer in layers:
         if layer.kind == "softmax":
             layer.fc2.weight.mul_(layer.temperature)
@@ -75,15 +73,20 @@ def _adopt_statistics(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> N
     layer.running_var.copy_(variance)
 
 
-def _standardise_inputs(layer: nn.Linear, arguments: tuple[Tensor, ...]) -> None:
-    variance, mean = torch.var_mean(arguments[0], dim=0)
+def _standardise(layer: KernelAttention, arguments: tuple[Tensor, ...]) -> None:
+    means = arguments[0].mean((2, 3))
+    _standardise_inputs(layer.fc1, means)
+    _standardise_outputs(layer.fc2, functional.relu(layer.fc1(means)))
+
+
+def _standardise_inputs(layer: nn.Linear, inputs: Tensor) -> None:
+    variance, mean = torch.var_mean(inputs, dim=0)
     layer.weight.div_(_deviation(variance))
     layer.bias.sub_(layer.weight @ mean)
 
 
-def _standardise_outputs(layer: nn.Linear, arguments: tuple[Tensor, ...]) -> None:
-    outputs = functional.linear(arguments[0], layer.weight, layer.bias)  # the layer itself would call its hooks again
-    variance, mean = torch.var_mean(outputs, dim=0)
+def _standardise_outputs(layer: nn.Linear, inputs: Tensor) -> None:
+    variance, mean = torch.var_mean(layer(inputs), dim=0)
     deviation = _deviation(variance)
     layer.weight.div_(deviation[:, None])
     layer.bias.sub_(mean).div_(deviation)

@@ -61,8 +61,15 @@ def join_processes(device: str | None = None) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool) -> nn.Module:
-    """Wrap a net so that its gradients (and, if asked, its batch statistics) are those of the global batch."""
+def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
+    """Wrap a net so that its gradients (and, if asked, its batch statistics) are those of the global batch.
+
+    Args:
+        net: to wrap.
+        processes: this process among its equals.
+        sync_batch_norm: share batch statistics.
+        accumulate: backward passes a step, all but the last without exchange.
+    """
     if processes.count == 1:
         return net
     if sync_batch_norm:
@@ -71,7 +78,13 @@ def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool) -> n
     with warnings.catch_warnings():
         # torch 2.15 renames `broadcast_buffers`; older ones know no other name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        return DistributedDataParallel(net, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            net,
+            device_ids=devices,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            static_graph=accumulate == 1,  # which knows no backward pass without exchange
+        )
 
 
 def share_batch_norm(net: nn.Module) -> nn.Module:

@@ -1,11 +1,13 @@
 """What the attention of a trained net is worth: the net's figures as it is, and with its attention changed.
 
-`measure_modes` takes any net and any measure of it; the rest is a pose net's AP.
+`measure_modes` takes any net and any measure of it: a pose net's AP (`pose_measure`), or a classifier's top-1
+(`classifier_measure`).
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,15 @@ import torch
 from torch import nn
 
 from pose.config import Config
+from pose.config_classification import ClassificationConfig
+from pose.datasets.imagenet import Pictures
+from pose.engine.classify import classify_pictures
 from pose.engine.distributed import Processes
 from pose.engine.testing import TestSet, make_results, predict_persons
 from pose.errors import CheckpointError, ConfigError, DataError
 from pose.evaluation.coco_ap import evaluate
 from pose.models.attention import AttentionRecord, LayerAttention, attention_modes, changed_attention, dynamic_layers
+from pose.models.classifier import Classifier
 from pose.models.networks import PoseNet
 
 logger = logging.getLogger(__name__)
@@ -84,8 +90,7 @@ def first_persons(test_set: TestSet, limit: int) -> TestSet:
     Raises:
         ConfigError: ``limit`` is not positive.
     """
-    if limit < 1:
-        raise ConfigError(f"--limit: expected 1 person or more, got {limit}")
+    _require_some(limit, "person")
     persons = test_set.persons
     image_ids, counts = np.unique(persons.image_ids, return_counts=True)
     kept = image_ids[: max(1, np.searchsorted(counts.cumsum(), limit, side="right"))]
@@ -109,12 +114,7 @@ def pose_measure(
         ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
         DataError: nobody to predict, or no annotations to measure against.
     """
-    if processes.count > 1:
-        raise ConfigError(f"expected one process to watch all attention, got {processes.count}; run without torchrun")
-    if config.test.batch_size < 2:
-        raise ConfigError(
-            f"test.batch_size: expected 2 or more, to exchange attention across images, got {config.test.batch_size}"
-        )
+    _require_one_process_and_pairs(processes, config.test.batch_size)
     if not test_set.annotated or not len(test_set.persons):
         raise DataError(
             f"{test_set.annotations}: expected annotated persons to measure on, got "
@@ -131,3 +131,44 @@ def pose_measure(
         return {"AP": metrics.AP, "AP50": metrics.AP50}
 
     return measure
+
+
+def mixed_pictures(pictures: Pictures, limit: int | None, seed: int) -> Pictures:
+    """Return pictures, or ``limit`` of them, in random order: class folders come one class after the other.
+
+    Raises:
+        ConfigError: ``limit`` is not positive.
+    """
+    _require_some(limit, "picture")
+    return pictures.take(np.random.default_rng(seed).permutation(len(pictures))[:limit])
+
+
+def classifier_measure(
+    net: Classifier, pictures: Pictures, config: ClassificationConfig, processes: Processes
+) -> Callable[[], Figures]:
+    """Return what measures the accuracy of a classifier.
+
+    Args:
+        net: in evaluation mode on this process's device.
+        pictures: to classify, in an order that mixes their classes.
+        config: its input, train and test sections hold.
+        processes: this process alone.
+
+    Raises:
+        ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
+    """
+    _require_one_process_and_pairs(processes, config.test.batch_size)
+    classify = partial(classify_pictures, net, pictures, config, processes)
+    return lambda: classify().figures()
+
+
+def _require_one_process_and_pairs(processes: Processes, batch_size: int) -> None:
+    if processes.count > 1:
+        raise ConfigError(f"expected one process to watch all attention, got {processes.count}; run without torchrun")
+    if batch_size < 2:
+        raise ConfigError(f"test.batch_size: expected 2 or more, to exchange attention across images, got {batch_size}")
+
+
+def _require_some(limit: int | None, what: str) -> None:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit: expected 1 {what} or more, got {limit}")

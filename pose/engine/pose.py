@@ -8,6 +8,7 @@ import torch
 
 from pose.config import Config, TrainConfig
 from pose.datasets.coco import annotated_persons
+from pose.datasets.crop_cache import make_stamp, open_crop_cache
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.samples import PoseSample, TrainingSamples
 from pose.engine.distributed import Processes, from_main
@@ -24,13 +25,12 @@ from pose.models.networks import PoseNet
 def train(config: Config, folder: Path, processes: Processes, resume: Path | None = None) -> float:
     """Train a pose net and return the best validation AP; the arguments and errors are `run_epochs`'s."""
     torch.manual_seed(config.seed)
-    skeleton, data, options = config.keypoints, config.data, config.train
-    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
+    options = config.train
+    samples = training_samples(config)
     test_set = load_test_set(config, ground_truth=options.validate_boxes == "ground_truth")
     sampler = EpochSampler(
-        len(persons), options.batch_size, options.accumulate, processes.rank, processes.count, config.seed
+        len(samples), options.batch_size, options.accumulate, processes.rank, processes.count, config.seed
     )
-    samples = TrainingSamples(persons, skeleton, config.input, config.augment, config.seed)
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
     raw = build_pose_net(config)
     if options.start is not None and resume is None:
@@ -40,9 +40,25 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     )
     objective = pose_objective(options, processes.device)
     validate = partial(_validate, test_set, config, processes)
-    records = f"{len(persons)} persons"
+    records = f"{len(samples)} persons{'' if samples.crops is None else f', crops of {samples.crops.path}'}"
     task = Task(config, options, training, net, sampler, loader, records, objective, validate)
     return run_epochs(task, folder, processes, resume)
+
+
+def training_samples(config: Config) -> TrainingSamples:
+    """Return the training persons of a config as augmented samples, from its crop cache if it names one.
+
+    Raises:
+        DataError: a file is missing or cannot be used, or the crop cache was built for other data or options.
+    """
+    data, skeleton = config.data, config.keypoints
+    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
+    crops = None
+    if data.crop_cache is not None:
+        crops = open_crop_cache(
+            data.root / data.crop_cache, make_stamp(persons, skeleton, config.input, config.augment)
+        )
+    return TrainingSamples(persons, skeleton, config.input, config.augment, config.seed, crops)
 
 
 def _adam(options: TrainConfig, device: torch.device, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

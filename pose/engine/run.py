@@ -129,7 +129,7 @@ def make_training(
     raw.to(processes.device)
     if options.channels_last:
         to_channels_last(raw)
-    net = distribute(raw, processes, options.sync_batch_norm)
+    net = distribute(raw, processes, options.sync_batch_norm, options.accumulate)
     optimizer = make_optimizer([{"params": list(part.parameters())} for part in parts])
     scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
     ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None

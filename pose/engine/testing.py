@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,17 +79,29 @@ def predict_persons(
         processes: this process among its equals.
         workers: data loading processes.
     """
+    pairs = config.keypoints.flip_pairs if config.test.flip else None
+    find_heatmaps = partial(predict_heatmaps, heatmaps_of, flip_pairs=pairs, shift=config.test.flip_shift)
+    return predict_crops(find_heatmaps, persons, config, processes, workers)
+
+
+def predict_crops(
+    find_heatmaps: Callable[[torch.Tensor], torch.Tensor],
+    persons: Persons,
+    config: Config,
+    processes: Processes,
+    workers: int,
+) -> Predictions:
+    """Do the same with whatever makes (B, K, h / 4, w / 4) heatmaps of (B, h, w, 3) uint8 RGB crops on the device."""
     by_image = np.argsort(persons.image_ids, kind="stable")  # neighbours share the decoded picture
     mine = np.array_split(by_image, processes.count)[processes.rank]
     loader = test_loader(TestCrops(persons.take(mine), config.input), config.test.batch_size, workers)
-    pairs = config.keypoints.flip_pairs if config.test.flip else None
     count = config.keypoints.num_keypoints
     keypoints = np.zeros((len(mine), count, 2), dtype=np.float32)
     scores = np.zeros((len(mine), count), dtype=np.float32)
     areas = np.zeros(len(mine))
     with ProgressLine("test", len(mine), "persons") as progress:
         for batch in batches(loader):
-            heatmaps = predict_heatmaps(heatmaps_of, batch.image.to(processes.device), pairs, config.test.flip_shift)
+            heatmaps = find_heatmaps(batch.image.to(processes.device))
             rows = batch.row.numpy()
             keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.matrix.numpy())
             areas[rows] = batch.area.numpy()

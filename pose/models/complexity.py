@@ -16,7 +16,7 @@ from pose.config_classification import ClassificationConfig
 from pose.config_tasks import AnyConfig
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
-from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
 from pose.models.networks import PoseNet
 
 
@@ -83,6 +83,8 @@ def _layer_madds(layer: nn.Module, input_shape: torch.Size, output_shape: torch.
         return prod(input_shape) * prod(layer.weight.shape[1:])
     if isinstance(layer, nn.Conv2d):
         return prod(output_shape) * prod(layer.weight.shape[1:])
+    if isinstance(layer, KernelAttention):  # which does not call its layers
+        return input_shape[0] * (layer.fc1.weight.numel() + layer.fc2.weight.numel())
     if isinstance(layer, DynamicConv2d):
         pooling, bank = prod(input_shape), [p.numel() for p in (layer.weight, layer.bias) if p is not None]
         return pooling + input_shape[0] * sum(bank) + prod(output_shape) * prod(layer.weight.shape[2:])

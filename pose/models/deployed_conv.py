@@ -1,7 +1,9 @@
-"""Dynamic convolutions on their way out of PyTorch: the batch norm folded in, and a form that any batch can take.
+"""Dynamic convolutions on their way out of PyTorch: the batch norm folded in, and the forms that engines are fast with.
 
-`pose.deploy` makes the first of a net's dynamic convolutions, `pose.export` the second of the first.
+`pose.deploy` makes the first of a net's dynamic convolutions, `pose.export` one of the others of the first.
 """
+
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ class FoldedDynamicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
-        y: Tensor = self.conv(x) + self.shift[:, None, None]
+        y: Tensor = self.conv(x, self.shift)
         return y
 
 
@@ -46,17 +48,8 @@ def _scaled(bank: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return weight.detach().transpose(0, 1).contiguous(), shift.detach()
 
 
-class BatchFreeDynamicConv2d(nn.Module):
-    """The same in operators that know no batch size, for graphs that are traced once and run with any batch.
-
-    `DynamicConv2d` folds a batch into the groups of a convolution, whose number a graph freezes. Here a convolution
-    without groups is a product of matrices: the mixed kernels times the patches under them (times the pixels, for one
-    of 1x1). With groups, where a matrix would be mostly zeros, the *inputs* are weighed instead of the kernels: the sum
-    of K static convolutions, one of each kernel.
-
-    That is K times the work of a depthwise convolution, and yet on a CPU ONNX Runtime gains by it: only constant
-    kernels have its fast memory layout. Measured at batch 1 on one busy core, K = 4, times over those of plain
-    convolutions with the mixed kernels: MobileNetV2 with type B 0.8 to 0.9, ResNet-10 (3x3 patches) 1.2.
+class EngineDynamicConv2d(nn.Module):
+    """The same in operators that an engine is fast with; its subclasses are the forms.
 
     Args:
         conv: kept.
@@ -67,6 +60,43 @@ class BatchFreeDynamicConv2d(nn.Module):
         super().__init__()
         self.conv = conv
         self.shift = None if shift is None else nn.Parameter(shift.detach())
+
+
+class OneSampleDynamicConv2d(EngineDynamicConv2d):
+    """For a batch of one: a plain convolution with the mixed kernel, which OpenVINO runs as fast as any.
+
+    Mixing is the K kernels, each times its weight, added up: OpenVINO makes one loop of that.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (1, in_channels, H, W) to (1, out_channels, H', W')."""
+        conv = self.conv
+        attention = conv.attention(x)[0]
+        kernel = _mix(attention, conv.weight)
+        bias = None if conv.bias is None else _mix(attention, conv.bias)
+        if self.shift is not None:
+            bias = self.shift if bias is None else bias + self.shift
+        return functional.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def _mix(attention: Tensor, bank: Tensor) -> Tensor:
+    """(K,) weights and (K, ...) tensors to their sum."""
+    weighed: list[Tensor] = [weight * tensor for weight, tensor in zip(attention, bank, strict=True)]
+    return reduce(torch.add, weighed)
+
+
+class BatchFreeDynamicConv2d(EngineDynamicConv2d):
+    """In operators that know no batch size, for graphs that are traced once and run with any batch.
+
+    `DynamicConv2d` folds a batch into the groups of a convolution, whose number a graph freezes. Here a convolution
+    without groups is a product of matrices: the mixed kernels times the patches under them (times the pixels, for one
+    of 1x1). With groups, where a matrix would be mostly zeros, the *inputs* are weighed instead of the kernels: the sum
+    of K static convolutions, one of each kernel.
+
+    That is K times the work of a depthwise convolution, and yet on a CPU ONNX Runtime gains by it: only constant
+    kernels have its fast memory layout. Measured at batch 1 on one busy core, K = 4, times over those of plain
+    convolutions with the mixed kernels: MobileNetV2 with type B 0.8 to 0.9, ResNet-10 (3x3 patches) 1.2.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""

@@ -7,7 +7,8 @@ Source: *Dynamic Convolution: Attention over Convolution Kernels* (Chen et al., 
 
 Mixing is one matrix product, whatever the kernel. N samples then meet N kernels in the form that measured fastest
 (forward and backward, the shapes of MobileNetV2 and its type-B head): batch 1 is a plain convolution, kernels of
-one pixel are matrix products, all others are one convolution with the batch folded into its groups.
+one pixel are matrix products, all others are one convolution with the batch folded into its groups, or a convolution a
+sample in channels_last memory on a CPU, where folding would shuffle every pixel.
 """
 
 from typing import Literal
@@ -54,11 +55,16 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, K)."""
-        # A sum's gradient is a view where a mean's is another map; fp16 lacks the range for it. bf16 has that, and is
+        # A sum's gradient is a view where a mean's is another map. fp16 lacks the range for sums; bf16 has it, and is
         # added up in fp32 and rounded once, without the copy in fp32 that asking for one makes.
         total = x.sum((2, 3), dtype=torch.float32 if x.dtype == torch.float16 else None)
-        means = (total / (x.shape[2] * x.shape[3])).to(x.dtype)
-        logits: Tensor = self.fc2(functional.relu(self.fc1(means)))
+        pixels = int(x.shape[2]) * int(x.shape[3])  # ints also while a tracer watches, which sees tensors
+        if x.dtype == torch.float16:
+            total, pixels = (total / pixels).to(x.dtype), 1
+        # On one sample these layers are all overhead: the division by the pixels is part of the product, and calling
+        # `fc1` and `fc2` as modules takes nearly twice their time.
+        hidden = torch.addmm(self.fc1.bias, total, self.fc1.weight.t(), alpha=1 / pixels).relu_()
+        logits = torch.addmm(self.fc2.bias, hidden, self.fc2.weight.t())
         return logits.sigmoid() if self.kind == "sigmoid" else (logits / self.temperature).softmax(1)
 
 
@@ -112,18 +118,31 @@ class DynamicConv2d(nn.Module):
             for kernel in self.weight:
                 nn.init.kaiming_normal_(kernel, mode="fan_out")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W').
+
+        Args:
+            x: the input.
+            shift: (out_channels,) constant bias, which is not mixed: that of a batch norm that was folded in.
+        """
         attention = self.attention(x)
+        # The sum of no rows gives an empty batch a kernel to be shaped by.
+        rows = attention if len(x) else attention.sum(0, keepdim=True)
+        bias = None if self.bias is None else _mix(rows, self.bias)
+        if shift is not None:
+            bias = shift if bias is None else bias + shift
         if len(x) <= 1:
-            # The sum of one row is that row; the sum of none gives an empty batch a kernel to be shaped by.
-            kernel = _mix(attention.sum(0, keepdim=True), self.weight)[0]
-            y = functional.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, self.groups)
-        elif self.is_pointwise:
+            bias = None if bias is None else bias.view(-1)
+            return functional.conv2d(
+                x, _mix(rows, self.weight)[0], bias, self.stride, self.padding, self.dilation, self.groups
+            )
+        if self.is_pointwise:
             y = self._pointwise(x, attention)
+        elif x.device.type == "cpu" and _is_channels_last(x):
+            y = self._sample_by_sample(x, _mix(attention, self.weight))
         else:
             y = self._batch_in_groups(x, _mix(attention, self.weight))
-        return y if self.bias is None else y + _mix(attention, self.bias)[:, :, None, None]
+        return y if bias is None else y.add_(bias[..., None, None])
 
     @property
     def is_pointwise(self) -> bool:
@@ -131,14 +150,23 @@ class DynamicConv2d(nn.Module):
         return self.kernel_size == (1, 1) and self.padding == (0, 0) and self.groups == 1
 
     def _pointwise(self, x: Tensor, attention: Tensor) -> Tensor:
+        product = _pointwise_matmul
+        if _is_channels_last(x):
+            product = _pointwise_matmul_last
+        elif _conv_is_faster(x, self.out_channels, self.stride):
+            product = _pointwise_conv
         x = x[:, :, :: self.stride[0], :: self.stride[1]]
-        product = _pointwise_conv if _conv_is_faster(x, self.out_channels) else _pointwise_matmul
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return product(x, _mix(attention, self.weight))
         samples = max(1, CHUNK_BYTES // (self.weight[0].numel() * x.element_size()))
         chunks = zip(torch.split(x, samples), torch.split(attention, samples), strict=True)
         parts = [product(part, _mix(weights, self.weight)) for part, weights in chunks]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _sample_by_sample(self, x: Tensor, kernels: Tensor) -> Tensor:
+        samples = zip(x.split(1), kernels.unbind(), strict=True)
+        options = (self.stride, self.padding, self.dilation, self.groups)
+        return torch.cat([conv2d(sample, kernel, *options) for sample, kernel in samples])
 
     def _batch_in_groups(self, x: Tensor, kernels: Tensor) -> Tensor:
         folded = x.reshape(1, -1, *x.shape[2:])
@@ -196,12 +224,24 @@ def _mix(attention: Tensor, bank: Tensor) -> Tensor:
     return (attention @ bank.flatten(1)).view(len(attention), *bank.shape[1:])
 
 
-def _conv_is_faster(x: Tensor, out_channels: int) -> bool:
-    return x.device.type == "cpu" and x[0].numel() * out_channels >= CONV_WORK
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _conv_is_faster(x: Tensor, out_channels: int, stride: Pair) -> bool:
+    work = x[0].numel() * out_channels // (stride[0] * stride[1])
+    return x.device.type == "cpu" and work >= CONV_WORK
 
 
 def _pointwise_matmul(x: Tensor, kernels: Tensor) -> Tensor:
     return torch.bmm(kernels.flatten(2), x.flatten(2)).view(len(x), -1, *x.shape[2:])
+
+
+def _pointwise_matmul_last(x: Tensor, kernels: Tensor) -> Tensor:
+    """The same where the channels of a pixel lie side by side, and for outputs that do."""
+    pixels = x.permute(0, 2, 3, 1)
+    product = torch.bmm(pixels.flatten(1, 2), kernels.flatten(2).transpose(1, 2))
+    return product.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 def _pointwise_conv(x: Tensor, kernels: Tensor) -> Tensor:

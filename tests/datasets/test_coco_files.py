@@ -32,6 +32,16 @@ def test_annotations_are_read_as_three_lists(tmp_path: Path) -> None:
     assert read_annotations(save(tmp_path, content)) == {k: content[k] for k in ("images", "annotations", "categories")}
 
 
+def test_outlines_are_left_out(tmp_path: Path) -> None:
+    outlined = [
+        {**PERSON, "segmentation": [[1, 1, 2, 2, 3, 1]]},
+        {**PERSON, "id": 6, "segmentation": {"counts": [3, 4], "size": [6, 8]}},
+    ]
+    content = {"images": [IMAGE], "annotations": outlined, "categories": [CATEGORY]}
+
+    assert read_annotations(save(tmp_path, content))["annotations"] == [PERSON, {**PERSON, "id": 6}]
+
+
 def test_an_image_info_file_has_no_annotations(tmp_path: Path) -> None:
     content = {"images": [IMAGE], "categories": [{"id": 1, "name": "person"}]}
     assert read_annotations(save(tmp_path, content))["annotations"] == []

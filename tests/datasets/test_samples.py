@@ -13,9 +13,9 @@ from pose.datasets import samples
 from pose.datasets.coco import annotated_persons
 from pose.datasets.samples import TrainingSamples, make_sample, person_crop
 from pose.errors import DataError
-from pose.geometry import transform_points
+from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import decode
-from pose.images import read_image
+from pose.images import crop, read_crop, read_image, reduction_for
 from pose.skeleton import COCO
 
 SMALL = InputConfig(size_hw=(128, 96))
@@ -223,3 +223,37 @@ def test_a_missing_picture_is_named(persons):
 
     with pytest.raises(DataError, match=r"1\.png"):
         sample(record)
+
+
+@pytest.fixture
+def large_jpeg(persons, tmp_path):
+    """The first person, eight times as large, in a JPEG: every training crop shrinks it."""
+    record = persons.record(0)
+    image = cv2.resize(read_image(record.image_path), None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(0).integers(-40, 40, image.shape)
+    cv2.imwrite(str(tmp_path / "large.jpg"), np.clip(image + noise, 0, 255).astype(np.uint8))
+    return replace(record, image_path=tmp_path / "large.jpg", bbox_xywh=record.bbox_xywh * 8)
+
+
+def test_training_decodes_a_large_person_no_larger_than_its_crop(large_jpeg):
+    view = box_to_view(large_jpeg.bbox_xywh, SMALL.aspect_ratio, SMALL.padding)
+    matrix = view_to_matrix(view, SMALL.size_wh)
+    assert reduction_for(matrix) > 1
+
+    np.testing.assert_array_equal(sample(large_jpeg).image, read_crop(large_jpeg.image_path, matrix, SMALL.size_wh))
+
+
+def test_testing_decodes_every_picture_whole(persons, large_jpeg):
+    one = persons.take(np.array([0]))
+    one = replace(
+        one,
+        image_folder=large_jpeg.image_path.parent,
+        file_names=np.array(["large.jpg"]),
+        bboxes_xywh=one.bboxes_xywh * 8,
+    )
+
+    image = samples.TestCrops(one, SMALL)[0].image
+
+    matrix = view_to_matrix(box_to_view(large_jpeg.bbox_xywh, SMALL.aspect_ratio, SMALL.padding), SMALL.size_wh)
+    np.testing.assert_array_equal(image, crop(read_image(large_jpeg.image_path), matrix, SMALL.size_wh))
+    assert (image != sample(large_jpeg).image).any()

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from pose.datasets.imagenet import class_folders as class_folders_of
+from pose.datasets.imagenet import load_pictures
 from pose.engine.distributed import Processes
 from pose.engine.inspection import (
     AS_TRAINED,
     first_persons,
     format_figures,
     measure_modes,
+    mixed_pictures,
     pose_measure,
     require_dynamic,
 )
@@ -207,3 +210,16 @@ def test_a_test_set_to_measure_nothing_on_is_refused(tiny_config, net, test_set,
     for bad, words in ((nobody, "no persons"), (replace(test_set, annotated=False), "no annotations")):
         with pytest.raises(DataError, match=words):
             pose_measure(net, bad, tiny_config(), alone, limited=False)
+
+
+def test_pictures_of_all_classes_are_mixed(class_folders):
+    pictures = load_pictures(class_folders / "train", class_folders_of(class_folders / "train"))
+
+    mixed = mixed_pictures(pictures, None, seed=1)
+
+    assert sorted(mixed.names) == sorted(pictures.names)
+    assert (np.diff(pictures.labels) >= 0).all()
+    assert (np.diff(mixed.labels) < 0).sum() > 1
+    assert {mixed.path(row).parent.name for row in range(12)} == set(pictures.classes)
+    assert all(mixed.path(row).parent.name == mixed.classes[mixed.labels[row]] for row in range(12))
+    assert (mixed_pictures(pictures, 5, seed=1).names == mixed.names[:5]).all()

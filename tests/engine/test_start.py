@@ -160,9 +160,8 @@ def test_calibrated_attention_weighs_inputs_differently_and_the_outputs_stay(tem
     calibrate_attention(net, attentions(net), seen)
 
     assert_same_outputs(net, static)
-    second = [layer.fc2 for layer in attentions(net)]
-    for layer, hidden in zip(second, entering(net, second, seen), strict=True):
-        logits = layer(hidden) / temperature
+    for layer, x in zip(attentions(net), entering(net, attentions(net), seen), strict=True):
+        logits = layer.fc2(layer.fc1(x.mean((2, 3))).clamp(min=0)) / temperature
         live = logits.std(0) > 0.5  # a kernel whose logit hardly varied is not blown up to full size
         assert live.any()
         torch.testing.assert_close(logits.mean(0), torch.zeros_like(logits[0]), rtol=0, atol=1e-6)
@@ -176,10 +175,10 @@ def test_the_hidden_units_see_inputs_of_deviation_one(tiny_config):
 
     calibrate_attention(net, attentions(net), seen)
 
-    first = [layer.fc1 for layer in attentions(net)]
-    for new, old, means in zip(first, attentions(before), entering(net, first, seen), strict=True):
+    for new, old, x in zip(attentions(net), attentions(before), entering(net, attentions(net), seen), strict=True):
+        means = x.mean((2, 3))
         deviation = means.std(0).clamp(min=0.1 * means.std(0).mean())
-        torch.testing.assert_close(new(means), old.fc1((means - means.mean(0)) / deviation))
+        torch.testing.assert_close(new.fc1(means), old.fc1((means - means.mean(0)) / deviation))
 
 
 def test_inputs_that_are_all_alike_leave_the_attention_finite(tiny_config):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pose.models.deployed_conv import BatchFreeDynamicConv2d, FoldedDynamicConv2d
+from pose.models.deployed_conv import BatchFreeDynamicConv2d, FoldedDynamicConv2d, OneSampleDynamicConv2d
 from pose.models.dynamic_conv import DynamicConv2d
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -47,6 +47,17 @@ def test_folded_and_batch_free_forms_equal_convolution_and_norm(kind: str, batch
 
     torch.testing.assert_close(folded(x), expected)
     torch.testing.assert_close(BatchFreeDynamicConv2d(folded.conv, folded.shift)(x), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_form_of_one_sample_equals_convolution_with_and_without_norm(kind: str) -> None:
+    conv, norm = lively(kind)
+    x = torch.randn(1, 4, 9, 8, dtype=torch.double)
+    alone, expected = conv(x), norm(conv(x))
+
+    torch.testing.assert_close(OneSampleDynamicConv2d(conv)(x), alone)
+    folded = FoldedDynamicConv2d(conv, norm)
+    torch.testing.assert_close(OneSampleDynamicConv2d(folded.conv, folded.shift)(x), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

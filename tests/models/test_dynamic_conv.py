@@ -87,19 +87,28 @@ def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return str(request.param)
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_form_equals_the_loop_in_value_and_gradient(
-    kind: str, batch: int, training: bool, pointwise_form: str
+    kind: str, batch: int, layout: torch.memory_format, pointwise_form: str
 ) -> None:
     outputs = 8 if KINDS[kind].get("groups") == 4 else 6
-    layer = lively(DynamicConv2d(4, outputs, **{"num_kernels": 3, "reduction": 2} | KINDS[kind])).train(training)
-    x = torch.randn(batch, 4, 9, 8, dtype=torch.double)
+    layer = lively(DynamicConv2d(4, outputs, **{"num_kernels": 3, "reduction": 2} | KINDS[kind]))
+    x = torch.randn(batch, 4, 9, 8, dtype=torch.double).to(memory_format=layout)
     assert_same_value_and_gradients(layer, x)
     with torch.no_grad():
         torch.testing.assert_close(layer(x), loop_over_samples(layer, x))
-        torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), loop_over_samples(layer, x))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last_stays_channels_last(kind: str, batch: int, training: bool) -> None:
+    layer = DynamicConv2d(4, 8, **KINDS[kind])
+    x = torch.randn(batch, 4, 9, 8).to(memory_format=torch.channels_last)
+    with torch.set_grad_enabled(training):
+        assert layer(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @settings(max_examples=40, deadline=None)
@@ -212,9 +221,10 @@ def test_gpu_equals_the_loop(kind: str) -> None:
 
 
 def test_wide_inputs_choose_the_convolution_and_small_ones_the_product() -> None:
-    assert dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384)
-    assert not dynamic_conv._conv_is_faster(torch.empty(1, 256, 8, 6), 768)
-    assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24, device="meta"), 384)
+    assert dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384, (1, 1))
+    assert not dynamic_conv._conv_is_faster(torch.empty(1, 256, 8, 6), 768, (1, 1))
+    assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24, device="meta"), 384, (1, 1))
+    assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384, (2, 2))
 
 
 def test_kernels_start_apart_each_like_a_static_one() -> None:

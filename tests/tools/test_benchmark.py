@@ -29,6 +29,14 @@ def test_a_suite_prints_the_machine_and_its_rows_and_writes_them(tmp_path, capsy
     assert all(f"{row['case']} / {row['against_name']}\n" in printed for row in rows)
 
 
+def test_suites_against_themselves_need_no_peer(tmp_path, capsys):
+    main(["nms", "--pictures", "3", "--rounds", "1", "--json", str(tmp_path / "rows.json")])
+
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert set(row) == KEYS
+    assert (row["suite"], row["unit"], row["bar"]) == ("nms", "ms", None)
+
+
 @pytest.fixture
 def suite(monkeypatch):
     """A suite of one case; what it was given."""
@@ -88,6 +96,11 @@ def test_help_lists_the_suites(capsys):
         (["latency", "--widths", "0.6"], "invalid choice: 0.6"),
         (["peer", "--weights", "a.pt"], "required: --peer"),
         (["peer", "--weights", "none.pt", "--peer", "none.onnx"], "none.onnx: no such ONNX file"),
+        (["nms", "--pictures", "0"], "expected a whole number from 1, got '0'"),
+        (["nms", "--pictures", "2", "--peer", "none"], "--peer none: expected a checkout of https://"),
+        (["decode", "--peer", "none"], "--peer none: expected a checkout of https://"),
+        (["pipeline", "--peer", "none"], "--peer none: expected a checkout of https://"),
+        (["evaluate", "--pictures", "2", "--rounds", "1", "--peer", "none"], "--peer none: expected a checkout of"),
     ],
 )
 def test_mistakes_exit_2(words, message, capsys):

@@ -73,22 +73,21 @@ def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, caps
     assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
 
 
-def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(tmp_path, weights, video):
-    pytest.importorskip("onnx", reason="needs onnx to export")
+def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(suffix, tmp_path, weights, video):
     from pose.tools.export import main as export
 
-    net, files = tmp_path / "net.onnx", [tmp_path / "from_weights.json", tmp_path / "from_onnx.json"]
+    net, files = tmp_path / f"net{suffix}", [tmp_path / "from_weights.json", tmp_path / "from_net.json"]
     export(["--weights", str(weights), "--output", str(net), "--flip"])
     for source, keypoints in zip((weights, net), files, strict=True):
         demo("--weights", source, "--input", video, "--output", tmp_path / "o.mp4", "--json", keypoints, *WHOLE)
-    from_weights, from_onnx = (
+    from_weights, from_net = (
         [person["keypoints"] for frame in json.loads(file.read_text())["frames"] for person in frame["persons"]]
         for file in files
     )
-    assert np.shape(from_onnx) == (5, 17, 3)
-    np.testing.assert_allclose(np.array(from_onnx)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
+    assert np.shape(from_net) == (5, 17, 3)
+    np.testing.assert_allclose(np.array(from_net)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
     demo("--weights", net, "--input", video, "--output", tmp_path / "followed.mp4")
-    with pytest.raises(ConfigError, match="--no-flip: an ONNX file decides"):
+    with pytest.raises(ConfigError, match="--no-flip: an exported net decides"):
         demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
 
 

@@ -10,12 +10,9 @@ from pose import parity
 from pose.command import run
 from pose.config import Config
 from pose.models import build_pose_net
-from pose.runtime import OnnxPredictor
+from pose.runtime import ExportedPredictor
 from pose.tools.export import NOT_STATED, main
 from pose.weights import write_weights
-
-pytest.importorskip("onnx", reason="needs onnx to export")
-pytest.importorskip("onnxruntime", reason="needs onnxruntime to check what was exported")
 
 CONFIG = Config.model_validate(
     {
@@ -43,9 +40,9 @@ def export(*words: object) -> int:
 
 
 def test_a_run_folder_becomes_a_file_that_says_what_it_is(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    suffix: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "new" / "net.onnx"
+    output = tmp_path / "new" / f"net{suffix}"
     assert export("--weights", weights.parent, "--output", output, "--flip", "--decode", "--licence", "CC0") == 0
 
     lines = capsys.readouterr().out.splitlines()
@@ -55,20 +52,22 @@ def test_a_run_folder_becomes_a_file_that_says_what_it_is(
     ]
     assert f"{output}: " in lines[2]
     assert "crops 64x96 to heatmaps, keypoints, scores" in lines[2]
-    card = OnnxPredictor(output).card
-    assert (card.geometry, card.skeleton, card.flip, card.licence) == (CONFIG.input, CONFIG.keypoints, True, "CC0")
+    card = ExportedPredictor(output).card
+    assert (card.geometry, card.skeleton, card.flip_shift, card.licence) == (CONFIG.input, CONFIG.keypoints, 0, "CC0")
 
 
-def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(weights: Path, tmp_path: Path) -> None:
-    assert export("--weights", weights, "--output", tmp_path / "net.onnx") == 0
+def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(suffix: str, weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / f"net{suffix}"
+    assert export("--weights", weights, "--output", output) == 0
 
-    predictor = OnnxPredictor(tmp_path / "net.onnx")
-    assert (predictor.card.flip, predictor.card.licence) == (False, NOT_STATED)
+    predictor = ExportedPredictor(output)
+    assert (predictor.card.flip_shift, predictor.card.licence) == (None, NOT_STATED)
     assert predictor(np.full((50, 60, 3), 128, np.uint8)).keypoints.shape == (1, 3, 2)
 
 
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
 def test_the_check_takes_pictures_of_a_folder(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    suffix: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 2
     assert "no pictures in this folder" in capsys.readouterr().err
@@ -77,16 +76,24 @@ def test_the_check_takes_pictures_of_a_folder(
     assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 0
 
 
-def test_a_file_that_differs_is_not_left(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_differs_is_not_left(
+    suffix: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
 
     with pytest.raises(RuntimeError, match="heatmaps differ"):
-        export("--weights", weights, "--output", tmp_path / "net.onnx")
+        export("--weights", weights, "--output", tmp_path / f"net{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dynamic_net_has_no_8_bit_form(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--int8") == 2
+    assert "--int8: expected a static net, got a dynamic one" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export("--weights", weights, "--output", weights) == 2
-    assert "expected a name ending in .onnx" in capsys.readouterr().err
+    assert "expected a name ending in .onnx or .xml" in capsys.readouterr().err
     assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "net.onnx") == 2
     assert "none.pt: no such weight file" in capsys.readouterr().err

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from pose.command import run
-from pose.config_files import load_config
+from pose.config_files import load_any_config, load_config
 from pose.curves import read_layers
 from pose.datasets.prepare import prepare_data
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
 from pose.tools import test as test_tool
+from pose.tools import test_imagenet
 from pose.tools.inspect_attention import main
 from pose.weights import write_weights
 
@@ -169,3 +170,63 @@ def test_batches_of_one_are_refused(mistake):
 def test_without_boxes_there_is_nothing_to_inspect(mistake, tmp_path):
     (tmp_path / "none.json").write_text("[]")
     assert "got no persons (detector boxes of none.json)" in mistake("--detections", tmp_path / "none.json")
+
+
+CLASSIFIER = "imagenet/dy_mobilenetv2_w0.5"
+SMALL = ("input.size=32", "input.resize=36", "model.width=0.1", "model.depth=0.4", "train.workers=0")
+
+
+@pytest.fixture
+def classify(class_folders: Path, tmp_path: Path) -> Callable[..., None]:
+    """Inspect a classifier of lively attention, or call another tool on it."""
+    config = load_config_of_classifier(class_folders)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build_classifier(config)
+        for name, parameter in net.named_parameters():
+            if ".attention." in name:
+                torch.nn.init.normal_(parameter, std=3.0)
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
+
+    def inspect(*flags: str, tool: Any = main) -> None:
+        fixed = ["--cfg", CLASSIFIER, "--device", "cpu", "--weights", str(tmp_path / "best.pt")]
+        run(tool, [*fixed, "--output", str(tmp_path / "out"), *flags, f"data.root={class_folders}", *SMALL])
+
+    return inspect
+
+
+def load_config_of_classifier(class_folders: Path) -> Any:
+    classes = sorted(folder.name for folder in (class_folders / "val").iterdir())
+    return load_any_config(CLASSIFIER, [*SMALL, f"data.classes={classes}"])
+
+
+def test_a_classifier_is_inspected_by_its_accuracy(classify, tmp_path, capsys):
+    classify()
+
+    report = read(tmp_path)
+    assert capsys.readouterr().out.split("\n")[0].split() == ["attention", "top1"]
+    assert "9 pictures of 3 classes" in report["protocol"]
+    assert {"averaged", "shuffled across images", "off at stride 32"} <= report["modes"].keys()
+    assert max(layer["variation"] for layer in report["layers"]) > 0.001
+    classify(tool=test_imagenet.main)
+    assert report["modes"]["as trained"] == {"top1": read(tmp_path, "metrics.json")["top1"]}
+
+
+def test_a_limit_takes_some_pictures_of_a_classifier(classify, tmp_path):
+    classify("--limit", "4")
+    assert "4 pictures of 3 classes" in read(tmp_path)["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--gt-boxes",), "--gt-boxes, --detections: dy_mobilenetv2_w0.5 is a classifier"),
+        (("--limit", "0"), "--limit: expected 1 picture or more, got 0"),
+    ],
+)
+def test_mistakes_with_a_classifier_are_named(classify, capsys, flags, words):
+    with pytest.raises(SystemExit) as stopped:
+        classify(*flags)
+
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err

@@ -202,6 +202,34 @@ def test_by_default_results_lie_beside_the_weights(data, weights):
     assert (weights.parent / "test/metrics.json").exists()
 
 
+def test_an_exported_net_is_tested_as_it_is(suffix, call, weights, tmp_path, capsys):
+    from pose.tools.export import main as export
+
+    call("test.flip=true")
+    expected, net = read(tmp_path), tmp_path / f"net{suffix}"
+    export(["--weights", str(weights), "--output", str(net), "--flip"])
+    capsys.readouterr()
+
+    call("test.flip=false", weights=net)
+
+    protocol = capsys.readouterr().out.strip().split("\n")[-1]
+    assert "flip average on, shift 1" in protocol
+    assert protocol.endswith(f"weights {net}")
+    scores = {(row["image_id"], round(row["score"], 3)) for row in read(tmp_path)}
+    assert scores == {(row["image_id"], round(row["score"], 3)) for row in expected}
+
+
+def test_an_exported_net_of_other_crops_is_refused(mistake, weights, tmp_path, capsys):
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    pytest.importorskip("onnx", reason="needs onnx to export")
+    from pose.tools.export import main as export
+
+    export(["--weights", str(weights), "--output", str(tmp_path / "net.onnx")])
+    capsys.readouterr()
+
+    assert "net.onnx: exported with another input" in mistake("input.padding=1.5", weights=tmp_path / "net.onnx")
+
+
 def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
     line = mistake("test.batch_sise=3")
 

@@ -1,0 +1,67 @@
+"""A public dynamic-convolution layer to measure against, taken from a file that stays as it is."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from pose.errors import PoseError
+from pose.models.dynamic_conv import DynamicConv2d
+
+CLASS = "Dynamic_conv2d"
+PUBLIC = "a public layer"
+SOURCE = "https://github.com/kaijieshi7/Dynamic-convolution-Pytorch"
+
+
+def add_peer_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--peer``."""
+    parser.add_argument(
+        "--peer", type=Path, metavar="FILE", help=f"a file with the class {CLASS}, which is run ({SOURCE})"
+    )
+
+
+def load_layer(file: Path) -> type[nn.Module]:
+    """Import the class from a file, whose code is run.
+
+    Raises:
+        PoseError: there is no such file, it cannot be imported, or has no such class.
+    """
+    spec = importlib.util.spec_from_file_location("_public_layer_of_a_peer", file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise PoseError(f"--peer {file}: expected a Python file with the class {CLASS}, got none; see {SOURCE}")
+    module = importlib.util.module_from_spec(spec)
+    wrote_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+        layer: type[nn.Module] = getattr(module, CLASS)
+    except Exception as error:  # whatever the code of others may raise
+        raise PoseError(
+            f"--peer {file}: has no class {CLASS} that can be imported ({type(error).__name__}: {error}); see {SOURCE}"
+        ) from error
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+    return layer
+
+
+def like(conv: DynamicConv2d, layer: type[nn.Module]) -> nn.Module:
+    """Return a new layer of the class with a dynamic convolution's sizes."""
+    return layer(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size[0],
+        stride=conv.stride[0],
+        padding=conv.padding[0],
+        groups=conv.groups,
+        bias=False,
+        K=conv.num_kernels,
+    )
+
+
+def replace_layers(net: nn.Module, layer: type[nn.Module]) -> None:
+    """Put new layers of the class in the places of a net's dynamic convolutions."""
+    for parent in list(net.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, DynamicConv2d):
+                setattr(parent, name, like(child, layer))
