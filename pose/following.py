@@ -48,30 +48,27 @@ def follow_person(frames: Iterable[Frame], predict: PoseFunction, look: PoseFunc
         predict: finds the keypoints to give.
         look: finds those that lead there, in many boxes at once; may be the cheaper (without flip average).
     """
-    last = None
+    box = None
     for frame in frames:
         person = None
         if frame.time_s is None:
-            last = None
-        if last is not None:
-            person = _best(predict(frame.image, last))
-        if person is None and (last is not None or frame.time_s is None or frame.index % SEARCH_EVERY == 0):
-            box = _search(frame.image, look)
-            person = None if box is None else _best(predict(frame.image, box))
-        last = None if person is None else person.bboxes_xywh
+            box = None
+        if box is not None:
+            person = _best(predict(frame.image, box))
+        if person is None and (box is not None or frame.time_s is None or frame.index % SEARCH_EVERY == 0):
+            found = _search(frame.image, look)
+            person = None if found is None else _best(predict(frame.image, found.bboxes_xywh))
+        box = None if person is None else person.bboxes_xywh
         poses = predict(frame.image, np.zeros((0, 4))) if person is None else person
         yield FramePoses(frame, poses, poses.person_scores.astype(np.float64))
 
 
-def _search(image: Image, look: PoseFunction) -> NDArray[np.float32] | None:
-    """Return the box (1, 4) of the person seen best in any window, come closer to in a few looks; None for nobody."""
-    boxes: ArrayLike = search_windows(image.shape[1], image.shape[0])
-    for _ in range(1 + REFINEMENTS):
-        person = _best(look(image, boxes))
-        if person is None:
-            return None
-        boxes = person.bboxes_xywh
-    return person.bboxes_xywh
+def _search(image: Image, look: PoseFunction) -> Poses | None:
+    """Return the person seen best in any window, come closer to in a few looks; None for nobody."""
+    person = _best(look(image, search_windows(image.shape[1], image.shape[0])))
+    for _ in range(REFINEMENTS):
+        person = None if person is None else _best(look(image, person.bboxes_xywh))
+    return person
 
 
 def _best(poses: Poses) -> Poses | None:

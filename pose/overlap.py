@@ -5,7 +5,7 @@ do. What comes out, and in which order, is what would come out without threads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar, cast
@@ -16,7 +16,7 @@ Arguments = ParamSpec("Arguments")
 _END = object()
 
 
-def read_ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], count: int) -> Generator[Item, None, None]:
     """Yield items in order while a thread takes the next ones, at most ``count`` ahead.
 
     An error in taking an item is raised in that item's place, after those before it.

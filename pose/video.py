@@ -1,11 +1,13 @@
 """From frames to drawn frames: boxes, keypoints, drawing and files, a few frames at a time.
 
-People of several frames share the predictor's batches; frames with nobody pass through as they are. A long video needs
-no more memory than a short one: at most two chunks of frames are alive at once.
+People of several frames share the predictor's batches; frames with nobody pass through as they are. Frames are read,
+and drawn and written, in threads beside the one that runs the nets. A long video needs no more memory than a short one:
+only some frames ahead of the nets and some behind them are alive at once.
 """
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -20,19 +22,18 @@ from pose.errors import DataError
 from pose.frame_sinks import ImageSink, PoseSink
 from pose.frame_sources import Frame, FrameSource
 from pose.images import Image
+from pose.overlap import read_ahead, write_behind
 from pose.predictor import Poses
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
 from pose.visualize import draw_poses
 
-FindPeople = Callable[[Sequence[Frame]], list[Detections]]
+AHEAD = 8
+"""Frames that are read ahead of the nets, and that wait behind them to be drawn and written, at most."""
 
 
 class Predictor(Protocol):
-    """What `run_demo` needs of `pose.PosePredictor`."""
-
-    @property
-    def skeleton(self) -> Skeleton: ...
+    """What `estimate_poses` needs of `pose.PosePredictor`."""
 
     def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]: ...
 
@@ -43,6 +44,10 @@ class FramePoses(NamedTuple):
     frame: Frame
     poses: Poses
     scores: NDArray[np.float64]
+
+
+FindPeople = Callable[[Sequence[Frame]], list[Detections]]
+EstimatePoses = Callable[[Iterable[Frame]], Iterator[FramePoses]]
 
 
 def people_by_detector(detector: Detector) -> FindPeople:
@@ -94,45 +99,46 @@ def estimate_poses(
 
 def run_demo(
     source: FrameSource,
-    find_people: FindPeople,
-    predictor: Predictor,
+    estimate: EstimatePoses,
+    skeleton: Skeleton,
     sink: ImageSink,
     json_sink: PoseSink | None = None,
     *,
-    batch_frames: int = 8,
     keypoint_threshold: float = 0.3,
     max_frames: int | None = None,
 ) -> tuple[int, int]:
     """Find, draw and write the people of every frame.
 
+    An error in reading, drawing or writing ends it like an error in the nets.
+
     Args:
         source: of the frames; a live one (camera) ends at Ctrl-C with everything so far written.
-        find_people: `people_by_detector` or `people_by_file`.
-        predictor: of keypoints.
-        sink: takes the drawn frames (`pose.frame_sinks.open_sink`).
-        json_sink: takes the keypoints (`pose.frame_sinks.open_json_sink`).
-        batch_frames: frames whose people go through the predictor together.
+        estimate: `estimate_poses` or `pose.following.follow_person`, but for their frames.
+        skeleton: of the keypoints.
+        sink: takes the drawn frames (`pose.frame_sinks.open_sink`), in another thread.
+        json_sink: takes the keypoints (`pose.frame_sinks.open_json_sink`), in another thread.
         keypoint_threshold: keypoints scored lower are not drawn; the JSON holds all.
         max_frames: stop after so many.
 
     Returns:
         Numbers of frames and of persons.
     """
-    frames: Iterable[Frame] = source if source.count is not None else _until_interrupted(source)
+
+    def write(result: FramePoses) -> None:
+        frame, poses, scores = result
+        sink(frame, draw_poses(frame.image, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold))
+        if json_sink is not None:
+            json_sink(frame, poses, scores)
+
     total = source.count if max_frames is None else min(max_frames, source.count or max_frames)
     count = persons = 0
-    with ProgressLine("demo", total, "frames") as progress:
-        for result in estimate_poses(islice(frames, max_frames), find_people, predictor, batch_frames):
-            drawn = draw_poses(
-                result.frame.image,
-                result.poses,
-                predictor.skeleton,
-                scores=result.scores,
-                keypoint_threshold=keypoint_threshold,
-            )
-            sink(result.frame, drawn)
-            if json_sink is not None:
-                json_sink(*result)
+    with (
+        ProgressLine("demo", total, "frames") as progress,
+        closing(read_ahead(islice(source, max_frames), AHEAD)) as ahead,
+        write_behind(write, AHEAD) as write_later,
+    ):
+        for result in estimate(ahead if source.count is not None else _until_interrupted(ahead)):
+            write_later(result)
             count, persons = count + 1, persons + len(result.scores)
             progress.advance(persons=str(len(result.scores)))
     return count, persons

@@ -5,8 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pose.detectors import Detections
-from pose.following import MARGIN, PersonFollower, keypoint_box, search_windows
+from pose.following import MARGIN, SEARCH_EVERY, follow_person, keypoint_box, search_windows
 from pose.frame_sources import Frame
 from pose.inference import Poses
 
@@ -45,49 +44,93 @@ def around(person):
     return [person[0] - margin, person[1] - margin, person[2] + 2 * margin, person[3] + 2 * margin]
 
 
-def boxes(found: list[Detections]):
-    return [detections.bboxes_xywh.round(3).tolist() for detections in found]
+def follow(scene, *frames, look=None):
+    return list(follow_person(frames, scene, look or scene))
+
+
+def boxes(found):
+    return [result.poses.bboxes_xywh.round(3).tolist() for result in found]
+
+
+WINDOWS = len(search_windows(400, 120))
 
 
 def test_a_person_is_found_in_a_window_and_boxed():
-    scene = Scene((300, 20, 30, 80))
+    predict, look = Scene((300, 20, 30, 80)), Scene((300, 20, 30, 80))
 
-    (found,) = PersonFollower(scene)([frame()])
+    (found,) = follow(predict, frame(), look=look)
 
     assert boxes([found]) == [[pytest.approx(around((300, 20, 30, 80)))]]
-    assert found.scores.tolist() == [1]
-    assert scene.looks == [len(search_windows(400, 120)), 1, 1]
+    assert look.looks == [WINDOWS, 1, 1]
+    assert predict.looks == [1]
+    (expected,) = predict(None, found.poses.bboxes_xywh).scores
+    assert found.poses.scores[0].tolist() == expected.tolist()
+    assert found.scores.tolist() == pytest.approx([expected.mean()])
 
 
 def test_a_person_is_followed_with_one_look_a_frame_and_kept_beside_a_larger_one():
     scene = Scene((300, 20, 30, 80))
-    follow = PersonFollower(scene)
-    follow([frame()])
-    scene.looks.clear()
-    scene.people.append(np.array([20.0, 5, 40, 110]))
-    for index in range(1, 4):
-        scene.people[0][0] -= 4
-        ((box,),) = boxes(follow([frame(index, index / 10)]))
-        assert box == pytest.approx(around(scene.people[0]))
+
+    def frames():
+        yield frame()
+        scene.looks.clear()
+        scene.people.append(np.array([20.0, 5, 40, 110]))
+        for index in range(1, 4):
+            scene.people[0][0] -= 4
+            yield frame(index, index / 10)
+
+    for index, found in enumerate(follow_person(frames(), scene, scene)):
+        assert found.frame.index == index
+        assert boxes([found]) == [[pytest.approx(around(scene.people[0]))]]
     assert scene.looks == [1, 1, 1]
 
 
-def test_who_leaves_is_lost_and_who_comes_is_found():
+def test_who_leaves_is_lost_at_once_and_who_comes_is_found_at_the_next_search():
     scene = Scene((300, 20, 30, 80))
-    follow = PersonFollower(scene)
-    follow([frame()])
-    scene.people = []
-    assert boxes(follow([frame(1, 0.1), frame(2, 0.2)])) == [[], []]
-    scene.people = [np.array([40.0, 20, 30, 80])]
-    assert boxes(follow([frame(3, 0.3)])) == [[pytest.approx(around((40, 20, 30, 80)))]]
+    newcomer = (40, 20, 30, 80)
+
+    def frames():
+        yield frame()
+        scene.people.clear()
+        yield frame(1, 0.1)
+        scene.people.append(np.array(newcomer, dtype=float))
+        for index in range(2, SEARCH_EVERY + 2):
+            yield frame(index, index / 10)
+
+    nobody, found = [], [pytest.approx(around(newcomer))]
+    assert boxes(follow_person(frames(), scene, scene))[1:] == [nobody] * (SEARCH_EVERY - 1) + [found] * 2
+
+
+def test_who_is_lost_is_looked_for_everywhere_in_the_same_frame():
+    scene = Scene((300, 20, 30, 80))
+
+    def frames():
+        yield frame()
+        scene.looks.clear()
+        scene.people[0] = np.array([40.0, 20, 30, 80])
+        yield frame(1, 0.1)
+
+    assert boxes(follow_person(frames(), scene, scene))[1] == [pytest.approx(around((40, 20, 30, 80)))]
+    assert scene.looks == [1, WINDOWS, 1, 1, 1]
+
+
+def test_where_nobody_is_the_windows_are_searched_every_few_frames():
+    scene = Scene()
+    found = follow(scene, *(frame(index, index / 10) for index in range(2 * SEARCH_EVERY)))
+    assert boxes(found) == [[]] * 2 * SEARCH_EVERY
+    assert all(result.poses.keypoints.shape == (0, 17, 2) and result.scores.shape == (0,) for result in found)
+    assert [looks for looks in scene.looks if looks] == [WINDOWS] * 2
 
 
 def test_pictures_of_a_folder_have_nothing_to_do_with_each_other():
     scene = Scene((300, 20, 30, 80))
-    follow = PersonFollower(scene)
-    follow([frame(0, None)])
-    scene.people.append(np.array([20.0, 5, 40, 110]))
-    assert boxes(follow([frame(1, None)])) == [[pytest.approx(around((20, 5, 40, 110)))]]
+
+    def frames():
+        yield frame(0, None)
+        scene.people.append(np.array([20.0, 5, 40, 110]))
+        yield frame(1, None)
+
+    assert boxes(follow_person(frames(), scene, scene))[1] == [pytest.approx(around((20, 5, 40, 110)))]
 
 
 @pytest.mark.parametrize(("width", "height"), [(400, 120), (120, 400), (90, 120), (1920, 1080), (5, 3)])

@@ -1,28 +1,31 @@
-"""The demo loop: batches over frames, empty frames, boxes from files, constant memory, the end at Ctrl-C."""
+"""The demo loop: batches over frames, empty frames, boxes from files, threads that change nothing, constant memory,
+the end at Ctrl-C and after errors.
+"""
 
 import gc
 import json
 import os
 import signal
+import threading
 import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pose.detectors import Detections, load_detector
-from pose.errors import DataError
+from pose.errors import DataError, MediaError
 from pose.frame_sources import Frame, FrameSource
 from pose.inference import Poses
 from pose.skeleton import COCO
-from pose.video import estimate_poses, people_by_detector, people_by_file, run_demo
+from pose.video import AHEAD, estimate_poses, people_by_detector, people_by_file, run_demo
+from pose.visualize import draw_poses
 
 
 class FakePredictor:
     """Puts every keypoint at the centre of its box, and keeps what it was asked."""
-
-    skeleton = COCO
 
     def __init__(self):
         self.asked = []
@@ -67,6 +70,12 @@ def test_batch_size_does_not_change_the_answer(batch_frames):
     assert [(r.frame.index, len(r.poses)) for r in results] == [(i, i % 2) for i in range(7)]
 
 
+def demo(source, sink, json_sink=None, *, batch_frames=8, predictor=None, **options):
+    """Run the demo on people at odd frames."""
+    find = partial(estimate_poses, find_people=people_on_odd_frames, predictor=predictor or FakePredictor())
+    return run_demo(source, partial(find, batch_frames=batch_frames), COCO, sink, json_sink, **options)
+
+
 def test_frames_with_nobody_stay_as_they_are_and_the_others_are_drawn_on():
     changed = {}
     written = []
@@ -74,25 +83,67 @@ def test_frames_with_nobody_stay_as_they_are_and_the_others_are_drawn_on():
     def sink(frame, image):
         changed[frame.index] = bool((image != frame.image).any())
 
-    count = run_demo(
-        source_of(6),
-        people_on_odd_frames,
-        FakePredictor(),
-        sink,
-        lambda frame, poses, scores: written.append(len(poses)),
-    )
+    count = demo(source_of(6), sink, lambda frame, poses, scores: written.append(len(poses)))
+
     assert changed == {index: index % 2 == 1 for index in range(6)}
     assert written == [0, 1, 0, 1, 0, 1]
     assert count == (6, 3)
 
 
+def test_threads_change_neither_pictures_nor_keypoints_nor_their_order():
+    drawn, written, expected = [], [], []
+    for result in estimate_poses(frames_of(50), people_on_odd_frames, FakePredictor(), 4):
+        image = draw_poses(result.frame.image, result.poses, COCO, scores=result.scores, keypoint_threshold=0.4)
+        expected.append((result.frame.index, image.tobytes(), result.poses.keypoints.tolist(), result.scores.tolist()))
+
+    demo(
+        source_of(50),
+        lambda frame, image: drawn.append((frame.index, image.tobytes())),
+        lambda frame, poses, scores: written.append((poses.keypoints.tolist(), scores.tolist())),
+        batch_frames=4,
+        keypoint_threshold=0.4,
+    )
+
+    assert [(*one, *other) for one, other in zip(drawn, written, strict=True)] == expected
+
+
+def test_frames_are_read_and_written_while_the_net_looks():
+    read, wrote = threading.Event(), threading.Event()
+
+    class Waiting(FakePredictor):
+        """Looks at the second chunk until the first is written and a frame beyond the second is read."""
+
+        def predict_batch(self, images, boxes):
+            assert not self.asked or (wrote.wait(30) and read.wait(30))
+            return super().predict_batch(images, boxes)
+
+    def frames():
+        for frame in frames_of(8):
+            if frame.index == 5:
+                read.set()
+            yield frame
+
+    seen = []
+
+    def sink(frame, image):
+        seen.append(threading.get_ident())
+        wrote.set()
+
+    demo(replace(source_of(8), frames=frames()), sink, batch_frames=2, predictor=Waiting())
+    assert len(seen) == 8
+    assert threading.get_ident() not in seen
+
+
 def test_max_frames_stops():
     seen = []
-    source = source_of(100)
-    assert (
-        run_demo(source, people_on_odd_frames, FakePredictor(), lambda f, i: seen.append(f.index), max_frames=5)[0] == 5
-    )
+    assert demo(source_of(100), lambda frame, image: seen.append(frame.index), max_frames=5)[0] == 5
     assert seen == list(range(5))
+
+
+def test_no_frame_beyond_the_last_is_read():
+    source = source_of(100)
+    demo(source, lambda *_: None, max_frames=5)
+    assert next(source.frames).index == 5
 
 
 def test_memory_does_not_grow_with_the_video():
@@ -114,11 +165,10 @@ def test_memory_does_not_grow_with_the_video():
     def sink(frame, image):
         nonlocal most
         gc.collect(0)
-        most = max(most, len(alive))
+        most = max(most, len(list(alive)))
 
-    source = replace(source_of(200), frames=frames())
-    run_demo(source, people_on_odd_frames, FakePredictor(), sink, lambda *_: None, batch_frames=8)
-    assert 8 <= most <= 2 * 8 + 1
+    demo(replace(source_of(200), frames=frames()), sink, lambda *_: None, batch_frames=8)
+    assert 8 <= most <= 2 * 8 + 2 * AHEAD + 2
 
 
 def test_interrupt_ends_a_recording_and_keeps_what_is_there():
@@ -130,17 +180,43 @@ def test_interrupt_ends_a_recording_and_keeps_what_is_there():
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    frames, _ = run_demo(source_of(1000, "camera"), people_on_odd_frames, FakePredictor(), sink, batch_frames=2)
-    assert frames == len(seen) < 10
+    frames, _ = demo(source_of(1000, "camera"), sink, batch_frames=2)
+    assert frames == len(seen) < 4 + 2 * AHEAD
+    assert seen == list(range(frames))
     assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_interrupt_of_a_file_is_an_interrupt():
+    before = threading.active_count()
+
     def sink(frame, image):
-        raise KeyboardInterrupt
+        if frame.index == 3:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run_demo(source_of(10), people_on_odd_frames, FakePredictor(), sink)
+        demo(source_of(10000), sink)
+    assert threading.active_count() == before
+
+
+def test_an_error_in_a_thread_ends_the_demo_with_that_error_and_leaves_no_thread():
+    def damaged():
+        yield from frames_of(10)
+        raise MediaError("frame 10 cannot be read")
+
+    def full(frame, image):
+        if frame.index == 3:
+            raise MediaError("disk is full")
+
+    before = threading.active_count()
+    seen = []
+    with pytest.raises(MediaError, match="frame 10 cannot be read"):
+        demo(replace(source_of(100), frames=damaged()), lambda frame, image: seen.append(frame.index), batch_frames=2)
+    assert seen == list(range(len(seen)))
+    with pytest.raises(MediaError, match="disk is full"):
+        demo(source_of(10000), full)
+    with pytest.raises(MediaError, match="disk is full"):
+        demo(source_of(4), full)
+    assert threading.active_count() == before
 
 
 def test_whole_frame_is_one_person():

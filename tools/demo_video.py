@@ -19,6 +19,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,31 +27,24 @@ from pose.command import ToolParser, run
 from pose.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pose.frame_sources import FrameSource
     from pose.predictor import CropPredictor
+    from pose.video import EstimatePoses
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, open source, detector, net and outputs, and run."""
     args = _parser().parse_args(argv)
 
-    from pose.detectors import load_detector
-    from pose.following import PersonFollower
     from pose.frame_sinks import check_outputs, open_json_sink, open_sink
     from pose.frame_sources import open_source
-    from pose.video import people_by_detector, people_by_file, run_demo
+    from pose.video import run_demo
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
     predictor = open_predictor(args.weights, args.device, args.flip)
     source = open_source(args.input)
-    if args.boxes is not None:
-        find_people = people_by_file(args.boxes, source, args.score)
-    elif args.detector is not None:
-        detector = load_detector(args.detector, score_threshold=args.score, device=args.device)
-        find_people = people_by_detector(detector)
-    else:
-        once = predictor if is_exported(args.weights) else open_predictor(args.weights, args.device, flip=False)
-        find_people = PersonFollower(once)
+    estimate = choose_way(args, source, predictor)
     with ExitStack() as outputs:
         sink = outputs.enter_context(open_sink(args.output, source))
         json_sink = None
@@ -58,15 +52,31 @@ def main(argv: Sequence[str] | None = None) -> None:
             json_sink = outputs.enter_context(open_json_sink(args.json, source, predictor.skeleton.names))
         frames, persons = run_demo(
             source,
-            find_people,
-            predictor,
+            estimate,
+            predictor.skeleton,
             sink,
             json_sink,
-            batch_frames=args.batch_frames,
             keypoint_threshold=args.keypoint_score,
             max_frames=args.max_frames,
         )
     print(f"{args.output}: {frames} frames, {persons} persons" + (f"; keypoints in {args.json}" if args.json else ""))
+
+
+def choose_way(args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor") -> "EstimatePoses":
+    """Return what finds the poses: boxes of a file or of a detector and then the net, or the net alone."""
+    from pose.detectors import load_detector
+    from pose.following import follow_person
+    from pose.video import estimate_poses, people_by_detector, people_by_file
+
+    if args.boxes is not None:
+        find_people = people_by_file(args.boxes, source, args.score)
+    elif args.detector is not None:
+        find_people = people_by_detector(load_detector(args.detector, score_threshold=args.score, device=args.device))
+    else:
+        exported = is_exported(args.weights)
+        look = predictor if exported else open_predictor(args.weights, args.device, flip=False)
+        return partial(follow_person, predict=predictor, look=look)
+    return partial(estimate_poses, find_people=find_people, predictor=predictor, batch_frames=args.batch_frames)
 
 
 def is_exported(weights: Path | None) -> bool:

@@ -110,6 +110,24 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"), [(b"no picture", r"b\.png: not a picture"), (None, r"b\.png is 50x40, the video is 64x48")]
+)
+def test_an_error_after_the_first_frames_leaves_no_output(tmp_path, weights, broken, message):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, size_hw in (("a.png", (48, 64)), ("b.png", (40, 50))):
+        cv2.imwrite(str(pictures / name), np.full((*size_hw, 3), 128, np.uint8))
+    if broken:
+        (pictures / "b.png").write_bytes(broken)
+    with pytest.raises(MediaError, match=message):
+        demo(
+            *("--weights", weights, "--input", pictures, *WHOLE, "--batch-frames", 1),
+            *("--output", tmp_path / "out.mp4", "--json", tmp_path / "out.json"),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
 @pytest.mark.parametrize("extra", [["--boxes", "a.json", "--detector", "none"], ["--batch-frames", "0"]])
 def test_impossible_arguments_end_with_status_2(extra):
     with pytest.raises(SystemExit) as caught:
