@@ -47,7 +47,7 @@ def draw_poses(
         image: (H, W, 3) uint8 BGR.
         poses: N persons, in its pixels.
         skeleton: names the limbs and sides.
-        scores: (N,) shown at the boxes; by default the mean keypoint scores.
+        scores: (N,) shown at the boxes, 1 at most (heatmaps can peak above it); by default the mean keypoint scores.
         keypoint_threshold: keypoints scored lower are not drawn, nor limbs that end there.
         boxes: draw the boxes with their scores.
         opacity: of all that is drawn, 0 to 1.
@@ -142,7 +142,7 @@ def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float) -> None:
     """The score on a plate above the box's left corner, or inside where there is no room."""
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
     left, top, _, _ = _inside(canvas, [x, y, x + w, y + h])
-    draw_label(canvas, f"{score:.2f}", (left, top), float(np.clip(max(canvas.shape) / 85, 8, 18)))
+    draw_label(canvas, f"{min(score, 1):.2f}", (left, top), float(np.clip(max(canvas.shape) / 85, 8, 18)))
 
 
 def _inside(canvas: Image, box_xyxy: ArrayLike) -> list[int]:

@@ -154,6 +154,38 @@ def test_a_predictor_is_crop_net_flip_and_decode(weights, images, flip):
     np.testing.assert_allclose(poses.person_scores, [scores.mean() for _, scores in found], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"width": 0.35},
+        {"width": 0.35, "dynamic_backbone": True, "dynamic_head": True},
+        {"backbone": "resnet10", "head": "type_a"},
+        {"backbone": "mobilenet_v3_small", "dynamic_backbone": True},
+    ],
+    ids=str,
+)
+def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_path, model):
+    """It is folded and lies in another layout; batches too are of any layout."""
+    config = Config(model=ModelConfig.model_validate({"head_width": 0.25} | model), input=InputConfig(size_hw=(64, 64)))
+    net = build_pose_net(config)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # takes the statistics of the one batch that comes now
+    net.train()(torch.randn(4, 3, 64, 64))
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "net.pt")
+    predictor, crops = PosePredictor(tmp_path / "net.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
+
+    expected = predict_heatmaps(net.eval().heatmaps, crops, COCO.flip_pairs)
+    found = predict_heatmaps(predictor.net.heatmaps, crops, COCO.flip_pairs)
+
+    convs = [layer for layer in predictor.net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in predictor.net.modules())
+    scale = expected.abs().max().item()
+    assert scale > 1e-2
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * scale)
+
+
 def test_flipping_changes_the_answer(weights, predictor, images):
     once = colour_predictor(weights, flip=False)
 

@@ -87,6 +87,12 @@ def test_labels_stay_in_the_picture(box):
     assert (np.ptp(x), np.ptp(y)) == (np.ptp(full_x), np.ptp(full_y))
 
 
+def test_a_score_above_1_is_shown_as_1():
+    drawn = [draw_poses(gray(), stick(scores=(0, 0, 0)), STICK, scores=[score]) for score in (1.03, 1, 0.97)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[1] != drawn[2]).any()
+
+
 def test_label_larger_than_the_picture_does_not_fail():
     draw_label(np.zeros((4, 5, 3), np.uint8), "0.87", (0, 0), 10)
 

@@ -17,7 +17,7 @@ for the most visible person and follows that one. A net that tools/export.py wro
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,9 @@ from pose.command import ToolParser, run
 from pose.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pose.frame_sources import FrameSource
+    from pose.frame_sources import Frame, FrameSource
     from pose.predictor import CropPredictor
-    from pose.video import EstimatePoses
+    from pose.video import EstimatePoses, FramePoses
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,13 +38,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.frame_sinks import check_outputs, open_json_sink, open_sink
     from pose.frame_sources import open_source
+    from pose.smoothing import smooth_poses
     from pose.video import run_demo
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
     predictor = open_predictor(args.weights, args.device, args.flip)
     source = open_source(args.input)
-    estimate = choose_way(args, source, predictor)
+    find_poses = choose_way(args, source, predictor)
+
+    def estimate(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
+        poses = find_poses(frames)
+        return smooth_poses(poses, predictor.skeleton.sigmas) if args.smooth else poses
+
     with ExitStack() as outputs:
         sink = outputs.enter_context(open_sink(args.output, source))
         json_sink = None
@@ -125,6 +131,7 @@ def _parser() -> ToolParser:
         help="finds everybody: a YOLOX .onnx file, a detector of torchvision (ssdlite320_mobilenet_v3_large), or none: "
         "the whole frame is one person (default: the most visible person is followed)",
     )
+    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
     parser.add_argument("--json", metavar="FILE", help="also write every keypoint here")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes scored lower (default: %(default)s)")
     parser.add_argument(

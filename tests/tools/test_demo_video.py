@@ -73,6 +73,29 @@ def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, caps
     assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
 
 
+def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):
+    monkeypatch.setattr("pose.smoothing.SEEN", -1.0)  # this net is sure of nothing
+    found = []
+    for words in ((), ("--smooth",)):
+        demo(
+            "--weights",
+            weights,
+            "--input",
+            video,
+            "--output",
+            tmp_path / "o.mp4",
+            "--json",
+            tmp_path / "o.json",
+            *WHOLE,
+            *words,
+        )
+        frames = json.loads((tmp_path / "o.json").read_text())["frames"]
+        found.append(np.array([frame["persons"][0]["keypoints"] for frame in frames]))
+    np.testing.assert_array_equal(found[1][0], found[0][0])
+    np.testing.assert_array_equal(found[1][..., 2], found[0][..., 2])
+    assert (found[1][1:, :, :2] != found[0][1:, :, :2]).any()
+
+
 def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(suffix, tmp_path, weights, video):
     from pose.tools.export import main as export
 
