@@ -8,7 +8,8 @@ Examples:
 
 The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
 folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the net itself looks
-for the most visible person and follows that one. A net that tools/export.py wrote (.onnx or .xml) runs without PyTorch.
+for the most visible person and follows that one. --smooth steadies keypoints that tremble, in the JSON too. A net that
+tools/export.py wrote (.onnx or .xml) runs without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
@@ -131,7 +132,7 @@ def _parser() -> ToolParser:
         help="finds everybody: a YOLOX .onnx file, a detector of torchvision (ssdlite320_mobilenet_v3_large), or none: "
         "the whole frame is one person (default: the most visible person is followed)",
     )
-    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
+    parser.add_argument("--smooth", action="store_true", help="steady the keypoints of a video over time")
     parser.add_argument("--json", metavar="FILE", help="also write every keypoint here")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes scored lower (default: %(default)s)")
     parser.add_argument(
