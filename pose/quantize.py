@@ -1,8 +1,9 @@
 """A static net's ONNX file in 8-bit integers, calibrated on crops.
 
 Weights are scaled by output channel, activations by layer: from the smallest to the largest value that the crops bring
-about. The last convolution, whose maps are decoded, and the first three with what is before them stay in float32: so few
-channels, of such different ranges, cost the packaged net two AP otherwise. `onnxruntime.quantization` does the work.
+about. The last convolution, whose maps are decoded, and the first three with what is before them stay in float32: their
+few channels, of such different ranges, cost the packaged net two AP otherwise. `onnxruntime.quantization` does the
+work.
 """
 
 from collections.abc import Iterator
