@@ -1,8 +1,8 @@
 """One training sample, from a 640x480 picture on the disk to the net's input and targets, in one process.
 
-Half body, scale, rotation, flip; 256x192, targets of 64x48. Times are of one sample, so 1000 over them is the samples a
-second of one worker. Without ``--peer``, ours is compared with reading the JPEGs and nothing else. The pictures are
-drawn: as many bytes as COCO's, and a person of 100 to 450 pixels in each.
+From JPEGs and from a crop cache; half body, scale, rotation, flip; 256x192, targets of 64x48. Times are of one sample,
+so 1000 over them is the samples a second of one worker. Without ``--peer``, ours is compared with reading the JPEGs and
+nothing else. The pictures are drawn: as many bytes as COCO's, and a person of 100 to 450 pixels in each.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from pose.benchmarks._hrnet import HRNET, add_peer_argument, hrnet_data_set
 from pose.benchmarks._invented import IMAGE_WH, annotation, annotation_file
 from pose.config import AugmentConfig, InputConfig
 from pose.datasets.coco import Persons, annotated_persons
+from pose.datasets.crop_cache import CropCache, make_stamp, open_crop_cache
+from pose.datasets.crop_cache_build import build_crop_cache
 from pose.datasets.samples import TrainingSamples, make_sample
-from pose.images import Image, read_image
+from pose.images import Image, crop, read_image
 from pose.inference import IMAGENET_MEAN, IMAGENET_STD, normalize
 from pose.skeleton import COCO
 from pose.timing import Budget
@@ -35,7 +37,8 @@ IMAGE_SET = "train2017"
 HEIGHTS = (100, 450)
 JPEG_QUALITY, GRAIN, GRAIN_SIZE = 95, 30, 0.8
 """Give files of about 150 kB, as COCO's are."""
-BARS = {"JPEGs": {HRNET: 1 / 2}}
+JPEGS, CACHE = "JPEGs", "a crop cache"
+BARS = {JPEGS: {HRNET: 1 / 2}, CACHE: {HRNET: 1 / 5}}
 READING = "reading the JPEGs alone"
 GREY_LEVEL = 1 / (255 * min(IMAGENET_STD))
 """After normalisation."""
@@ -61,8 +64,8 @@ def measure(
         if peer is not None:
             _require_same_samples(persons, hrnet_data_set(peer, root, IMAGE_SET, False, _hrnet_transform()))
             others[HRNET] = partial(_sample_all_of, hrnet_data_set(peer, root, IMAGE_SET, True, _hrnet_transform()))
-        sources = {"JPEGs": TrainingSamples(persons, COCO, InputConfig(), AugmentConfig(), seed=0)}
-        for source, samples in sources.items():
+        for source, crops in ((JPEGS, None), (CACHE, _cut(persons, root / "train.crops"))):
+            samples = TrainingSamples(persons, COCO, InputConfig(), AugmentConfig(), seed=0, crops=crops)
             ours = {"ours": partial(_sample_all, samples, count())}
             case = f"one training sample, from {source}"
             yield from compare_first(case, ours | others, budget, rng, BARS[source], pieces=len(persons))
@@ -95,6 +98,12 @@ def _draw_picture(rng: np.random.Generator) -> Image:
     return np.asarray((clouds + grain).clip(0, 255), dtype=np.uint8)
 
 
+def _cut(persons: Persons, path: Path) -> CropCache:
+    what = persons, COCO, InputConfig(), AugmentConfig()
+    build_crop_cache(*what, path)
+    return open_crop_cache(path, make_stamp(*what))
+
+
 def _read(persons: Persons) -> None:
     for index in range(len(persons)):
         read_image(persons.record(index).image_path)
@@ -116,9 +125,11 @@ def _hrnet_transform() -> transforms.Compose:
 
 
 def _require_same_samples(persons: Persons, data_set: Any) -> None:
-    """Compare samples that are not augmented."""
+    """Compare samples that are not augmented, of pictures that are decoded whole, as HRNet's code does it."""
     for index in range(len(persons)):
-        ours = make_sample(persons.record(index), COCO, InputConfig(), None, np.random.default_rng(0))
+        record = persons.record(index)
+        whole = partial(crop, read_image(record.image_path))
+        ours = make_sample(record, COCO, InputConfig(), None, np.random.default_rng(0), cropped=whole)
         picture, targets, weights, _ = data_set[index]
         difference = (normalize(ours.image[None])[0] - picture).abs().mean()
         require_same("pictures, on average,", HRNET, 0, difference, GREY_LEVEL)

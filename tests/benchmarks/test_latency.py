@@ -63,7 +63,7 @@ def test_both_layouts_are_of_the_same_net(timed, kind):
         assert crop_last.is_contiguous(memory_format=torch.channels_last)
         convs = [layer for layer in net_last.modules() if isinstance(layer, torch.nn.Conv2d)]
         assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
-        torch.testing.assert_close(y_last, y, rtol=1e-3, atol=1e-4 * y.abs().max().item())
+        torch.testing.assert_close(y_last, y, rtol=1e-3, atol=5e-4 * y.abs().max().item())
 
 
 def test_head_and_backbone_are_dynamic_alike(timed):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import pose.benchmarks
 from pose.benchmarks import pipeline
 from pose.errors import PoseError
 from pose.timing import Budget
@@ -14,19 +15,41 @@ def measure(peer=None):
 
 
 def test_ours_meets_reading_alone_and_hrnet_where_there_is_one(timed, checkout):
-    case = "one training sample, from JPEGs"
+    cases = [f"one training sample, from {source}" for source in ("JPEGs", "a crop cache")]
 
     alone, both = measure(), measure(checkout.path)
 
-    assert [(c.case, c.against_name, c.bar) for c in alone] == [(case, "reading the JPEGs alone", None)]
-    assert [(c.against_name, c.ratio.value, c.bar) for c in both] == [
-        ("reading the JPEGs alone", 0.1, None),
-        ("HRNet's code", 0.05, 0.5),
+    assert [(c.case, c.against_name, c.bar) for c in alone] == [
+        (case, "reading the JPEGs alone", None) for case in cases
+    ]
+    assert [(c.case, c.against_name, c.ratio.value, c.bar) for c in both] == [
+        (case, *rest)
+        for case, bar in zip(cases, (0.5, 0.2), strict=True)
+        for rest in (("reading the JPEGs alone", 0.1, None), ("HRNet's code", 0.05, bar))
     ]
 
 
+def test_the_cache_is_read_and_holds_the_same_persons(monkeypatch):
+    drawn = []
+
+    def look(calls, budget, rng, clock):
+        samples = calls["ours"].args[0]
+        drawn.append((samples.crops, samples[3, 1]))
+        return {name: np.ones(1) for name in calls}
+
+    monkeypatch.setattr(pose.benchmarks, "time_interleaved", look)
+    measure()
+
+    (no_crops, plain), (crops, cached) = drawn
+    assert no_crops is None
+    assert len(crops) == 2
+    for part in ("heatmaps", "weights", "id"):
+        torch.testing.assert_close(getattr(cached, part), getattr(plain, part))
+    assert 0 < (cached.image.float() - plain.image.float()).abs().mean() < 10
+
+
 def test_times_are_of_one_sample(timed):
-    (row,) = measure()
+    row, _ = measure()
 
     assert row.ours.median == 500  # a call of two takes a second
 
@@ -39,8 +62,8 @@ def test_every_call_draws_new_views_of_all_pictures_and_normalises_them(monkeypa
 
     list(pipeline.measure(Budget(rounds=2, warmup=0), np.random.default_rng(0), peer=None, pictures=2))
 
-    assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert normalised == [(1, 256, 192, 3)] * 4
+    assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)] * 2
+    assert normalised == [(1, 256, 192, 3)] * 8
 
 
 def test_hrnets_samples_are_augmented_and_normalised(timed, checkout):

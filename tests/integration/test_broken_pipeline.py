@@ -119,7 +119,7 @@ def move_heatmaps(monkeypatch: pytest.MonkeyPatch, columns: int, rows: int = 0) 
     """Hand on every heatmap that far off."""
     predict_heatmaps = testing.predict_heatmaps
     monkeypatch.setattr(
-        testing, "predict_heatmaps", lambda *arguments: predict_heatmaps(*arguments).roll((rows, columns), (-2, -1))
+        testing, "predict_heatmaps", lambda *net, **flip: predict_heatmaps(*net, **flip).roll((rows, columns), (-2, -1))
     )
 
 
@@ -137,7 +137,7 @@ def test_flip_pairs_that_are_not_exchanged_cost_ap(perfect_answers, test_set, co
     """Measured .787 and .791 lost."""
     predict_heatmaps = testing.predict_heatmaps
     monkeypatch.setattr(
-        testing, "predict_heatmaps", lambda net, crops, pairs, shift: predict_heatmaps(net, crops, (), shift)
+        testing, "predict_heatmaps", lambda *net, flip_pairs, shift: predict_heatmaps(*net, flip_pairs=(), shift=shift)
     )
 
     assert measure(perfect_answers, test_set, config) < intact - 0.5
