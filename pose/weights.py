@@ -6,7 +6,7 @@ as plain values); a training checkpoint (`pose.engine.checkpoint`) is one with m
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,45 @@ def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     """Return the weights to predict with: the moving average where the run kept one."""
     state: Mapping[str, torch.Tensor] = content["ema"] if content.get("ema") is not None else content["model"]
     return state
+
+
+def averaged(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the mean of files' weights, each those to predict with, under the config of the first.
+
+    Runs that went on from the same weights often lie around a better net than each of them is (Wortsman et al., *Model
+    soups*, ICML 2022). One file's come back as they are.
+
+    Args:
+        paths: at least one, each as for `read_weights`.
+
+    Raises:
+        CheckpointError: they are not of the same net, skeleton, sigma and loss, or classes.
+    """
+    contents = [read_weights(path) for path in paths]
+    configs = [saved_any_config(content, path) for content, path in zip(contents, paths, strict=True)]
+    states = [inference_state(content) for content in contents]
+    for config, state, path in zip(configs[1:], states[1:], paths[1:], strict=True):
+        if _what_weights_mean(config) != _what_weights_mean(configs[0]) or _shapes(state) != _shapes(states[0]):
+            raise CheckpointError(
+                f"{path}: trained as another net than {paths[0]}, or with another skeleton, sigma, loss or other "
+                "classes; only runs of one net can be averaged"
+            )
+    mean = {
+        name: sum(state[name].float() / len(states) for state in states)
+        for name, value in states[0].items()
+        if value.is_floating_point()
+    }
+    return {"model": {**states[0], **mean}, "config": contents[0]["config"]}
+
+
+def _what_weights_mean(config: AnyConfig) -> tuple[object, ...]:
+    if isinstance(config, Config):
+        return config.model, config.skeleton, config.input.sigma, config.train.loss
+    return config.model, config.data.classes
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def packed(content: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_what_a_run_log_writes_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_published_curves_are_read() -> None:
-    curves = read_curves(ROOT / "configs/pose/B_dy_mobilenetv2_w0.5_128x96_small.metrics.jsonl")
+    curves = read_curves(ROOT / "configs/pose/curves/B_dy_mobilenetv2_w0.5_128x96_small.metrics.jsonl")
 
     assert curves.validation_samples.tolist() == [10328, 20656, 30984, 41312, 51640]
     assert curves.aps.round(1).tolist() == [0.6, 1.5, 2.1, 2.4, 3.0]

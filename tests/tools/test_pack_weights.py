@@ -63,6 +63,19 @@ def test_packed_is_small_and_names_no_path(checkpoint: Path, tmp_path: Path) -> 
     assert output.stat().st_size < 2.3 * weights + 200_000
 
 
+def test_several_files_are_averaged(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    other = {name: value + 2 if value.is_floating_point() else value for name, value in content["ema"].items()}
+    write_weights({**content, "ema": other}, tmp_path / "other.pt")
+
+    pack("--weights", checkpoint, tmp_path / "other.pt", "--output", tmp_path / "mean.pt")
+
+    found = torch.load(tmp_path / "mean.pt", weights_only=True)["model"]
+    for name, value in content["ema"].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(found[name].float(), value + 1, rtol=1e-3, atol=1e-3)
+
+
 def test_an_existing_file_stays(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = checkpoint.read_bytes()
 
