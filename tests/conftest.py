@@ -1,7 +1,8 @@
-"""What several tests share: a hand-made COCO data set of a few persons, and the folder of local measurement data."""
+"""What several tests share: hand-made data sets, the folder of local measurement data, how a tool refuses."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,6 +111,36 @@ def _shape(rng: np.random.Generator, name: str) -> NDArray[np.uint8]:
     else:
         cv2.circle(image, center, 14, colour, -1 if name == "disc" else 3)
     return image
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_restored() -> Iterator[None]:
+    """Tools set the root logger up; log files of runs are closed after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], str]:
+    """Return the one line on stderr that a call of a tool ends with; lines of a log may stand before it."""
+
+    def of(call: Callable[[], object]) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            call()
+        assert stopped.value.code == 2
+        captured = capsys.readouterr()
+        *log, line = captured.err.strip().split("\n")
+        assert line.startswith("error: ")
+        assert not any(text.startswith(("error", "Traceback")) for text in log)
+        assert captured.out == ""
+        return line
+
+    return of
 
 
 @pytest.fixture(scope="session")

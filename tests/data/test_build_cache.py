@@ -1,7 +1,6 @@
 """The crop cache through the command line: built with the words that train, used by training, refused when stale."""
 
 import json
-import logging
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,15 +27,9 @@ TINY = (
 
 
 @pytest.fixture(autouse=True)
-def _own_logger() -> Iterator[None]:
-    """Log files of runs are closed after the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+def _own_random_numbers() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture
@@ -48,21 +41,6 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 def build(*words: str) -> None:
     tool = runpy.run_path(str(TOOL))
     tool["run"](tool["main"], list(words))
-
-
-@pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line that a call ends with."""
-
-    def call(what: Callable[[], None]) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            what()
-        assert stopped.value.code == 2
-        line = capsys.readouterr().err.strip().split("\n")[-1]
-        assert line.startswith("error: ")
-        return line
-
-    return call
 
 
 def test_it_is_built_once_and_says_what_it_costs(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,23 +70,23 @@ def test_training_reads_crops_and_no_picture(words: tuple[str, ...], monkeypatch
     assert f"crops of {Path('people/train.crops')}" in Path("run/train.log").read_text()
 
 
-def test_training_without_its_cache_says_how_to_build_it(words: tuple[str, ...], mistake: Callable[..., str]) -> None:
-    line = mistake(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:]]))
+def test_training_without_its_cache_says_how_to_build_it(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
+    line = refusal(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:]]))
 
     assert "people/train.crops: no such crop cache; build it with data/build_cache.py" in line
 
 
-def test_training_refuses_a_cache_of_other_options(words: tuple[str, ...], mistake: Callable[..., str]) -> None:
+def test_training_refuses_a_cache_of_other_options(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
     build(*words)
 
-    line = mistake(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:], "augment.rotation_limit_deg=30"]))
+    line = refusal(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:], "augment.rotation_limit_deg=30"]))
 
     assert "stale crop cache: augment.rotation_limit_deg was 20.0 and is 30.0; build it with" in line
     assert not list(Path("runs").rglob("*.pt"))
 
 
-def test_a_cache_without_a_name_is_asked_for_one(words: tuple[str, ...], mistake: Callable[..., str]) -> None:
-    line = mistake(lambda: build(*words, "data.crop_cache=null"))
+def test_a_cache_without_a_name_is_asked_for_one(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
+    line = refusal(lambda: build(*words, "data.crop_cache=null"))
 
     assert "data.crop_cache=train.crops" in line
 
