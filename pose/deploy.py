@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pose.models.deployed_conv import FoldedDynamicConv2d
+from pose.models.deployed_conv import FoldedDynamicConv2d, fold_temperature
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -47,7 +46,7 @@ def deploy(net: Net) -> Net:
         )
     for layer in deployed.modules():
         if isinstance(layer, KernelAttention):
-            _fold_temperature(layer)
+            fold_temperature(layer)
     return deployed
 
 
@@ -69,7 +68,7 @@ class _Tracer(fx.Tracer):
     """Follows a net's data from layer to layer, and does not look into convolutions."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, CONVOLUTIONS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*CONVOLUTIONS, FoldedDynamicConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _replace(net: nn.Module, name: str, layer: nn.Module) -> None:
@@ -89,11 +88,3 @@ def _fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
         return fuse_conv_bn_eval(conv, norm, transpose=True)
     assert isinstance(conv, nn.Conv2d)
     return fuse_conv_bn_eval(conv, norm)
-
-
-@torch.no_grad()
-def _fold_temperature(attention: KernelAttention) -> None:
-    if attention.kind == "softmax":  # a sigmoid attention has no use for it
-        attention.fc2.weight.div_(attention.temperature)
-        attention.fc2.bias.div_(attention.temperature)
-    attention.temperature.fill_(1)

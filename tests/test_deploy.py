@@ -81,6 +81,16 @@ def test_a_deployed_net_gives_the_nets_outputs_and_has_no_batch_norm(name: str) 
 
 
 @torch.no_grad()
+def test_a_deployed_net_can_be_deployed_once_more() -> None:
+    net = lively(NETS["dynamic_mobilenet_v2_type_b"])
+
+    again = deploy(deploy(net))
+
+    for batch in (1, 3):
+        assert (again(images(batch)) - net(images(batch))).abs().max() < 1e-5 * net(images(batch)).abs().max()
+
+
+@torch.no_grad()
 def test_a_net_that_is_being_trained_is_deployed_as_it_evaluates() -> None:
     net = lively(NETS["resnet_10"])
     expected = net(images(2))

@@ -4,21 +4,22 @@
 """
 
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
 
 
 class FoldedDynamicConv2d(nn.Module):
-    """A dynamic convolution and the batch norm behind it.
+    """A dynamic convolution, the batch norm behind it and the temperature, for predicting.
 
     The norm's scale goes into every kernel, and into every bias where there are any. Its shift stays one constant
     beside the mixture, so that it counts once, whatever the weights of the kernels sum to: 1 of a softmax, anything of
-    sigmoids.
+    sigmoids. The temperature divides what the attention's second layer gives, so that layer takes it up.
 
     Args:
         conv: changed in place, and kept.
@@ -31,13 +32,43 @@ class FoldedDynamicConv2d(nn.Module):
         conv.weight = nn.Parameter(weight)
         if conv.bias is not None:
             conv.bias = nn.Parameter(_scaled(conv.bias, norm)[0])
+        fold_temperature(conv.attention)
         self.conv = conv
         self.shift = nn.Parameter(shift)
+        self._is_lean = conv.bias is None and conv.attention.kind == "softmax"
+        # A module looks its parameters up slowly: ten of them take as long as a small convolution. Their dicts are
+        # the modules' own, so what moves or loads a module's parameters does it here.
+        self._parameter_dicts: list[dict[str, Any]] = [
+            module._parameters for module in (conv, conv.attention.fc1, conv.attention.fc2)
+        ]
+        self._options = (conv.stride, conv.padding, conv.dilation, conv.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
+        if len(x) == 1 and self._is_lean and x.dtype != torch.float16:  # fp16 lacks the range for sums
+            return self._one_sample(x)
         y: Tensor = self.conv(x, self.shift)
         return y
+
+    def _one_sample(self, x: Tensor) -> Tensor:
+        """Do the same in as few operators as there can be: on one sample each counts, and the Python around it."""
+        kernels, fc1, fc2 = self._parameter_dicts
+        height, width = x.shape[2:]
+        hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / (height * width)).relu_()
+        attention = torch.addmm(fc2["bias"], hidden, fc2["weight"].t()).softmax(1)
+        bank = kernels["weight"]
+        shape = bank.shape
+        kernel = attention.mm(bank.view(shape[0], -1)).view(shape[1:])
+        return torch.conv2d(x, kernel, self._parameters["shift"], *self._options)
+
+
+@torch.no_grad()
+def fold_temperature(attention: KernelAttention) -> None:
+    """Let the second layer take the temperature up, which is 1 then; a sigmoid attention has no use for it."""
+    if attention.kind == "softmax":
+        attention.fc2.weight.div_(attention.temperature)
+        attention.fc2.bias.div_(attention.temperature)
+    attention.temperature.fill_(1)
 
 
 def _scaled(bank: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Deployed forms of the dynamic convolution against the layer itself and the batch norm behind it."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -76,3 +77,39 @@ def test_a_norm_without_weights_of_its_own_is_folded_too() -> None:
     expected = norm(conv(x))
 
     torch.testing.assert_close(FoldedDynamicConv2d(conv, norm)(x), expected)
+
+
+def test_one_sample_follows_weights_that_were_copied_moved_and_loaded() -> None:
+    conv, norm = lively("pointwise")
+    folded = copy.deepcopy(FoldedDynamicConv2d(conv, norm)).float()
+    other = FoldedDynamicConv2d(*lively("pointwise")).float()
+    x = torch.randn(1, 4, 9, 8)
+
+    folded.load_state_dict(other.state_dict())
+
+    torch.testing.assert_close(folded(x), other.conv(x, other.shift))
+    torch.testing.assert_close(folded(x.bfloat16().float()), folded.conv(x.bfloat16().float(), folded.shift))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_one_large_bright_sample_in_half_precision_keeps_its_range(dtype: torch.dtype) -> None:
+    """The sum of its pixels is 100 * 128 * 96, far above fp16's 65,504."""
+    folded = FoldedDynamicConv2d(*lively("pointwise"))
+    x = torch.full((1, 4, 128, 96), 100.0)
+    expected = folded.float()(x)
+
+    found = folded.to(dtype)(x.to(dtype)).float()
+
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_gradients_reach_input_and_weights_of_one_sample() -> None:
+    folded = FoldedDynamicConv2d(*lively("pointwise"))
+    x = torch.randn(1, 4, 5, 3, dtype=torch.double, requires_grad=True)
+    wanted = [x, folded.shift, *folded.conv.parameters()]
+
+    found = torch.autograd.grad(folded(x).square().sum(), wanted)
+    expected = torch.autograd.grad(folded.conv(x, folded.shift).square().sum(), wanted)
+
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
