@@ -64,6 +64,7 @@ class Mode(NamedTuple):
 
 MODES = (Mode("inference", 1, infer), Mode("inference", BATCH, infer), Mode("training step", BATCH, train))
 NETS = (
+    ("backbone", 1.0, MODES[0], None),
     ("backbone", 1.0, MODES[1], 1.20),
     ("backbone", 0.5, MODES[1], 1.20),
     ("+ type B", 0.5, MODES[1], None),

@@ -1,7 +1,7 @@
 """Dynamic nets against static ones: MobileNetV2 in PyTorch, one crop at a time on one core (paper, Table 12).
 
-Of each width the backbone alone and the whole net with its type-B head, all of it dynamic against all of it static, in
-either memory layout; channels_last is the faster for both.
+Of each width the backbone alone and the whole net with its type-B head, all of it dynamic against all of it static, as
+`pose.deploy` leaves them, in either memory layout; channels_last is the faster for both.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import numpy as np
 
 from pose.benchmarks import Comparison, compare
 from pose.benchmarks._nets import LAST, SIZE_HW, build_net, in_both_layouts, infer, noise
+from pose.deploy import deploy
 from pose.timing import Budget, time_interleaved
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35)
@@ -32,7 +33,7 @@ def measure(
     """Time every width's backbone and net, a budget for each; yields a comparison in each layout."""
     images = noise(1, 3, size_hw)
     for width in widths:
-        nets = {name: build_net(width, name == "dynamic", size_hw) for name in ("dynamic", "static")}
+        nets = {name: deploy(build_net(width, name == "dynamic", size_hw)) for name in ("dynamic", "static")}
         for part, what in (("backbone", "backbone"), ("type B", "+ type B")):
             calls: dict[str, Callable[[], object]] = {}
             for name, net in nets.items():

@@ -92,12 +92,13 @@ def test_nets_have_the_bars_and_the_public_layer_in_all_places(timed, public):
     rows = measure(parts=["nets"], peer=public)
 
     assert [(row.case.partition(":")[2], row.bar) for row in rows if row.against_name == "static"] == [
+        (" MobileNetV2 x1 backbone, inference, batch 1", None),
         (" MobileNetV2 x1 backbone, inference, batch 32", 1.2),
         (" MobileNetV2 x0.5 backbone, inference, batch 32", 1.2),
         (" MobileNetV2 x0.5 + type B, inference, batch 32", None),
         (" MobileNetV2 x0.5 + type B, training step, batch 32", 1.15),
     ]
-    for calls, training in zip(timed, (False, False, False, True), strict=True):
+    for calls, training in zip(timed, (False, False, False, False, True), strict=True):
         net = calls["a public layer"].args[0]
         layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
         assert {type(layer).__name__ for layer in layers} == {"Dynamic_conv2d"}

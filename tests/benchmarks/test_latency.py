@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pose.benchmarks import latency
 from pose.models.dynamic_conv import DynamicConv2d
@@ -50,6 +51,7 @@ def test_dynamic_nets_meet_static_ones_on_one_crop(timed):
     for case, channels in zip(timed, (1280, 17), strict=True):
         assert [is_dynamic(net) for net, _, _ in case.values()] == [True, True, False, False]
         assert all(not net.training for net, _, _ in case.values())
+        assert not any(isinstance(layer, nn.BatchNorm2d) for net, _, _ in case.values() for layer in net.modules())
         assert all(crop.shape == (1, 3, *SIZE_HW) and y.shape[:2] == (1, channels) for _, crop, y in case.values())
 
 
