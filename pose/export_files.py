@@ -11,9 +11,9 @@ from typing import Any
 from pose.engines import OPENVINO_SECTION, WEIGHTS_DIGEST, digest, import_openvino
 from pose.errors import CheckpointError
 from pose.export import is_dynamic, predictor_to_onnx
-from pose.frame_sinks import replacing
 from pose.models.networks import PoseNet
 from pose.net_card import NetCard
+from pose.output_files import replacing
 
 
 def is_openvino(path: Path) -> bool:

@@ -5,7 +5,6 @@ output and moves that there at the end, so that nothing half written ever bears 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike
 from pose.errors import MediaError
 from pose.frame_sources import PICTURE_SUFFIXES, Frame, FrameSource
 from pose.images import Image
+from pose.output_files import replacing, writing
 from pose.predictor import Poses
 
 FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
@@ -26,36 +26,6 @@ PICTURES_FPS = 10.0
 
 ImageSink = Callable[[Frame, Image], None]
 PoseSink = Callable[[Frame, Poses, ArrayLike], None]
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; move it there at the end, or remove it after an exception.
-
-    Raises:
-        MediaError: the folder cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield temporary
-        with _writing(path):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say which output the system refused, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise MediaError(
-            f"{path}: cannot write it ({error.strerror or error}); free the disk or choose another place"
-        ) from None
 
 
 def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | Path | None]) -> None:
@@ -172,7 +142,7 @@ def write_picture(path: str | Path, image: Image) -> None:
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise MediaError(f"{path}: not the name of a picture; expected {', '.join(PICTURE_SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix, image)
-    with replacing(path) as temporary, _writing(path):
+    with replacing(path) as temporary, writing(path):
         temporary.write_bytes(encoded.tobytes())
 
 
@@ -192,20 +162,20 @@ def open_json_sink(path: str | Path, source: FrameSource, keypoint_names: Sequen
     }
     separator = "\n"
     with replacing(path) as temporary:
-        with _writing(path):
+        with writing(path):
             file = temporary.open("w", encoding="utf-8")
 
         def write(frame: Frame, poses: Poses, scores: ArrayLike) -> None:
             nonlocal separator
             row = _frame_row(frame, source) | {"persons": _persons(poses, scores)}
-            with _writing(path):
+            with writing(path):
                 file.write(separator + json.dumps(row))
             separator = ",\n"
 
         with file:
             file.write(json.dumps(head)[:-1] + ', "frames": [')
             yield write
-            with _writing(path):
+            with writing(path):
                 file.write("\n]}\n")
                 file.flush()
 

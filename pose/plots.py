@@ -14,7 +14,7 @@ import numpy as np
 
 from pose.curves import Array, Curves, LayerRow
 from pose.errors import MediaError
-from pose.frame_sinks import replacing
+from pose.output_files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
 
     from pose.benchmarks import HEADING, describe_machine, one_thread
-    from pose.frame_sinks import replacing
+    from pose.output_files import replacing
     from pose.timing import Budget
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

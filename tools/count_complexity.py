@@ -22,9 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, count, print a Markdown table, write the counts."""
     args = _parser().parse_args(argv)
 
-    from pose.frame_sinks import replacing
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
+    from pose.output_files import replacing
 
     names = dict.fromkeys(row.config for row in PUBLISHED) if args.all else args.cfg
     configs = [load_any_config(name, args.overrides) for name in names]

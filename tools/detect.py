@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
 
     from pose.detectors import load_detector
-    from pose.frame_sinks import replacing
     from pose.frame_sources import open_source
+    from pose.output_files import replacing
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     detector = load_detector(args.detector, score_threshold=args.score, nms_threshold=args.nms, device=args.device)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.engine.distributed import join_processes
     from pose.engine.inspection import format_figures, measure_modes
-    from pose.frame_sinks import replacing
+    from pose.output_files import replacing
     from pose.plots import check_plot_name, draw_attention
     from pose.weights import find_weights
 

@@ -16,9 +16,9 @@ from pose.datasets.coco import Persons
 from pose.datasets.crop_cache import Stamp, make_stamp, read_crop_cache, write_index
 from pose.datasets.crop_regions import Region, training_region
 from pose.errors import DataError
-from pose.frame_sinks import replacing
 from pose.geometry import pixel_blocks
 from pose.images import Image, read_image
+from pose.output_files import replacing
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
 
