@@ -11,7 +11,7 @@ from pose.datasets.samples import person_crop
 from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode
-from pose.inference import PosePredictor, Poses, flip_average, keypoints_in_image, normalize, predict_heatmaps
+from pose.inference import PosePredictor, Poses, flip_average, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
 from pose.skeleton import COCO
 from pose.weights import DEFAULT_WEIGHTS, read_weights, write_weights
@@ -184,6 +184,30 @@ def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_pat
     scale = expected.abs().max().item()
     assert scale > 1e-2
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * scale)
+
+
+def test_bfloat16_gives_nearly_the_same_heatmaps_in_single_precision(predictor):
+    images, dtypes = torch.randn(2, 3, 64, 64), []
+
+    def heatmaps_of(images):
+        maps = torch.nn.functional.conv2d(images, torch.full((17, 3, 4, 4), 0.1), stride=4)
+        dtypes.append(maps.dtype)
+        return maps
+
+    expected, found = heatmaps_of(images), in_bf16(heatmaps_of, torch.device("cpu"))(images)
+
+    assert dtypes == [torch.float32, torch.bfloat16]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7)
+
+
+def test_a_predictor_in_bfloat16_finds_the_same_people_a_little_elsewhere(images):
+    plain, rough = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
+
+    expected, found = plain(images[0]), rough(images[0])
+
+    assert not np.array_equal(found.scores, expected.scores)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=0.1)
 
 
 def test_flipping_changes_the_answer(weights, predictor, images):

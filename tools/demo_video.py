@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
-    predictor = open_predictor(args.weights, args.device, args.flip)
+    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
     source = open_source(args.input)
     find_poses = choose_way(args, source, predictor)
 
@@ -81,7 +81,7 @@ def choose_way(args: argparse.Namespace, source: "FrameSource", predictor: "Crop
         find_people = people_by_detector(load_detector(args.detector, score_threshold=args.score, device=args.device))
     else:
         exported = is_exported(args.weights)
-        look = predictor if exported else open_predictor(args.weights, args.device, flip=False)
+        look = predictor if exported else open_predictor(args.weights, args.device, flip=False, bf16=args.bf16)
         return partial(follow_person, predict=predictor, look=look)
     return partial(estimate_poses, find_people=find_people, predictor=predictor, batch_frames=args.batch_frames)
 
@@ -93,16 +93,18 @@ def is_exported(weights: Path | None) -> bool:
     return weights is not None and engines.is_exported(weights)
 
 
-def open_predictor(weights: Path | None, device: str | None, flip: bool) -> "CropPredictor":
+def open_predictor(weights: Path | None, device: str | None, flip: bool, bf16: bool) -> "CropPredictor":
     """Load a net; one that was exported runs without PyTorch.
 
     Raises:
-        ConfigError: an exported net is told not to average with the mirrored crop.
+        ConfigError: an exported net is told not to average with the mirrored crop, or to compute in bfloat16.
     """
     if weights is None or not is_exported(weights):
         from pose.inference import PosePredictor
 
-        return PosePredictor(weights, device, flip=flip)
+        return PosePredictor(weights, device, flip=flip, bf16=bf16)
+    if bf16:
+        raise ConfigError("--bf16: an exported net computes in what it was exported in; leave the option out")
     if not flip:
         raise ConfigError("--no-flip: an exported net decides that itself; export it without --flip")
     from pose.runtime import ExportedPredictor
@@ -140,6 +142,9 @@ def _parser() -> ToolParser:
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     parser.add_argument("--no-flip", dest="flip", action="store_false", help="skip the mirrored crop: twice as fast")
+    parser.add_argument(
+        "--bf16", action="store_true", help="compute in bfloat16: twice as fast on recent server CPUs and GPUs"
+    )
     parser.add_argument(
         "--batch-frames", type=positive, default=8, help="frames whose people share a batch (default: %(default)s)"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pose.command import ToolParser, add_config_arguments, run
 from pose.config_files import load_config
+from pose.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--picture", type=Path, help="also draw predictions on the first pictures, into this file")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one; an exported net: cpu)")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, as the demo's option does")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
@@ -46,11 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.engines import is_exported
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.results import write_results
+    from pose.inference import in_bf16
     from pose.weights import find_weights, load_weights_for
 
     if args.picture is not None:
         check_picture_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    if args.bf16 and is_exported(weights):
+        raise ConfigError("--bf16: an exported net computes in what it was exported in; leave the option out")
     with join_processes("cpu" if is_exported(weights) else args.device) as processes:
         start_logging(None)
         prepare_data(config)
@@ -59,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             predict = partial(predict_crops, find_heatmaps)
         else:
             net = load_weights_for(config, weights).to(processes.device)
-            predict = partial(predict_persons, net.heatmaps)
+            heatmaps_of = in_bf16(net.heatmaps, processes.device) if args.bf16 else net.heatmaps
+            predict = partial(predict_persons, heatmaps_of)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
         predictions = predict(test_set.persons, config, processes, config.train.workers)
         if not processes.is_main:

@@ -16,7 +16,7 @@ from pose.datasets.samples import TestCrops
 from pose.engine.distributed import Processes, gather
 from pose.evaluation.coco_ap import Metrics, evaluate
 from pose.evaluation.results import Predictions, Result, to_results
-from pose.inference import keypoints_in_image, predict_heatmaps
+from pose.inference import HeatmapFunction, keypoints_in_image, predict_heatmaps
 from pose.progress import ProgressLine
 
 
@@ -64,7 +64,7 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
 
 
 def predict_persons(
-    heatmaps_of: Callable[[torch.Tensor], torch.Tensor],
+    heatmaps_of: HeatmapFunction,
     persons: Persons,
     config: Config,
     processes: Processes,

@@ -60,7 +60,17 @@ def test_picture_and_folder_take_the_whole_frame(tmp_path, weights):
     pictures.mkdir()
     for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
         cv2.imwrite(str(pictures / name), np.full((*size, 3), 128, np.uint8))
-    demo("--weights", weights, "--input", pictures / "a.png", "--output", tmp_path / "a.jpg", "--no-flip", *WHOLE)
+    demo(
+        "--weights",
+        weights,
+        "--input",
+        pictures / "a.png",
+        "--output",
+        tmp_path / "a.jpg",
+        "--no-flip",
+        "--bf16",
+        *WHOLE,
+    )
     demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1, *WHOLE)
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (30, 40, 3)
     assert cv2.imread(str(tmp_path / "drawn/b.jpg")).shape == (50, 20, 3)
@@ -112,6 +122,8 @@ def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(s
     demo("--weights", net, "--input", video, "--output", tmp_path / "followed.mp4")
     with pytest.raises(ConfigError, match="--no-flip: an exported net decides"):
         demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
+    with pytest.raises(ConfigError, match="--bf16: an exported net computes in"):
+        demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--bf16")
 
 
 def test_max_frames_ends_early(tmp_path, weights, video):

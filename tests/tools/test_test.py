@@ -170,6 +170,17 @@ def test_without_boxes_ap_is_zero(call, tmp_path, capsys):
     assert "no results" in capsys.readouterr().err
 
 
+def test_bfloat16_moves_keypoints_a_little(call, tmp_path):
+    call("--gt-boxes")
+    plain = read(tmp_path)
+    call("--gt-boxes", "--bf16")
+    rough = read(tmp_path)
+
+    assert [row["image_id"] for row in rough] == [row["image_id"] for row in plain]
+    differences = [abs(one["score"] - other["score"]) for one, other in zip(rough, plain, strict=True)]
+    assert 0 < max(differences) < 0.05
+
+
 def test_a_picture_of_predictions_is_drawn(call, tmp_path):
     call("--picture", tmp_path / "shown/people.jpg")
 
@@ -208,6 +219,7 @@ def test_an_exported_net_of_other_crops_is_refused(mistake, weights, tmp_path, c
     capsys.readouterr()
 
     assert "net.onnx: exported with another input" in mistake("input.padding=1.5", weights=tmp_path / "net.onnx")
+    assert "--bf16: an exported net computes in" in mistake("--bf16", weights=tmp_path / "net.onnx")
 
 
 def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
