@@ -27,7 +27,7 @@ from pose import __version__
 from pose.errors import PoseError
 from pose.timing import Budget, Quartiles, Ratio, Seconds, quartiles, ratio_of_medians, time_interleaved
 
-LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime")
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino")
 """Whose versions matter to a time."""
 
 UNITS = {"ms": 1e3, "MB": 1e-6}

@@ -1,7 +1,8 @@
 """Dynamic convolution layer by layer, and in whole nets: predicting and training, one sample and a batch.
 
 Against static ones in the same memory layout, of which channels_last is the faster, and, with ``--peer``, against a
-public layer, which takes one layout only. Of a training step also the peak memory, in a process of its own.
+public layer, which takes one layout only. Whole nets predict as `pose.deploy` leaves them, where it can: it knows no
+public layer. Of a training step also the peak memory, in a process of its own.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pose.benchmarks import Comparison, compare
 from pose.benchmarks._memory import peak_bytes
 from pose.benchmarks._nets import LAST, SIZE_HW, build_net, in_both_layouts, infer, noise, train
 from pose.benchmarks._public_layer import PUBLIC, add_peer_argument, like, load_layer, replace_layers
+from pose.deploy import deploy
 from pose.engine.run import to_channels_last
 from pose.models.convolution import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
@@ -104,8 +106,12 @@ def measure(
         for part, width, mode, bar in NETS:
             calls: dict[str, Callable[[], object]] = {}
             for name, net in _nets(width, public, size_hw).items():
+                if mode.use is train:
+                    net.train()
+                elif name != PUBLIC:
+                    net = deploy(net)
                 module: nn.Module = net.backbone if part == "backbone" else net
-                calls |= _calls(name, module.train(mode.use is train), noise(mode.batch, 3, size_hw), mode)
+                calls |= _calls(name, module, noise(mode.batch, 3, size_hw), mode)
             yield from _compare(f"MobileNetV2 x{width:g} {part}", mode, calls, budget, rng, bar)
     if "memory" in parts:
         peaks = {

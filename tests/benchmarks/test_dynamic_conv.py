@@ -103,6 +103,9 @@ def test_nets_have_the_bars_and_the_public_layer_in_all_places(timed, public):
         layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
         assert {type(layer).__name__ for layer in layers} == {"Dynamic_conv2d"}
         assert all(call.args[0].training is training for call in calls.values())
+        for name, call in calls.items():
+            has_norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in call.args[0].modules())
+            assert has_norms is (training or name == "a public layer")
 
 
 def test_memory_is_that_of_a_training_step(monkeypatch, public):
