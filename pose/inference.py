@@ -107,8 +107,8 @@ def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[Flo
 class PosePredictor(CropPredictor):
     """Finds the keypoints of the persons in a picture with a net in PyTorch.
 
-    Its net is deployed (`pose.deploy`), and on a CPU its convolutions lie in channels_last: a static net takes three
-    quarters of the time so, a dynamic one five sixths.
+    Its net is deployed (`pose.deploy`), and on a CPU its convolutions lie in channels_last: nets take three
+    quarters of the time so.
 
     Args:
         weights: file that tools/train.py wrote, or a run folder; by default the net that comes with the package.
