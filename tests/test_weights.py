@@ -13,7 +13,6 @@ from pose.config_classification import ClassFoldersConfig, ClassificationConfig
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.weights import (
-    averaged,
     find_weights,
     load_classifier_for,
     load_pose_net,
@@ -256,49 +255,6 @@ def test_the_moving_average_is_preferred_where_the_run_kept_one(net, content, tm
 
     assert_same_state(load_pose_net(tmp_path / "with.pt")[0].state_dict(), average)
     assert_same_state(load_pose_net(tmp_path / "without.pt")[0].state_dict(), net.state_dict())
-
-
-def test_the_mean_of_files_is_the_mean_of_what_predicts(net, content, tmp_path):
-    state = net.state_dict()
-    for name, shift in (("first", 0.0), ("second", 1.0), ("third", 5.0)):
-        ema = {key: value + shift if value.is_floating_point() else value for key, value in state.items()}
-        write_weights({**content, "ema": ema}, tmp_path / name / "best.pt")
-    write_weights({**content, "ema": None}, tmp_path / "no_average.pt")
-
-    mean = averaged([tmp_path / name for name in ("first", "second", "third", "no_average.pt")])["model"]
-
-    assert mean.keys() == state.keys()
-    for name, value in state.items():
-        if value.is_floating_point():
-            torch.testing.assert_close(mean[name], value + 6 / 4, msg=name)
-        else:
-            assert torch.equal(mean[name], value), name
-    assert_same_state(averaged([tmp_path / "third"])["model"], read_weights(tmp_path / "third")["ema"])
-
-
-@pytest.mark.parametrize(
-    "sections",
-    [
-        {"model": ModelConfig(width=0.35, head_width=0.25)},
-        {"model": ModelConfig(width=0.35, head_width=0.25, dynamic_backbone=True, attention="sigmoid")},
-        {"train": TrainConfig(loss="cross_entropy")},
-        {"input": InputConfig(size_hw=(64, 64), sigma=3.0)},
-    ],
-)
-def test_files_of_different_nets_have_no_mean(file, net, sections, tmp_path):
-    other = changed(**sections)
-    write_weights(
-        {"model": build_pose_net(other).state_dict(), "config": other.model_dump(mode="json")}, tmp_path / "o"
-    )
-
-    refused(lambda: averaged([file, tmp_path / "o"]), tmp_path / "o", file, "trained as another net")
-
-
-def test_sizes_of_the_input_may_differ_between_files_with_a_mean(file, content, tmp_path):
-    other = changed(input=InputConfig(size_hw=(96, 64))).model_dump(mode="json")
-    write_weights({**content, "config": other}, tmp_path / "larger.pt")
-
-    assert averaged([file, tmp_path / "larger.pt"])["config"] == content["config"]
 
 
 def test_a_net_trained_with_another_loss_is_refused(file):

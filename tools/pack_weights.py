@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output.exists():
         raise CheckpointError(f"{args.output}: exists; remove it or choose another name")
 
-    from pose.weights import averaged, packed, write_weights
+    from pose.packing import averaged, packed
+    from pose.weights import write_weights
 
     write_weights(packed(averaged(args.weights), args.weights[0]), args.output)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pose.command import run
+from pose.packing import packed
 from pose.tools import test_imagenet, train_imagenet
-from pose.weights import packed, read_weights, write_weights
+from pose.weights import read_weights, write_weights
 
 CONFIG = "imagenet/dy_mobilenetv2_w0.5"
 NAME = "dy_mobilenetv2_w0.5"
