@@ -1,7 +1,7 @@
 """A trained net of ours against a MoveNet, one person at a time on one core, from the crop's pixels to keypoints.
 
-The peer's ONNX file takes pixels and gives keypoints, so ours is timed with normalisation and decoding: in PyTorch,
-and, where the package onnx is installed, exported and run by ONNX Runtime as the peer is.
+The peer's ONNX file takes pixels and gives keypoints, so ours is timed with normalisation and decoding: in PyTorch
+as `PosePredictor` has it, and, where the package onnx is installed, exported and run by ONNX Runtime as the peer is.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pose.config import Config
 from pose.errors import CheckpointError
 from pose.export import Heatmaps, heatmaps_of, to_onnx
 from pose.heatmap import decode
-from pose.inference import normalize, predict_heatmaps
+from pose.inference import deployed_for, normalize, predict_heatmaps
 from pose.models.networks import PoseNet
 from pose.parity import check_export
 from pose.runtime import open_session
@@ -64,7 +64,7 @@ def measure(budget: Budget, rng: np.random.Generator, *, weights: Path, peer: Pa
 
 def _engines(net: PoseNet, size_hw: tuple[int, int], crop_rgb: torch.Tensor) -> dict[str, Heatmaps]:
     """Return ours in PyTorch and, where it can be exported, in ONNX Runtime, which is compared with the former."""
-    engines: dict[str, Heatmaps] = {"PyTorch": net.heatmaps}
+    engines: dict[str, Heatmaps] = {"PyTorch": deployed_for(torch.device("cpu"), net).heatmaps}
     if find_spec("onnx") is None:
         logger.warning("ours is not timed in ONNX Runtime: the package onnx is not installed")
         return engines
