@@ -37,7 +37,7 @@ FRAMES = 40
 SIZE_WH = (960, 540)
 SWAY = 60
 """Pixels by which the camera of the drawn video moves to and fro."""
-SEED = 0
+SEED = 1
 """Of its people."""
 DEMO, SERIAL = "with threads", "one stage after another"
 STAGES = ("read", "detect", "search", "crop", "net", "keypoints", "draw", "encode")
@@ -119,7 +119,8 @@ class Run:
             return run_demo(source, self.estimate, COCO, sink, max_frames=self.frames)
 
     def serial(self, stopwatch: Stopwatch) -> dict[str, float]:
-        """Do the same without threads, the stopwatch at zero; returns the seconds of every stage by its name."""
+        """Do the same without threads; returns the seconds of every stage by its name."""
+        stopwatch.reset()  # the demo goes through the same stages
         with stopwatch.stage(REST):
             self._one_after_another(stopwatch)
         return stopwatch.reset()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pose.benchmarks import video
+from pose.benchmarks._stopwatch import Stopwatch
 from pose.errors import MediaError
 from pose.frame_sources import open_source
 from pose.timing import Budget
@@ -58,6 +59,17 @@ def test_times_are_of_one_frame(drawn, monkeypatch):
     whole, *_ = measure(video=drawn)
 
     assert (whole.ours.median, whole.against.median) == (2000, 4000)
+
+
+def test_a_serial_run_counts_nothing_that_came_before(drawn, tmp_path):
+    stopwatch = Stopwatch()
+    with stopwatch.stage("before"):
+        pass
+
+    stages = video.Run(drawn, tmp_path / "out.mp4", 2, lambda frames: iter(())).serial(stopwatch)
+
+    assert "before" not in stages
+    assert "rest" in stages
 
 
 def test_what_cannot_be_opened_is_named():
