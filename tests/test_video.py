@@ -186,6 +186,15 @@ def test_interrupt_ends_a_recording_and_keeps_what_is_there():
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.fixture
+def _interruptible():
+    """Shells let what they start in the background ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupt_of_a_file_is_an_interrupt():
     before = threading.active_count()
 
