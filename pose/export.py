@@ -3,7 +3,7 @@
 What is exported is the net as `pose.deploy` leaves it, its dynamic convolutions in a form of
 `pose.models.deployed_conv`. By default that is `BatchFreeDynamicConv2d`, for ONNX Runtime: the number of crops is free,
 without loops or branches, and at one crop the file is faster than with kernels that are mixed and convolved (its
-docstring has the figures). `pose.openvino_files` takes a dynamic net for one crop, `OneSampleDynamicConv2d`.
+docstring has the figures). `pose.export_files` takes a dynamic net for one crop, `OneSampleDynamicConv2d`.
 """
 
 import warnings

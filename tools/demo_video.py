@@ -143,7 +143,7 @@ def _parser() -> ToolParser:
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     parser.add_argument("--no-flip", dest="flip", action="store_false", help="skip the mirrored crop: twice as fast")
     parser.add_argument(
-        "--bf16", action="store_true", help="compute in bfloat16: twice as fast on recent server CPUs and GPUs"
+        "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast where the processor can"
     )
     parser.add_argument(
         "--batch-frames", type=positive, default=8, help="frames whose people share a batch (default: %(default)s)"

@@ -98,17 +98,6 @@ def test_before_the_first_loss_nothing_false_is_shown(clock):
     assert meter.shown() == {"loss": "nan", "lr": "1.0e-03", "images/s": "8.0", "wait": "0%"}
 
 
-@pytest.fixture
-def _root_logger_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
-
-
-@pytest.mark.usefixtures("_root_logger_restored")
 def test_the_first_process_logs_to_stderr_and_to_the_runs_file(tmp_path, capsys):
     start_logging(tmp_path / "run")
     logging.getLogger("pose.engine.run").info("epoch %d", 3)
