@@ -11,11 +11,11 @@ pictures or options is refused by tools/train.py and replaced here. train.worker
 import logging
 from collections.abc import Sequence
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import load_config
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.loader import load_config
 from pose.datasets.coco import annotated_persons
-from pose.datasets.crop_cache_build import build_crop_cache
-from pose.datasets.prepare import prepare_data
+from pose.datasets.crop_cache.build import build_crop_cache
+from pose.datasets.synthetic.prepare import prepare_data
 from pose.errors import ConfigError
 
 

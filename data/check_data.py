@@ -11,12 +11,12 @@ Prints what is wrong, where, how often, and what to do. Exits with 0 if the data
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config import Config
-from pose.config_files import load_config
-from pose.datasets.findings import Finding
-from pose.datasets.prepare import prepare_data
-from pose.datasets.validation import check_annotations, check_detections
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.loader import load_config
+from pose.config.pose import Config
+from pose.datasets.synthetic.prepare import prepare_data
+from pose.datasets.validation.checks import check_annotations, check_detections
+from pose.datasets.validation.issues import Finding
 from pose.errors import DataError
 
 

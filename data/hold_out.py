@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pose.command import ToolParser, run
-from pose.datasets.coco_files import read_annotations, read_json
+from pose.cli import ToolParser, run
+from pose.datasets.coco_json import read_annotations, read_json
 from pose.errors import DataError
 
 

@@ -1,32 +1,34 @@
-"""dyconv-pose: human pose estimation with dynamic convolution, from a picture to COCO AP.
+"""dyconv-pose: human pose estimation with dynamic convolution.
 
     >>> from pose import PosePredictor
     >>> poses = PosePredictor()("person.jpg")
     >>> poses.keypoints.shape  # persons, keypoints, (x, y) in image pixels
 
-``import pose`` is quick: torch is loaded when `PosePredictor` is first used, and never by `ExportedPredictor`.
+``import pose`` takes milliseconds: each name below loads its module when it is first used. `ExportedPredictor` never
+loads PyTorch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pose.inference import PosePredictor
-    from pose.predictor import Poses
-    from pose.runtime import ExportedPredictor, OnnxPredictor
+    from pose.inference.exported import ExportedPredictor
+    from pose.inference.predictor import Poses
+    from pose.inference.pytorch import PosePredictor
+    from pose.models.dynamic_conv import DynamicConv2d
 
 __version__ = "0.1.0"
-__all__ = ["ExportedPredictor", "OnnxPredictor", "PosePredictor", "Poses", "__version__"]
+__all__ = ["DynamicConv2d", "ExportedPredictor", "PosePredictor", "Poses", "__version__"]
 
-_HOMES = {
-    "ExportedPredictor": "pose.runtime",
-    "OnnxPredictor": "pose.runtime",
-    "PosePredictor": "pose.inference",
-    "Poses": "pose.predictor",
+_MODULES = {
+    "DynamicConv2d": "pose.models.dynamic_conv",
+    "ExportedPredictor": "pose.inference.exported",
+    "PosePredictor": "pose.inference.pytorch",
+    "Poses": "pose.inference.predictor",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'pose' has no attribute {name!r}")

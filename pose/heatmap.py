@@ -4,10 +4,17 @@ Source: SimpleBaseline (Xiao et al. 2018) and HRNet's public code; the paper tra
 (section 6). ``sigma`` and grid coordinates are heatmap pixels.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+if TYPE_CHECKING:
+    import torch
+
 Float32 = NDArray[np.float32]
+Heatmaps = TypeVar("Heatmaps", "torch.Tensor", Float32)
 
 
 def encode(
@@ -71,3 +78,25 @@ def decode(heatmaps: ArrayLike) -> tuple[Float32, Float32]:
     keypoints[inner, 0] += 0.25 * np.sign(flat[row, peak + 1] - flat[row, peak - 1])
     keypoints[inner, 1] += 0.25 * np.sign(flat[row, peak + width] - flat[row, peak - width])
     return keypoints.reshape(*maps.shape[:-2], 2), scores.reshape(maps.shape[:-2])
+
+
+def flip_average(
+    heatmaps: Heatmaps, flipped: Heatmaps, flip_pairs: Sequence[tuple[int, int]], shift: int = 1
+) -> Heatmaps:
+    """Average heatmaps with those of the mirrored crop.
+
+    The mirrored maps are turned back, left and right exchanged, and moved right by ``shift`` columns, because the grid
+    of a mirrored crop lies that much off (protocol: SimpleBaseline and HRNet, ``SHIFT_HEATMAP``).
+
+    Args:
+        heatmaps: (..., K, H, W) of the crop, tensor or array.
+        flipped: of the mirrored crop, alike.
+        flip_pairs: (left, right) keypoint indices.
+        shift: columns; the first ``shift`` columns keep their place.
+    """
+    order = list(range(heatmaps.shape[-3]))
+    for left, right in flip_pairs:
+        order[left], order[right] = right, left
+    width = heatmaps.shape[-1]
+    columns = [width - 1 - (column if column < shift else column - shift) for column in range(width)]
+    return (heatmaps + flipped[..., order, :, :][..., columns]) * 0.5

@@ -10,11 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pose.config import InputConfig
-from pose.errors import DataError
+from pose.config.pose import InputConfig
+from pose.errors import DataError, MediaError
 from pose.geometry import box_to_view, compose, invert, pixel_blocks, view_to_matrix
 
 Image = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of RGB in 0..1, as torchvision's ImageNet weights expect."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 JPEG_START = b"\xff\xd8\xff"
 DECODING = {
@@ -33,6 +39,38 @@ def read_image(path: str | Path) -> Image:
         DataError: the file is missing, empty or not a picture.
     """
     return decode(_read(Path(path)), path)
+
+
+def read_upright_image(path: Path) -> Image:
+    """Read a picture as people see it, turned as its EXIF orientation says: (H, W, 3) uint8 BGR.
+
+    Data sets are read with `read_image`, which leaves the pixels where the annotations expect them.
+
+    Raises:
+        MediaError: the file is missing or not a picture.
+    """
+    try:
+        encoded = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot read the picture ({error.strerror})") from None
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if image is None:
+        raise MediaError(f"{path}: not a picture OpenCV can read ({encoded.size} bytes); replace it or take it away")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name.
+
+    Raises:
+        MediaError: there is no such folder, or it has none.
+    """
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: no such folder of images")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise MediaError(f"{folder}: no pictures in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
+    return paths
 
 
 def read_crop(path: str | Path, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:

@@ -19,8 +19,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from pose.command import ToolParser, positive_count, run
+from pose.cli import ToolParser, positive_count, run
+from pose.errors import PoseError
 
 SECONDS = 10.0
 
@@ -31,22 +33,36 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
-    from pose.benchmarks import HEADING, describe_machine, one_thread
-    from pose.output_files import replacing
-    from pose.timing import Budget
+    from pose.files import replacing
 
+    suites = _suites()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name, measure, json_file = (options.pop(key) for key in ("suite", "measure", "json"))
     seconds, rounds = options.pop("seconds"), options.pop("rounds")
-    budget = Budget(seconds or (SECONDS if rounds is None else math.inf), rounds)
-    with one_thread(), nullcontext() if json_file is None else replacing(json_file) as temporary:
-        print(f"suite     {name}, one thread\n{describe_machine()}\n\n{HEADING}")
+    budget = suites.Budget(seconds or (SECONDS if rounds is None else math.inf), rounds)
+    with suites.one_thread(), nullcontext() if json_file is None else replacing(json_file) as temporary:
+        print(f"suite     {name}, one thread\n{suites.describe_machine()}\n\n{suites.HEADING}")
         rows = []
         for comparison in measure(budget, np.random.default_rng(0), **options):
             print(comparison.line(), flush=True)
             rows.append(comparison.row(name))
         if temporary is not None:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _suites() -> Any:
+    """Return the package of suites, which the wheel does not hold.
+
+    Raises:
+        PoseError: it is not there.
+    """
+    try:
+        return import_module("pose.tools.benchmarks")
+    except ModuleNotFoundError:
+        raise PoseError(
+            "benchmark: expected the suites of tools/benchmarks/, which are not installed; clone the repository and "
+            "run python tools/benchmark.py there"
+        ) from None
 
 
 def positive_seconds(text: str) -> float:
@@ -61,8 +77,6 @@ def positive_seconds(text: str) -> float:
 
 
 def _parser() -> ToolParser:
-    from pose.benchmarks import suite_names
-
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
     common.add_argument(
@@ -71,8 +85,8 @@ def _parser() -> ToolParser:
     common.add_argument("--rounds", type=positive_count, help="time each call at most so often")
     parser = ToolParser(__doc__)
     suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=argparse.ArgumentParser)
-    for name in suite_names():
-        suite = import_module(f"pose.benchmarks.{name}")
+    for name in _suites().suite_names():
+        suite = import_module(f"pose.tools.benchmarks.{name}")
         doc = suite.__doc__ or ""
         suite_parser = suites.add_parser(
             name, help=doc.partition("\n")[0], description=doc, parents=[common],

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pose.command import ToolParser, run
-from pose.config_files import load_any_config
+from pose.cli import ToolParser, run
+from pose.config.loader import load_any_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, count, print a Markdown table, write the counts."""
     args = _parser().parse_args(argv)
 
+    from pose.files import replacing
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
-    from pose.output_files import replacing
 
     names = dict.fromkeys(row.config for row in PUBLISHED) if args.all else args.cfg
     configs = [load_any_config(name, args.overrides) for name in names]

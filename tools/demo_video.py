@@ -24,23 +24,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.command import ToolParser, run
+from pose.cli import ToolParser, run
 from pose.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pose.frame_sources import Frame, FrameSource
-    from pose.predictor import CropPredictor
-    from pose.video import EstimatePoses, FramePoses
+    from pose.inference.predictor import CropPredictor
+    from pose.video.pipeline import EstimatePoses, FramePoses
+    from pose.video.readers import Frame, FrameSource
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, open source, detector, net and outputs, and run."""
     args = _parser().parse_args(argv)
 
-    from pose.frame_sinks import check_outputs, open_json_sink, open_sink
-    from pose.frame_sources import open_source
-    from pose.smoothing import smooth_poses
-    from pose.video import run_demo
+    from pose.video.pipeline import run_demo
+    from pose.video.readers import open_source
+    from pose.video.smoothing import smooth_poses
+    from pose.video.writers import check_outputs, open_json_sink, open_sink
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def choose_way(args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor") -> "EstimatePoses":
     """Return what finds the poses: boxes of a file or of a detector and then the net, or the net alone."""
-    from pose.detectors import load_detector
-    from pose.following import follow_person
-    from pose.video import estimate_poses, people_by_detector, people_by_file
+    from pose.inference.detectors import load_detector
+    from pose.video.pipeline import estimate_poses, people_by_detector, people_by_file
+    from pose.video.tracking import follow_person
 
     if args.boxes is not None:
         find_people = people_by_file(args.boxes, source, args.score)
@@ -88,7 +88,7 @@ def choose_way(args: argparse.Namespace, source: "FrameSource", predictor: "Crop
 
 def is_exported(weights: Path | None) -> bool:
     """Say whether weights are an exported net."""
-    from pose import engines
+    from pose.inference import backends as engines
 
     return weights is not None and engines.is_exported(weights)
 
@@ -100,14 +100,14 @@ def open_predictor(weights: Path | None, device: str | None, flip: bool, bf16: b
         ConfigError: an exported net is told not to average with the mirrored crop, or to compute in bfloat16.
     """
     if weights is None or not is_exported(weights):
-        from pose.inference import PosePredictor
+        from pose.inference.pytorch import PosePredictor
 
         return PosePredictor(weights, device, flip=flip, bf16=bf16)
     if bf16:
         raise ConfigError("--bf16: an exported net computes in what it was exported in; leave the option out")
     if not flip:
         raise ConfigError("--no-flip: an exported net decides that itself; export it without --flip")
-    from pose.runtime import ExportedPredictor
+    from pose.inference.exported import ExportedPredictor
 
     return ExportedPredictor(weights)
 

@@ -16,20 +16,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose.command import ToolParser, run
+from pose.cli import ToolParser, run
 
 if TYPE_CHECKING:
-    from pose.detectors import Detector
     from pose.images import Image
+    from pose.inference.detectors import Detector
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, load the detector, look at every picture, write the boxes."""
     args = _parser().parse_args(argv)
 
-    from pose.detectors import load_detector
-    from pose.frame_sources import open_source
-    from pose.output_files import replacing
+    from pose.files import replacing
+    from pose.inference.detectors import load_detector
+    from pose.video.readers import open_source
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     detector = load_detector(args.detector, score_threshold=args.score, nms_threshold=args.nms, device=args.device)
@@ -64,7 +64,7 @@ def detect(detector: "Detector", pictures: "Iterable[tuple[int, Image]]", total:
 
 def annotated_pictures(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[int, Image]], int]":
     """Return the ids and pictures of an annotation file, and their number."""
-    from pose.datasets.coco_files import read_annotations
+    from pose.datasets.coco_json import read_annotations
     from pose.images import read_image
 
     images = read_annotations(annotations)["images"]

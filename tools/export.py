@@ -18,7 +18,7 @@ integers, calibrated on --images, or on drawn people; tools/test.py says what AP
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.command import ToolParser, run
+from pose.cli import ToolParser, run
 
 BATCHES = (1, 3)
 """Sizes to check; the crops of each are others."""
@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
-    from pose.engines import check_exported_name, open_exported
-    from pose.export_files import content_for, exporting
-    from pose.inference import predict_heatmaps
-    from pose.net_card import NetCard
-    from pose.parity import INT8_TOLERANCE, TOLERANCE, check_predictor, picture_crops, synthetic_crops
-    from pose.quantize import quantize, require_static
-    from pose.weights import DEFAULT_WEIGHTS, load_pose_net
+    from pose.export.quantization import quantize, require_static
+    from pose.export.verify import INT8_TOLERANCE, TOLERANCE, check_predictor, picture_crops, synthetic_crops
+    from pose.export.write import content_for, exporting
+    from pose.inference.backends import check_exported_name, open_exported
+    from pose.inference.metadata import NetCard
+    from pose.inference.pytorch import predict_heatmaps
+    from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
 
     check_exported_name(args.output)
     net, config = load_pose_net(args.weights or DEFAULT_WEIGHTS)

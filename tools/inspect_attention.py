@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config import Config
-from pose.config_classification import ClassificationConfig
-from pose.config_files import load_any_config
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.classification import ClassificationConfig
+from pose.config.loader import load_any_config
+from pose.config.pose import Config
 from pose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     config = load_any_config(args.cfg, args.overrides)
 
+    from pose.engine.attention_ablation import format_figures, measure_modes
     from pose.engine.distributed import join_processes
-    from pose.engine.inspection import format_figures, measure_modes
-    from pose.output_files import replacing
-    from pose.plots import check_plot_name, draw_attention
-    from pose.weights import find_weights
+    from pose.engine.plots import check_plot_name, draw_attention
+    from pose.files import replacing
+    from pose.models.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
@@ -63,11 +63,11 @@ Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]
 
 
 def _pose_net(config: Config, weights: Path, args: argparse.Namespace, processes: "Processes") -> Subject:
-    from pose.datasets.prepare import prepare_data
-    from pose.engine.inspection import first_persons, pose_measure, require_dynamic
+    from pose.datasets.synthetic.prepare import prepare_data
+    from pose.engine.attention_ablation import first_persons, pose_measure, require_dynamic
+    from pose.engine.evaluate import load_test_set
     from pose.engine.report import protocol_line
-    from pose.engine.testing import load_test_set
-    from pose.weights import load_weights_for
+    from pose.models.weights import load_weights_for
 
     net = load_weights_for(config, weights).to(processes.device)
     require_dynamic(net, weights)
@@ -83,9 +83,9 @@ def _classifier(
     config: ClassificationConfig, weights: Path, args: argparse.Namespace, processes: "Processes"
 ) -> Subject:
     from pose.datasets.imagenet import load_test_pictures
-    from pose.engine.classify import protocol_line
-    from pose.engine.inspection import classifier_measure, mixed_pictures, require_dynamic
-    from pose.weights import load_classifier_for
+    from pose.engine.attention_ablation import classifier_measure, mixed_pictures, require_dynamic
+    from pose.engine.classification_task import protocol_line
+    from pose.models.weights import load_classifier_for
 
     if args.gt_boxes or args.detections is not None:
         raise ConfigError(f"--gt-boxes, --detections: {config.name} is a classifier, which takes whole pictures")

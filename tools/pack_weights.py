@@ -12,7 +12,7 @@ files it takes the mean weights: of runs that went on from the same start, that 
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.command import ToolParser, run
+from pose.cli import ToolParser, run
 from pose.errors import CheckpointError
 
 
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output.exists():
         raise CheckpointError(f"{args.output}: exists; remove it or choose another name")
 
-    from pose.packing import averaged, packed
-    from pose.weights import write_weights
+    from pose.models.weight_averaging import averaged, packed
+    from pose.models.weights import write_weights
 
     write_weights(packed(averaged(args.weights), args.weights[0]), args.output)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")

@@ -13,7 +13,7 @@ layer by layer, as tools/inspect_attention.py has written it.
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.command import ToolParser, run
+from pose.cli import ToolParser, run
 from pose.errors import ConfigError
 
 
@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="picture to write: .png, .svg, ...")
     args = parser.parse_args(argv)
 
-    from pose.curves import Curves, read_curves, read_layers
-    from pose.plots import check_plot_name, draw_learning_curves
+    from pose.engine.metrics_log import Curves, read_curves, read_layers
+    from pose.engine.plots import check_plot_name, draw_learning_curves
 
     check_plot_name(args.output)
     cases: dict[str, list[Curves]] = {}

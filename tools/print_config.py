@@ -10,9 +10,8 @@ Examples:
 import json
 from collections.abc import Sequence
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import config_with_origin, dump, json_schema, load_any_config, packaged_names
-from pose.config_tasks import CONFIGS
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.loader import CONFIGS, config_with_origin, dump, json_schema, load_any_config, packaged_names
 from pose.errors import ConfigError
 
 

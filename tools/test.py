@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import load_config
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.loader import load_config
 from pose.errors import ConfigError
 
 
@@ -39,17 +39,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
-    from pose.datasets.prepare import prepare_data
+    from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.distributed import join_processes
-    from pose.engine.exported import open_to_test
+    from pose.engine.evaluate import (
+        load_test_set,
+        make_results,
+        open_to_test,
+        predict_crops,
+        predict_persons,
+        score_results,
+    )
+    from pose.engine.metrics_log import start_logging
     from pose.engine.report import check_picture_name, draw_predictions, protocol_line
-    from pose.engine.run_log import start_logging
-    from pose.engine.testing import load_test_set, make_results, predict_crops, predict_persons, score_results
-    from pose.engines import is_exported
     from pose.evaluation.coco_ap import format_table
-    from pose.evaluation.results import write_results
-    from pose.inference import in_bf16
-    from pose.weights import find_weights, load_weights_for
+    from pose.evaluation.coco_results import write_results
+    from pose.inference.backends import is_exported
+    from pose.inference.pytorch import in_bf16
+    from pose.models.weights import find_weights, load_weights_for
 
     if args.picture is not None:
         check_picture_name(args.picture)

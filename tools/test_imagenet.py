@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.command import ToolParser, add_config_arguments, run
-from pose.config_files import load_classification_config
+from pose.cli import ToolParser, add_config_arguments, run
+from pose.config.loader import load_classification_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_classification_config(args.cfg, args.overrides)
 
     from pose.datasets.imagenet import load_test_pictures
-    from pose.engine.classify import classify_pictures, protocol_line
+    from pose.engine.classification_task import classify_pictures, protocol_line
     from pose.engine.distributed import join_processes
-    from pose.engine.run_log import start_logging
-    from pose.weights import find_weights, load_classifier_for
+    from pose.engine.metrics_log import start_logging
+    from pose.models.weights import find_weights, load_classifier_for
 
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     with join_processes(args.device) as processes:

@@ -13,8 +13,8 @@ last.pt and best.pt.
 from collections.abc import Sequence
 from functools import partial
 
-from pose.command import ToolParser, add_config_arguments, add_run_arguments, run
-from pose.config_files import load_config
+from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
+from pose.config.loader import load_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
-    from pose.datasets.prepare import prepare_data
-    from pose.engine.launch import launch
-    from pose.engine.pose import train
+    from pose.datasets.synthetic.prepare import prepare_data
+    from pose.engine.pose_task import train
+    from pose.engine.trainer import launch
 
     prepare = partial(prepare_data, config)
     launch(config, partial(train, config), prepare, "AP", args.resume, args.run_dir, args.device)

@@ -14,8 +14,8 @@ such weights with train.start.
 from collections.abc import Sequence
 from functools import partial
 
-from pose.command import ToolParser, add_config_arguments, add_run_arguments, run
-from pose.config_files import load_classification_config
+from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
+from pose.config.loader import load_classification_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
 
-    from pose.engine.classify import train
-    from pose.engine.launch import launch
+    from pose.engine.classification_task import train
+    from pose.engine.trainer import launch
 
     launch(config, partial(train, config), lambda: None, "top-1", args.resume, args.run_dir, args.device)
 

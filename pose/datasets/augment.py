@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.config import AugmentConfig
+from pose.config.pose import AugmentConfig
 from pose.geometry import View, box_to_view
 from pose.images import Image
 from pose.skeleton import Skeleton

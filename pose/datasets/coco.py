@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.datasets.coco_files import read_annotations, read_detections
+from pose.datasets.coco_json import read_annotations, read_detections
 from pose.errors import DataError
 from pose.geometry import clean_box
 from pose.skeleton import Skeleton

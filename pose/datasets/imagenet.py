@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import v2
 
-from pose.config_classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
+from pose.config.classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
 from pose.errors import DataError
 from pose.images import read_image
 

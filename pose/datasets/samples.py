@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pose.config import STRIDE as HEATMAP_STRIDE
-from pose.config import AugmentConfig, InputConfig
+from pose.config.pose import STRIDE as HEATMAP_STRIDE
+from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
-from pose.datasets.crop_cache import CropCache
+from pose.datasets.crop_cache.file import CropCache
 from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
 from pose.images import Image, person_crop, read_crop, read_image

@@ -1,6 +1,6 @@
 """Whole checkpoints: everything a run needs to go on as if it had never stopped.
 
-A checkpoint is a weight file (`pose.weights`) that also holds optimiser, loss scaler, moving average, random states,
+A checkpoint is a weight file (`pose.models.weights`) that also holds optimiser, loss scaler, moving average, random states,
 where in which epoch the run was, and the best score so far.
 """
 
@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from pose.config_sections import ExperimentConfig
+from pose.config.base import ExperimentConfig
 from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError, TrainingError
-from pose.weights import load_strict, read_weights, saved_any_config, write_weights
+from pose.models.weights import load_strict, read_weights, saved_any_config, write_weights
 
 Net = TypeVar("Net", bound=nn.Module)
 

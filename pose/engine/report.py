@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pose.config import Config
-from pose.engine.testing import TestSet
+from pose.config.pose import Config
+from pose.engine.evaluate import TestSet
 from pose.errors import MediaError
-from pose.evaluation.results import Result
+from pose.evaluation.coco_results import Result
 from pose.images import read_image
-from pose.inference import Poses
-from pose.visualize import prediction_sheet
+from pose.inference.predictor import Poses
+from pose.inference.visualize import prediction_sheet
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
-from pose.datasets.coco_files import Record, read_annotations
+from pose.datasets.coco_json import Record, read_annotations
 from pose.errors import DataError
+from pose.evaluation.coco_results import Result
 from pose.evaluation.keypoint_eval import KeypointEval
-from pose.evaluation.results import Result
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def evaluate(
 
     Args:
         annotations: COCO keypoint annotation file.
-        results: as of `pose.evaluation.results.to_results`; other categories are left out.
+        results: as of `pose.evaluation.coco_results.to_results`; other categories are left out.
         sigmas: K OKS constants.
         image_ids: the pictures to measure on.
         category_id: of the persons.

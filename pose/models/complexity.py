@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.config_classification import ClassificationConfig
-from pose.config_tasks import AnyConfig
+from pose.config.classification import ClassificationConfig
+from pose.config.loader import AnyConfig
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
-from pose.models.networks import PoseNet
+from pose.models.pose_net import PoseNet
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pose.models.convolution import conv2d
+from pose.models.depthwise import conv2d
 
 Pair = tuple[int, int]
 AttentionKind = Literal["softmax", "sigmoid"]

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from pose.models.blocks import ConvLayer, InvertedResidual, make_divisible
-from pose.models.convolution import Conv2d
+from pose.models.backbones.blocks import ConvLayer, InvertedResidual, make_divisible
+from pose.models.depthwise import Conv2d
 
 
 class TypeAHead(nn.Sequential):

@@ -2,7 +2,7 @@
 
 K equal kernels, weighed by a softmax that sums to 1, compute what the one kernel did, at any temperature and for any
 attention. They part as soon as training begins, because the attention is not flat: a kernel learns most from the
-inputs that weigh it most. How fast depends on how differently inputs are weighed; `pose.engine.calibrate` sees to that.
+inputs that weigh it most. How fast depends on how differently inputs are weighed; `pose.engine.calibration` sees to that.
 
 Sigmoid weights do not sum to a constant, so that this attention has to start flat (its second layer at zero) and the
 kernels a little apart, around the static one: otherwise all would be moved alike for ever.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.command import run
+from pose.cli import run
 from pose.tools.train import main as train
 
 TOOL = Path(__file__).resolve().parents[2] / "data/build_cache.py"

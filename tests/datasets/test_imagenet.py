@@ -10,7 +10,7 @@ import torch
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from pose.config_classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
+from pose.config.classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
 from pose.datasets import imagenet, loading
 from pose.datasets.imagenet import TrainingPictures, load_test_pictures, load_training_pictures
 from pose.datasets.loading import EpochSampler, batches, training_loader

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose.config import AugmentConfig, InputConfig
+from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets import loading, samples
 from pose.datasets.coco import annotated_persons
 from pose.datasets.loading import EpochSampler, batches, training_loader

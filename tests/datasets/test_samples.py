@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose.config import AugmentConfig, InputConfig
+from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets import samples
 from pose.datasets.coco import annotated_persons
 from pose.datasets.samples import TrainingSamples, make_sample, person_crop

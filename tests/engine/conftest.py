@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config import Config
-from pose.config_classification import ClassificationConfig
-from pose.config_files import load_classification_config, load_config
-from pose.datasets.prepare import prepare_data
+from pose.config.classification import ClassificationConfig
+from pose.config.loader import load_classification_config, load_config
+from pose.config.pose import Config
+from pose.datasets.synthetic.prepare import prepare_data
 from pose.engine.distributed import Processes
 
 TINY = (

@@ -19,7 +19,7 @@ from pose.engine.distributed import (
     join_processes,
     mean_over_processes,
 )
-from pose.engine.steps import LossLog
+from pose.engine.trainer import LossLog
 from pose.errors import TrainingError
 
 BATCH, STEPS = 6, 3

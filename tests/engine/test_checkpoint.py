@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from pose import weights as weight_files
 from pose.engine.checkpoint import TRAINING_KEYS, Progress, Training, load_checkpoint, save_checkpoint
 from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError, TrainingError
 from pose.models import build_pose_net
-from pose.weights import load_pose_net, write_weights
+from pose.models import weights as weight_files
+from pose.models.weights import load_pose_net, write_weights
 
 
 def make_training(config, ema: bool = True, seed: int = 0) -> Training:

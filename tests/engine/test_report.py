@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pose.engine.evaluate import load_test_set
 from pose.engine.report import draw_predictions, protocol_line
-from pose.engine.testing import load_test_set
 
 
 def test_the_protocol_says_in_words_how_a_figure_came_about(tiny_config):

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from pose import inference
-from pose.config import STRIDE, AugmentConfig, Config
-from pose.config_files import load_config
+from pose.config.loader import load_config
+from pose.config.pose import STRIDE, AugmentConfig, Config
 from pose.datasets import samples
 from pose.datasets.coco import PersonRecord, Persons
-from pose.datasets.prepare import prepare_data
 from pose.datasets.samples import make_sample
-from pose.engine import testing
+from pose.datasets.synthetic.prepare import prepare_data
+from pose.engine import evaluate as testing
 from pose.engine.distributed import Processes
-from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
+from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.geometry import box_to_view, transform_points, view_to_matrix
-from pose.heatmap import encode
-from pose.inference import flip_average, normalize
+from pose.heatmap import encode, flip_average
+from pose.inference import pytorch as inference
+from pose.inference.pytorch import normalize
 from pose.skeleton import COCO, Skeleton, make_skeleton
 
 Answers = dict[bytes, torch.Tensor]

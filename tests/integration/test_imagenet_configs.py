@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from pose.config_classification import ClassificationConfig
-from pose.config_files import load_classification_config, packaged_names
+from pose.config.classification import ClassificationConfig
+from pose.config.loader import load_classification_config, packaged_names
 from pose.datasets.imagenet import TrainingPictures, load_training_pictures
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.engine.checkpoint import Training
-from pose.engine.classify import classification_objective, classify_pictures, with_classes
+from pose.engine.classification_task import classification_objective, classify_pictures, with_classes
 from pose.engine.distributed import Processes
-from pose.engine.run import make_training
-from pose.engine.steps import train_steps
+from pose.engine.trainer import make_training, train_steps
 from pose.models import build_classifier
 from pose.models.classifier import Classifier
 from pose.models.complexity import count_parts
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.weights import load_classifier_for, write_weights
+from pose.models.weights import load_classifier_for, write_weights
 
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
 ALONE = Processes(0, 1, torch.device("cpu"))

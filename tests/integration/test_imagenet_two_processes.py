@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config_files import load_classification_config
-from pose.engine.classify import train
+from pose.config.loader import load_classification_config
+from pose.engine.classification_task import train
 from pose.engine.distributed import Processes
 
 ROOT = Path(__file__).resolve().parents[2]

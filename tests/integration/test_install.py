@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pose.config_files import packaged_names
+from pose.config.loader import packaged_names
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "pose", "tools", "configs", "tests")
+SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "pose", "tools", "data", "configs", "tests")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         path = ROOT / name
         if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__", "coco", "quickstart"))
         elif path.exists():
             shutil.copy(path, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
@@ -51,16 +51,19 @@ def test_the_wheel_is_pure_and_holds_the_package_tools_and_configs_only(wheel: P
     assert wheel.name.endswith("-py3-none-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pose", "dyconv_pose"}
-    for folder, inside in (("pose", "pose"), ("tools", "pose/tools"), ("configs", "pose/configs")):
+    folders = {"pose": "pose", "tools": "pose/tools", "data": "pose/data", "configs": "pose/configs"}
+    for folder, inside in folders.items():
         ours = [path for kind in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(kind)]
+        ours = [path for path in ours if "benchmarks" not in path.parts]
         assert {f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" for path in ours} <= set(names)
     assert {"pose/py.typed", "pose/default_model.pt", "pose/default_model.md"} <= set(names)
+    assert not any("benchmarks/" in name for name in names)
     assert wheel.stat().st_size < 35e6
 
 
 def test_the_installed_package_is_whole_without_the_clone(site: Path, tmp_path: Path) -> None:
     code = (
-        "import pose, pose.tools, pose.config_files as c; print(pose.__file__, *pose.tools.__path__, c.CONFIG_FOLDER)"
+        "import pose, pose.tools, pose.config.loader as c; print(pose.__file__, *pose.tools.__path__, c.CONFIG_FOLDER)"
     )
     for path in installed(site, tmp_path, "-c", code).split():
         assert Path(path).is_relative_to(site)

@@ -12,7 +12,7 @@ import pytest
 
 from pose.datasets.coco import Persons, annotated_persons
 from pose.evaluation.coco_ap import evaluate
-from pose.evaluation.results import Predictions, to_results
+from pose.evaluation.coco_results import Predictions, to_results
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.images import crop, read_image
 from pose.skeleton import COCO

@@ -5,22 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config import Config, InputConfig, TrainConfig
-from pose.config_files import load_config
+from pose.config.loader import load_config
+from pose.config.pose import Config, InputConfig, TrainConfig
 from pose.datasets.coco import annotated_persons
 from pose.datasets.loading import EpochSampler, training_loader
-from pose.datasets.prepare import prepare_data
 from pose.datasets.samples import TrainingSamples
+from pose.datasets.synthetic.prepare import prepare_data
 from pose.engine.checkpoint import Training
 from pose.engine.distributed import Processes
-from pose.engine.pose import pose_objective
-from pose.engine.run import make_training
-from pose.engine.steps import train_steps
-from pose.engine.testing import load_test_set, make_results, predict_persons, score_results
+from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
+from pose.engine.pose_task import pose_objective
+from pose.engine.trainer import make_training, train_steps
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.networks import PoseNet
-from pose.weights import load_weights_for, write_weights
+from pose.models.pose_net import PoseNet
+from pose.models.weights import load_weights_for, write_weights
 
 BACKBONES = ["mobilenetv2", "mobilenetv2_w0.5", "mobilenetv3_small", "resnet18"]
 TABLE_10 = [

@@ -11,7 +11,7 @@ import torch
 from pycocotools.coco import COCO
 
 from pose import PosePredictor
-from pose.config_files import load_config
+from pose.config.loader import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

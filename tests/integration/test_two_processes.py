@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config import Config
+from pose.config.pose import Config
 from pose.models import build_pose_net
 
 ROOT = Path(__file__).resolve().parents[2]

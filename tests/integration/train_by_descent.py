@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pose.command import run
+from pose.cli import run
 from pose.tools.train import main
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torchvision import models
 
+from pose.models.backbones.mobilenet_v2 import MobileNetV2
+from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
+from pose.models.backbones.resnet import ResNet
 from pose.models.classifier import Classifier, ClassifierHead
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.mobilenet_v2 import MobileNetV2
-from pose.models.mobilenet_v3 import MobileNetV3Small
-from pose.models.resnet import ResNet
 
 Same = Callable[[nn.Module, nn.Module], None]
 

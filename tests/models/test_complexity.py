@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pose.config import Config
-from pose.config_classification import ClassificationConfig
+from pose.config.classification import ClassificationConfig
+from pose.config.pose import Config
 from pose.models import build_pose_net
-from pose.models.blocks import SqueezeExcitation
+from pose.models.backbones.blocks import SqueezeExcitation
 from pose.models.classifier import ClassifierHead
 from pose.models.complexity import Complexity, count, count_config, count_parts
 from pose.models.dynamic_conv import DynamicConv2d

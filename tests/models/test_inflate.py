@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pose.config import Config, ModelConfig
+from pose.config.pose import Config, ModelConfig
 from pose.models import build_pose_net
-from pose.models.blocks import ConvBNAct, ConvLayer, InvertedResidual
+from pose.models.backbones.blocks import ConvBNAct, ConvLayer, InvertedResidual
 from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 from pose.models.inflate import inflate
 

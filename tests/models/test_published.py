@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pose.config_classification import ClassificationConfig
-from pose.config_files import load_any_config
+from pose.config.classification import ClassificationConfig
+from pose.config.loader import load_any_config
 from pose.models import build_classifier, build_pose_net
 from pose.models.complexity import count_config
 from pose.models.dynamic_conv import DynamicConv2d

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import pose.benchmarks
-from pose.benchmarks import compare
-from pose.command import run
-from pose.timing import Budget
+import pose.tools.benchmarks
+from pose.cli import run
 from pose.tools import benchmark
 from pose.tools.benchmark import main
+from pose.tools.benchmarks import compare
+from pose.tools.benchmarks._timing import Budget
 
 KEYS = {"suite", "case", "ours", "against", "against_name", "unit", "ratio", "bar"}
 
@@ -49,8 +49,9 @@ def suite(monkeypatch):
     made = SimpleNamespace(
         __doc__="One case.", add_arguments=lambda parser: parser.add_argument("--size"), measure=measure
     )
-    monkeypatch.setattr(pose.benchmarks, "suite_names", lambda: ["tiny"])
-    monkeypatch.setattr(benchmark, "import_module", {"pose.benchmarks.tiny": made}.get)
+    monkeypatch.setattr(pose.tools.benchmarks, "suite_names", lambda: ["tiny"])
+    modules = {"pose.tools.benchmarks": pose.tools.benchmarks, "pose.tools.benchmarks.tiny": made}
+    monkeypatch.setattr(benchmark, "import_module", modules.get)
     return given
 
 
@@ -80,7 +81,7 @@ def test_help_lists_the_suites(capsys):
         main(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    for name in pose.benchmarks.suite_names():
+    for name in pose.tools.benchmarks.suite_names():
         assert f"    {name}" in [line[: len(name) + 4] for line in printed.splitlines()]
 
 
@@ -115,7 +116,7 @@ def test_a_suite_that_fails_leaves_no_file(suite, tmp_path, monkeypatch):
         raise OSError("disk")
         yield
 
-    monkeypatch.setattr(benchmark.import_module("pose.benchmarks.tiny"), "measure", measure)
+    monkeypatch.setattr(benchmark.import_module("pose.tools.benchmarks.tiny"), "measure", measure)
 
     with pytest.raises(OSError, match="disk"):
         main(["tiny", "--json", str(tmp_path / "rows.json")])

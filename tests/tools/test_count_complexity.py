@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pose.command import run
-from pose.config_files import load_config
+from pose.cli import run
+from pose.config.loader import load_config
 from pose.models.complexity import count_config
 from pose.models.published import PUBLISHED
 from pose.tools.count_complexity import main

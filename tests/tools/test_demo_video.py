@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pose.errors import CheckpointError, ConfigError, MediaError
-from pose.frame_sources import open_source
 from pose.tools.demo_video import main
+from pose.video.readers import open_source
 
 WHOLE = ("--detector", "none")
 
@@ -17,9 +17,9 @@ WHOLE = ("--detector", "none")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     """A tiny net that has learnt nothing."""
-    from pose.config import Config
+    from pose.config.pose import Config
     from pose.models import build_pose_net
-    from pose.weights import write_weights
+    from pose.models.weights import write_weights
 
     config = Config.model_validate({"model": {"width": 0.35, "head_width": 0.25}, "input": {"size_hw": [64, 64]}})
     path = tmp_path_factory.mktemp("weights") / "best.pt"
@@ -84,7 +84,7 @@ def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, caps
 
 
 def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):
-    monkeypatch.setattr("pose.smoothing.SEEN", -1.0)  # this net is sure of nothing
+    monkeypatch.setattr("pose.video.smoothing.SEEN", -1.0)  # this net is sure of nothing
     found = []
     for words in ((), ("--smooth",)):
         demo(

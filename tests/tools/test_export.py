@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from pose import parity
-from pose.command import run
-from pose.config import Config
+from pose.cli import run
+from pose.config.pose import Config
+from pose.export import verify as parity
+from pose.inference.exported import ExportedPredictor
 from pose.models import build_pose_net
-from pose.runtime import ExportedPredictor
+from pose.models.weights import write_weights
 from pose.tools.export import NOT_STATED, main
-from pose.weights import write_weights
 
 CONFIG = Config.model_validate(
     {

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from pose.command import run
-from pose.config_files import load_any_config, load_config
-from pose.curves import read_layers
-from pose.datasets.prepare import prepare_data
+from pose.cli import run
+from pose.config.loader import load_any_config, load_config
+from pose.datasets.synthetic.prepare import prepare_data
+from pose.engine.metrics_log import read_layers
 from pose.models import build_classifier, build_pose_net
+from pose.models.weights import write_weights
 from pose.tools import test as test_tool
 from pose.tools import test_imagenet
 from pose.tools.inspect_attention import main
-from pose.weights import write_weights
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
 

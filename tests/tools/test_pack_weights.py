@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.command import run
-from pose.config import Config
+from pose.cli import run
+from pose.config.pose import Config
 from pose.models import build_pose_net
+from pose.models.weights import load_pose_net, write_weights
 from pose.tools.pack_weights import main
-from pose.weights import load_pose_net, write_weights
 
 CONFIG = Config.model_validate(
     {

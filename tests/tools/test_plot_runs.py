@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pose.command import run
+from pose.cli import run
 from pose.tools.plot_runs import main
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra `plot`")
@@ -32,7 +32,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     def draw(cases: dict[str, list[object]], entropies: dict[str, list[object]], path: Path) -> None:
         taken.update(cases=cases, entropies=entropies, path=path)
 
-    monkeypatch.setattr("pose.plots.draw_learning_curves", draw)
+    monkeypatch.setattr("pose.engine.plots.draw_learning_curves", draw)
     return taken
 
 

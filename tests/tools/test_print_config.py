@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pose.config_files import load_config, packaged_names
+from pose.config.loader import load_config, packaged_names
 from pose.errors import ConfigError
 from pose.tools.print_config import main
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from pose.command import run
-from pose.config_files import load_config
-from pose.datasets.prepare import prepare_data
-from pose.inference import in_bf16
+from pose.cli import run
+from pose.config.loader import load_config
+from pose.datasets.synthetic.prepare import prepare_data
+from pose.inference.pytorch import in_bf16
 from pose.models import build_pose_net
+from pose.models.weights import write_weights
 from pose.tools.test import main
-from pose.weights import write_weights
 
 TINY = (
     "data.synthetic.train_images=1",
@@ -178,7 +178,7 @@ def test_bfloat16_is_used_where_it_is_asked_for(call, monkeypatch, tmp_path):
         asked.append(device.type)
         return in_bf16(heatmaps_of, device)
 
-    monkeypatch.setattr("pose.inference.in_bf16", spy)
+    monkeypatch.setattr("pose.inference.pytorch.in_bf16", spy)
     call("--gt-boxes")
     plain = read(tmp_path)
     assert asked == []

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.command import run
-from pose.config_files import load_config
+from pose.cli import run
+from pose.config.loader import load_config
 from pose.models import build_pose_net
+from pose.models.weights import write_weights
 from pose.tools.train import main
-from pose.weights import write_weights
 
 TINY = (
     "data.synthetic.train_images=8",

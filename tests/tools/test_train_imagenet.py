@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.command import run
-from pose.packing import packed
+from pose.cli import run
+from pose.models.weight_averaging import packed
+from pose.models.weights import read_weights, write_weights
 from pose.tools import test_imagenet, train_imagenet
-from pose.weights import read_weights, write_weights
 
 CONFIG = "imagenet/dy_mobilenetv2_w0.5"
 NAME = "dy_mobilenetv2_w0.5"
@@ -154,7 +154,7 @@ def test_missing_weights_are_named(mistake):
 
 
 def test_weights_of_a_pose_net_are_not_a_classifiers(mistake):
-    from pose.weights import DEFAULT_WEIGHTS
+    from pose.models.weights import DEFAULT_WEIGHTS
 
     line = mistake("test", "--weights", DEFAULT_WEIGHTS)
 

@@ -1,0 +1,1 @@
+"""Configuration: typed sections (`base`, `pose`, `classification`) and the YAML loader (`loader`)."""

@@ -1,0 +1,1 @@
+"""Data sets: COCO keypoints, ImageNet folders, augmentation, loaders, crop cache, synthetic people, validation."""

@@ -1,0 +1,1 @@
+"""Synthetic people: the embedded data set that is drawn, not downloaded."""

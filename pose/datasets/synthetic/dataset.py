@@ -1,0 +1,227 @@
+"""The embedded data set: people drawn from a seed, written in COCO's layout with noisy detector boxes beside them.
+
+Quickstart and the tests run on it, so it needs no download and no licence. Each picture has its own generator made
+from (seed, split, index): asking for more pictures leaves the others as they are. The drawing is in
+`synthetic_scene` (a picture), `synthetic_figure` (a person) and `synthetic_body` (a pose); the difficulty is set by
+the constants at the top of those files and of this one. Raise `VERSION` when any of them changes.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.datasets.synthetic.scene import Scene, ScenePerson, draw_scene
+from pose.errors import DataError
+from pose.skeleton import COCO
+
+VERSION = 1
+"""Of the generator; a folder written by another version is drawn again."""
+STAMP = "synthetic.json"
+CONTENT = ("annotations", "train", "val", STAMP)
+"""Everything that we put into a folder."""
+CROPS_SUFFIX = ".crops"
+"""Of a file that data/build_cache.py may have put beside it; it goes when other pictures are drawn."""
+
+JPEG_QUALITY = (80, 95)
+MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
+BOX_SHIFT_STD, BOX_SCALE_STD = 0.02, 0.04
+"""Jitter of a detector box: of its centre as a share of its sides, and of the logarithm of its sides."""
+MIN_IMAGE_SIDE = 48
+OLD_SUFFIX = ".old"
+_SPLITS = {"train": 0, "val": 1}
+_FIRST_ID = {"train": 1, "val": 1_000_001}
+
+CATEGORY: dict[str, Any] = {
+    "supercategory": "person",
+    "id": 1,
+    "name": "person",
+    "keypoints": list(COCO.names),
+    "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],
+}
+
+
+def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: tuple[int, int], seed: int) -> None:
+    """Write the data set into ``root``, or do nothing when it is there already.
+
+    Writes ``annotations/person_keypoints_{train,val}.json``, ``annotations/person_detections_val.json``, ``train/``,
+    ``val/`` and a stamp. All of it appears at once, so an interrupted call leaves no half data set and two calls at
+    the same time do no harm.
+
+    Args:
+        root: folder to create; one that holds other files than ours is refused.
+        train_images: number of pictures to train on.
+        val_images: number of pictures to validate on.
+        image_wh: width and height of the pictures in pixels.
+        seed: not negative; the same seed draws the same pictures.
+
+    Raises:
+        DataError: ``root`` holds something else, or a number makes no sense.
+    """
+    if seed < 0 or min(train_images, val_images) < 1 or min(image_wh) < MIN_IMAGE_SIDE:
+        raise DataError(
+            f"embedded data set: expected seed >= 0, at least one picture a split and sides >= {MIN_IMAGE_SIDE} px, "
+            f"got seed {seed}, {train_images} and {val_images} pictures, {image_wh[0]}x{image_wh[1]}"
+        )
+    root = Path(root).absolute()
+    counts = {"train": train_images, "val": val_images}
+    stamp = {"generator_version": VERSION, "seed": seed, "image_wh": list(image_wh), **counts}
+    if _is_written(root, stamp):
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    draft = root.parent / f".{root.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        (draft / "annotations").mkdir(parents=True)
+        for split, count in counts.items():
+            _write_split(draft, split, count, image_wh, seed)
+        _write_json(draft / STAMP, stamp)
+        _move_into_place(draft, root, stamp)
+    finally:
+        for leftover in (draft, draft.with_name(draft.name + OLD_SUFFIX)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def noisy_detections(
+    rng: np.random.Generator, people: Sequence[ScenePerson], image_wh: tuple[int, int]
+) -> list[tuple[list[float], float]]:
+    """Return what a mediocre detector would find: (bbox_xywh, score) pairs, image pixels.
+
+    Some people are missed, some found twice, boxes are shifted and scaled, some hold nobody.
+    """
+    found = []
+    for person in people:
+        box = mask_box(person.mask)
+        if rng.random() > MISS_PROBABILITY:
+            quality = min(1.0, box[3] / (0.35 * image_wh[1]))
+            found.append((_jitter(rng, box, 1.0), rng.uniform(0.35, 0.6) + 0.38 * quality * rng.uniform(0.5, 1.0)))
+        if rng.random() < DUPLICATE_PROBABILITY:
+            found.append((_jitter(rng, box, 3.0), rng.uniform(0.05, 0.45)))
+    for _ in range(rng.poisson(FALSE_POSITIVES_MEAN)):
+        size = image_wh[1] * rng.uniform(0.15, 0.7) * np.array([rng.uniform(0.3, 0.7), 1.0])
+        corner = rng.uniform((0, 0), np.maximum(np.array(image_wh) - size, 1))
+        found.append((np.concatenate([corner, size]), rng.uniform(0.02, 0.4)))
+    clipped = [(_clip(box, image_wh), round(float(score), 3)) for box, score in found]
+    return [(box, score) for box, score in clipped if min(box[2:]) >= 2]
+
+
+def mask_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the (4,) xywh box around a mask's pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1], dtype=np.float64)
+
+
+def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
+    """Return whether the wanted data set is there; refuse a folder that holds anything else than one of ours."""
+    if not root.exists():
+        return False
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder for the embedded data set, got a file; choose another data.root")
+    names = {path.name for path in root.iterdir()}
+    if not names:
+        return False
+    beside = {name for name in names - set(CONTENT) if not name.endswith(CROPS_SUFFIX)}
+    if STAMP not in names or beside:
+        foreign = sorted(beside) or sorted(names)
+        raise DataError(
+            f"{root}: holds {foreign[:4]}, which the embedded data set did not write; "
+            "choose another data.root or empty the folder yourself"
+        )
+    try:
+        return bool(json.loads((root / STAMP).read_text(encoding="utf-8")) == stamp)
+    except ValueError:
+        return False
+
+
+def _move_into_place(draft: Path, root: Path, stamp: dict[str, Any]) -> None:
+    """Give the finished draft its name; when another process was faster, leave what it wrote."""
+    if root.exists() and not _is_written(root, stamp):
+        # ours with other parameters, or empty; deleted when the new one is in its place
+        os.rename(root, draft.with_name(draft.name + OLD_SUFFIX))
+    try:
+        os.rename(draft, root)
+    except OSError:
+        if not _is_written(root, stamp):
+            raise
+
+
+def _write_split(draft: Path, split: str, count: int, image_wh: tuple[int, int], seed: int) -> None:
+    (draft / split).mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
+    for index in range(count):
+        rng = np.random.default_rng((seed, _SPLITS[split], index))
+        scene = draw_scene(rng, image_wh)
+        image_id = _FIRST_ID[split] + index
+        name = f"{image_id:012d}.jpg"
+        _write_picture(draft / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
+        images.append({"id": image_id, "file_name": name, "width": image_wh[0], "height": image_wh[1]})
+        for person in scene.people:
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(person)})
+        for box, score in noisy_detections(rng, scene.people, image_wh):
+            detections.append({"image_id": image_id, "category_id": 1, "bbox": box, "score": score})
+    info = {"description": "people drawn by dyconv-pose", "version": str(VERSION)}
+    content = {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
+    _write_json(draft / "annotations" / f"person_keypoints_{split}.json", content)
+    if split == "val":
+        _write_json(draft / "annotations" / f"person_detections_{split}.json", detections)
+
+
+def _annotation(person: ScenePerson) -> dict[str, Any]:
+    keypoints = np.column_stack([person.keypoints_image.round(2), person.visibility])
+    return {
+        "category_id": 1,
+        "bbox": mask_box(person.mask).tolist(),
+        "area": float(person.mask.sum()),
+        "iscrowd": int(person.crowd),
+        "num_keypoints": int((person.visibility > 0).sum()),
+        "keypoints": [int(value) if value == int(value) else value for value in keypoints.ravel().tolist()],
+        "segmentation": _run_lengths(person.mask) if person.crowd else _polygons(person.mask),
+    }
+
+
+def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return COCO's uncompressed RLE: lengths of alternating runs in column order, the first of zeros."""
+    flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
+    return {"counts": counts.tolist() if edges[-1] < mask.size else counts[:-1].tolist(), "size": list(mask.shape)}
+
+
+def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [contour.ravel().tolist() for contour in contours if len(contour) >= 3]
+    return rings or [_box_ring(mask_box(mask).tolist())]
+
+
+def _box_ring(box: Sequence[float]) -> list[float]:
+    x, y, w, h = box
+    return [x, y, x + w, y, x + w, y + h, x, y + h]
+
+
+def _jitter(rng: np.random.Generator, box: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    center = box[:2] + box[2:] / 2 + box[2:] * rng.normal(0, BOX_SHIFT_STD * strength, 2)
+    size = box[2:] * np.exp(rng.normal(0, BOX_SCALE_STD * strength, 2))
+    return np.concatenate([center - size / 2, size])
+
+
+def _clip(box: NDArray[np.float64], image_wh: tuple[int, int]) -> list[float]:
+    first = np.clip(box[:2], 0, image_wh)
+    last = np.clip(box[:2] + box[2:], 0, image_wh)
+    return [round(float(value), 2) for value in (*first, *(last - first))]
+
+
+def _write_picture(path: Path, scene: Scene, quality: int) -> None:
+    _, encoded = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    path.write_bytes(encoded.tobytes())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")

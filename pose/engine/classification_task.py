@@ -1,0 +1,134 @@
+"""Training and testing a classifier: its data, its loss, its validation; the run itself is `pose.engine.trainer`'s."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torchvision.transforms import v2
+
+from pose.config.classification import ClassificationConfig, ClassifierTrainConfig
+from pose.datasets.imagenet import Picture, Pictures, TestPictures, TrainingPictures, load_training_pictures
+from pose.datasets.loading import EpochSampler, batches, test_loader, training_loader
+from pose.engine.distributed import Processes, gather
+from pose.engine.initialize import start_training
+from pose.engine.trainer import Objective, Part, Task, Validation, make_training, run_epochs
+from pose.evaluation.accuracy import Accuracy, accuracy, ranks
+from pose.inference.pytorch import normalize
+from pose.models import build_classifier
+from pose.models.classifier import Classifier
+from pose.progress import ProgressLine
+
+NAMED = 4
+"""Pictures that a message names of a batch."""
+
+
+def train(config: ClassificationConfig, folder: Path, processes: Processes, resume: Path | None = None) -> float:
+    """Train a classifier and return the best top-1 accuracy; the arguments and errors are `run_epochs`'s.
+
+    The config that the run keeps names the classes.
+    """
+    torch.manual_seed(config.seed)
+    pictures, validation = load_training_pictures(config.data)
+    config = with_classes(config, pictures.classes)
+    options = config.train
+    sampler = EpochSampler(
+        len(pictures),
+        options.batch_size,
+        options.accumulate,
+        processes.rank,
+        processes.count,
+        config.seed,
+        unit="pictures",
+    )
+    samples = TrainingPictures(pictures, config.input, config.augment, config.seed)
+    loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
+    raw = build_classifier(config)
+    if options.start is not None and resume is None:
+        start_training(raw, options.start, config.model, samples)
+    parts = raw.backbone, raw.head
+    training, net = make_training(raw, parts, options, processes, partial(_descent, options))
+    objective = classification_objective(options, pictures, processes.device)
+    validate = partial(_validate, validation, config, processes)
+    records = f"{len(pictures)} pictures of {config.num_classes} classes"
+    task = Task(config, options, training, net, sampler, loader, records, objective, validate)
+    return run_epochs(task, folder, processes, resume)
+
+
+def with_classes(config: ClassificationConfig, classes: tuple[str, ...]) -> ClassificationConfig:
+    """Return the config with the classes named."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
+
+
+def _descent(options: ClassifierTrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, options.learning_rate, options.momentum, weight_decay=options.weight_decay)
+
+
+def classification_objective(
+    options: ClassifierTrainConfig, pictures: Pictures, device: torch.device
+) -> Objective[Picture]:
+    """Return cross-entropy with label smoothing and mixup (paper, section 5.1).
+
+    Mixup draws from torch's default generator, once a batch; pictures are mixed within each process's part of it.
+
+    Args:
+        options: how strong both are.
+        pictures: that the rows of a batch are of.
+        device: to prepare batches on.
+    """
+    mix = v2.MixUp(alpha=options.mixup, num_classes=len(pictures.classes)) if options.mixup else None
+
+    def prepare(batch: Picture) -> Part:
+        images = normalize(batch.image.to(device, non_blocking=True))
+        labels = batch.label.to(device, non_blocking=True)
+        if mix is not None:
+            images, labels = mix(images, labels)  # labels are (B, classes) shares now
+        return Part(images, partial(_cross_entropy, labels, options.label_smoothing), batch.row)
+
+    def describe(rows: list[int]) -> str:
+        named = ", ".join(str(pictures.path(row)) for row in rows[:NAMED])
+        return f"a batch with the pictures {named}{', ...' * (len(rows) > NAMED)}; look at them"
+
+    return Objective(prepare, describe)
+
+
+def _cross_entropy(labels: torch.Tensor, label_smoothing: float, scores: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(scores.float(), labels, label_smoothing=label_smoothing)
+
+
+def classify_pictures(
+    net: Classifier, pictures: Pictures, config: ClassificationConfig, processes: Processes
+) -> Accuracy:
+    """Measure accuracy; processes share the work, without padding, and all get the whole.
+
+    Args:
+        net: in evaluation mode, on this process's device.
+        pictures: to classify.
+        config: its input, train and test sections hold.
+        processes: this process among its equals.
+    """
+    mine = pictures.take(np.array_split(np.arange(len(pictures)), processes.count)[processes.rank])
+    loader = test_loader(TestPictures(mine, config.input), config.test.batch_size, config.train.workers)
+    found = [torch.zeros(0, dtype=torch.int64)]
+    with ProgressLine("test", len(mine), "pictures") as progress, torch.inference_mode():
+        for batch in batches(loader):
+            scores = net(normalize(batch.image.to(processes.device)))
+            found.append(ranks(scores.cpu(), batch.label))
+            progress.advance(len(batch.label))
+    return accuracy(torch.cat(gather(torch.cat(found), processes)), len(pictures.classes))
+
+
+def _validate(pictures: Pictures, config: ClassificationConfig, processes: Processes, net: Classifier) -> Validation:
+    found = classify_pictures(net, pictures, config, processes)
+    return Validation(found.top1, found.figures(), f"{found} of {found.pictures} pictures")
+
+
+def protocol_line(config: ClassificationConfig, pictures: Pictures, weights: Path) -> str:
+    """Say in words how an accuracy came about."""
+    square = config.input
+    return (
+        f"{config.name}: {len(pictures)} pictures of {len(pictures.classes)} classes in {pictures.folder}; "
+        f"shorter side to {square.resize}, centre {square.size}x{square.size}; weights {weights}"
+    )

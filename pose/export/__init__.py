@@ -1,0 +1,1 @@
+"""Export: ONNX and OpenVINO files, int8 quantization, verification."""

@@ -1,0 +1,1 @@
+"""Backbones: MobileNetV2, MobileNetV3-Small and ResNet, static or dynamic."""

@@ -1,0 +1,170 @@
+"""The blocks that MobileNets, ResNets and the type-B head are made of.
+
+What makes a net dynamic is the ``conv_layer`` it is given: `torch.nn.Conv2d`, or a `DynamicConv2d` with its options
+bound. Source: *MobileNetV2* (Sandler et al., CVPR 2018), Table 1; *Searching for MobileNetV3* (Howard et al., ICCV
+2019), section 5, for the squeeze-and-excitation.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pose.models.depthwise import Conv2d
+
+ConvLayer = Callable[..., nn.Module]
+"""Called as ``conv_layer(in_channels, out_channels, kernel_size, stride=, padding=, groups=, bias=False)``."""
+
+ConvLayers = ConvLayer | Sequence[ConvLayer]
+"""One for all convolutions of a block, or one for each in their order (C1, C2, C3 of the paper's Table 5)."""
+
+NormLayer = Callable[[int], nn.BatchNorm2d]
+"""Called with the number of channels."""
+
+Activation = Callable[..., nn.Module]
+"""Called as ``activation(inplace=True)``; `torch.nn.Identity` is none."""
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Return the multiple of ``divisor`` nearest to ``channels``, or the next if that loses over a tenth."""
+    nearest = max(divisor, int(channels / divisor + 0.5) * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
+
+
+def by_position(conv_layer: ConvLayers, positions: int) -> Sequence[ConvLayer]:
+    """Return the convolutions of a block with ``positions`` of them.
+
+    Raises:
+        ValueError: there is neither one for all nor one for each.
+    """
+    if callable(conv_layer):
+        return [conv_layer] * positions
+    if len(conv_layer) != positions:
+        raise ValueError(
+            f"conv_layer: expected one, or one for each of {positions} convolutions, got {len(conv_layer)}"
+        )
+    return conv_layer
+
+
+class ConvBNAct(nn.Module):
+    """Convolution without bias that keeps the size (at stride 1), batch norm, and an activation.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        kernel_size: odd side of the kernel.
+        stride: step of the kernel.
+        groups: of the convolution.
+        activation: the last step; `torch.nn.Identity` for none.
+        conv_layer: the convolution, static or dynamic.
+        norm_layer: the batch norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Activation = nn.ReLU6,
+        conv_layer: ConvLayer = Conv2d,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.conv = conv_layer(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=False
+        )
+        if isinstance(self.conv, nn.Conv2d):
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+        self.bn = norm_layer(out_channels)
+        self.act = activation(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        y: Tensor = self.act(self.bn(self.conv(x)))
+        return y
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by a number in 0..1 that a small net finds from the means of all; always static.
+
+    It has a quarter of the channels between its two layers. torchvision has the same, but takes a second to import.
+
+    Args:
+        channels: of the input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = make_divisible(channels / 4)
+        self.fc1 = _pointwise(channels, hidden)
+        self.fc2 = _pointwise(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to the same shape."""
+        hidden = functional.relu(self.fc1(functional.adaptive_avg_pool2d(x, 1)))
+        return x * functional.hardsigmoid(self.fc2(hidden))
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1x1, filter each channel, project by 1x1 without activation; add the input where shapes agree.
+
+    Args:
+        in_channels: of the input.
+        hidden_channels: of the depthwise convolution; there is no expansion where it equals ``in_channels``.
+        out_channels: of the output.
+        kernel_size: of the depthwise convolution.
+        stride: of the depthwise convolution.
+        conv_layer: all three convolutions, static or dynamic, or each: expansion, depthwise, projection.
+        activation: behind the expansion and the depthwise convolution.
+        norm_layer: behind each convolution.
+        squeeze: put a squeeze-and-excitation before the projection.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        conv_layer: ConvLayers = Conv2d,
+        activation: Activation = nn.ReLU6,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        squeeze: bool = False,
+    ) -> None:
+        super().__init__()
+        expand, depthwise, project = by_position(conv_layer, 3)
+        layer = partial(ConvBNAct, norm_layer=norm_layer)
+        self.expand = (
+            nn.Identity()
+            if hidden_channels == in_channels
+            else layer(in_channels, hidden_channels, activation=activation, conv_layer=expand)
+        )
+        self.depthwise = layer(
+            hidden_channels,
+            hidden_channels,
+            kernel_size,
+            stride,
+            groups=hidden_channels,
+            activation=activation,
+            conv_layer=depthwise,
+        )
+        self.squeeze = SqueezeExcitation(hidden_channels) if squeeze else nn.Identity()
+        self.project = layer(hidden_channels, out_channels, activation=nn.Identity, conv_layer=project)
+        self.adds_input = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        y: Tensor = self.project(self.squeeze(self.depthwise(self.expand(x))))
+        return x + y if self.adds_input else y
+
+
+def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 1)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,90 @@
+"""Networks: `build_pose_net` and `build_classifier` make what configs describe, `build_backbone` the part both have."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from pose.config.classification import ClassificationConfig
+from pose.config.pose import BackboneConfig, Config
+from pose.models.backbones.blocks import ConvLayer, ConvLayers
+from pose.models.backbones.mobilenet_v2 import MobileNetV2
+from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
+from pose.models.backbones.resnet import ResNet
+from pose.models.classifier import Classifier, ClassifierHead
+from pose.models.depthwise import Conv2d
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.heads import TypeAHead, TypeBHead
+from pose.models.pose_net import PoseNet, SpatialSoftmax
+
+Backbone = MobileNetV2 | MobileNetV3Small | ResNet
+"""Maps images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
+
+HIDDEN_CHANNELS = {"mobilenet_v3_small": 1280}
+"""Of a classifier's penultimate layer, in the backbones that have one (MobileNetV3's paper, Table 2)."""
+
+
+def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
+    """Make the backbone of ``model`` with new weights, drawn from torch's default generator.
+
+    Args:
+        model: which, and what in it is dynamic.
+        temperature: tau of the attention at the start.
+    """
+    in_blocks = _block_layers(model, temperature) if model.dynamic_backbone else Conv2d
+    in_last = _layer(model, model.num_kernels, temperature) if model.dynamic_last else Conv2d
+    backbones: dict[str, Callable[[], Backbone]] = {
+        "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, in_blocks, in_last),
+        "mobilenet_v3_small": partial(
+            MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, in_blocks, in_last
+        ),
+        "resnet10": partial(ResNet, (1, 1, 1, 1), in_blocks),
+        "resnet18": partial(ResNet, (2, 2, 2, 2), in_blocks),
+    }
+    return backbones[model.backbone]()
+
+
+def build_pose_net(config: Config) -> PoseNet:
+    """Make the net of ``config`` with new weights, drawn from torch's default generator."""
+    model, temperature = config.model, config.train.temperature
+    in_head = _layer(model, model.num_kernels, temperature) if model.dynamic_head else Conv2d
+    heads: dict[str, Callable[[int, int, float], nn.Module]] = {
+        "type_a": TypeAHead,
+        "type_b": partial(TypeBHead, conv_layer=in_head),
+    }
+    activations: dict[str, Callable[[], nn.Module]] = {
+        "mse": nn.Identity,
+        "cross_entropy": partial(SpatialSoftmax, config.input.sigma),
+    }
+    backbone = build_backbone(model, temperature)
+    head = heads[model.head](backbone.out_channels, config.keypoints.num_keypoints, model.head_width)
+    return PoseNet(backbone, head, activations[config.train.loss]())
+
+
+def build_classifier(config: ClassificationConfig) -> Classifier:
+    """Make the classifier of ``config`` with new weights, drawn from torch's default generator."""
+    backbone = build_backbone(config.model, config.train.temperature)
+    hidden_channels = HIDDEN_CHANNELS.get(config.model.backbone)
+    return Classifier(
+        backbone, ClassifierHead(backbone.out_channels, config.num_classes, config.train.dropout, hidden_channels)
+    )
+
+
+def _block_layers(model: BackboneConfig, temperature: float) -> ConvLayers:
+    """Return the convolution of all positions in a block, or one for each."""
+    if isinstance(model.num_kernels, int):
+        return _layer(model, model.num_kernels, temperature)
+    return [_layer(model, num_kernels, temperature) for num_kernels in model.num_kernels]
+
+
+def _layer(model: BackboneConfig, num_kernels: int | tuple[int, ...], temperature: float) -> ConvLayer:
+    assert isinstance(num_kernels, int), "the config refuses a list where more than the blocks is dynamic"
+    if num_kernels == 1:
+        return Conv2d
+    return partial(
+        DynamicConv2d,
+        num_kernels=num_kernels,
+        reduction=model.reduction,
+        temperature=temperature,
+        attention=model.attention,
+    )

@@ -1,0 +1,1 @@
+"""Video: readers, writers, tracking, smoothing and the pipeline that joins them."""

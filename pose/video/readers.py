@@ -1,0 +1,175 @@
+"""Where frames come from: a video, a camera, one picture or a folder of pictures, behind one iterator.
+
+    for frame in open_source("street.mp4"):
+        frame.image  # (H, W, 3) uint8 BGR, upright
+
+Only the frame that is being read is in memory. To add a kind of source, write a function that returns a `FrameSource`
+and name it in `open_source`.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+
+from pose.errors import MediaError
+from pose.images import IMAGE_SUFFIXES, Image, find_images, read_upright_image
+
+# FFmpeg inside OpenCV prints to stderr by itself; what a user must know is in our one line.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+DEFAULT_FPS = 30.0
+"""Of a video or camera that states no believable rate."""
+COMPLETE = 0.9
+"""Containers only estimate their number of frames; a video that ends before this share of it is damaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        index: position in the source, from 0.
+        image: (H, W, 3) uint8 BGR, turned upright where the file says how.
+        image_id: of box files: the number that is a picture's file name (``000000000139.jpg``), else ``index``.
+        file_name: name in a folder of pictures.
+        time_s: presentation time in the source; None for pictures.
+    """
+
+    index: int
+    image: Image
+    image_id: int
+    file_name: str
+    time_s: float | None = None
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSource:
+    """An open source. Iterate it once.
+
+    Attributes:
+        location: as it was given.
+        kind: of source.
+        frames: the iterator.
+        size_wh: width and height of the first frame; pictures of a folder may differ.
+        fps: frames a second; None for pictures.
+        image_ids: `Frame.image_id` of all frames as far as they are known before reading; None for a live source.
+    """
+
+    location: str
+    kind: Literal["video", "camera", "picture", "folder"]
+    frames: Iterator[Frame]
+    size_wh: tuple[int, int]
+    fps: float | None = None
+    image_ids: range | tuple[int, ...] | None = None
+
+    @property
+    def count(self) -> int | None:
+        """Number of frames as the file states it; None where it has no known end."""
+        return None if self.image_ids is None else len(self.image_ids)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames
+
+
+def open_source(location: str | Path) -> FrameSource:
+    """Open a video file or stream address, a picture, a folder of pictures (by name), or a camera (an integer).
+
+    Raises:
+        MediaError: nothing is there, it is empty, or OpenCV cannot read it; while iterating, also where a picture or
+            the rest of a video is damaged.
+    """
+    location = str(location)
+    if location.isdecimal():
+        return _open_capture(_capture(int(location)), location, "camera")
+    if "://" in location:
+        return _open_capture(_capture(location), location, "video")
+    path = Path(location)
+    if path.is_dir():
+        return _open_pictures(find_images(path), location, "folder")
+    if not path.is_file():
+        raise MediaError(f"{location}: no such video, picture or folder; for a camera give its number, such as 0")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return _open_pictures([path], location, "picture")
+    return _open_capture(_capture(location), location, "video")
+
+
+def _open_pictures(paths: list[Path], location: str, kind: Literal["picture", "folder"]) -> FrameSource:
+    first = read_upright_image(paths[0])
+    image_ids = tuple(int(path.stem) if path.stem.isdecimal() else index for index, path in enumerate(paths))
+    frames = (
+        Frame(index, read_upright_image(path), image_id, path.name)
+        for index, (path, image_id) in enumerate(zip(paths, image_ids, strict=True))
+    )
+    return FrameSource(location, kind, frames, (first.shape[1], first.shape[0]), image_ids=image_ids)
+
+
+def _capture(address: str | int) -> cv2.VideoCapture:
+    """Open a capture without OpenCV's own warnings, which would stand beside our one line."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        return cv2.VideoCapture(address)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video", "camera"]) -> FrameSource:
+    image = _next_image(capture)
+    if image is None:
+        capture.release()
+        tip = "is it plugged in and free?" if kind == "camera" else "expected a video that FFmpeg can decode"
+        raise MediaError(f"{kind} {location}: cannot read a single frame; {tip}")
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = float(fps) if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    known = kind == "video" and 0 < count < 1e9
+    frames = _camera_frames(capture) if kind == "camera" else _video_frames(capture, image, location)
+    size_wh = image.shape[1], image.shape[0]
+    return FrameSource(location, kind, frames, size_wh, fps, range(int(count)) if known else None)
+
+
+def _next_image(capture: cv2.VideoCapture) -> Image | None:
+    return capture.read()[1]  # type: ignore[return-value]
+
+
+def _video_frames(capture: cv2.VideoCapture, image: Image | None, location: str) -> Iterator[Frame]:
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    index = 0
+    try:
+        while image is not None:
+            yield Frame(index, image, index, _name(index), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            image = _next_image(capture)
+            index += 1
+    finally:
+        capture.release()
+    if index < COMPLETE * count < 1e9:
+        raise MediaError(
+            f"{location}: frame {index} of {count:.0f} cannot be read, the file is cut short or damaged; "
+            "repair it (`ffmpeg -i IN -c copy OUT`) or fetch it again"
+        )
+
+
+def _camera_frames(capture: cv2.VideoCapture) -> Iterator[Frame]:
+    start = time.monotonic()
+    index = 0
+    try:
+        while (image := _next_image(capture)) is not None:
+            yield Frame(index, image, index, _name(index), time.monotonic() - start)
+            index += 1
+    finally:
+        capture.release()
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.jpg"

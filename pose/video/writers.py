@@ -1,0 +1,202 @@
+"""Where drawn frames and keypoints go: a video, a picture, a folder of pictures, a JSON file.
+
+A sink is a context manager that gives a function to call once a frame. It writes under a temporary name beside its
+output and moves that there at the end, so that nothing half written ever bears the final name.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pose.errors import MediaError
+from pose.files import replacing, writing
+from pose.images import IMAGE_SUFFIXES, Image
+from pose.inference.predictor import Poses
+from pose.video.readers import Frame, FrameSource
+
+FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
+"""Codec by container: those that the OpenCV wheels can encode on every platform."""
+PICTURES_FPS = 10.0
+"""Of a video that is made from pictures."""
+
+ImageSink = Callable[[Frame, Image], None]
+PoseSink = Callable[[Frame, Poses, ArrayLike], None]
+
+
+def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | Path | None]) -> None:
+    """Refuse to write two outputs to one place, or one over an input.
+
+    Raises:
+        MediaError: two of the paths are the same.
+    """
+    seen = {Path(path).resolve(): "an input" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        if (other := seen.get(Path(path).resolve())) is not None:
+            raise MediaError(f"{path}: is {other} of the same command; give the output another name")
+        seen[Path(path).resolve()] = "another output"
+
+
+def open_sink(output: str | Path, source: FrameSource) -> AbstractContextManager[ImageSink]:
+    """Open the sink that the name of ``output`` asks for: a video, a picture, or (no suffix) a folder.
+
+    A video keeps the source's frame rate and size. A folder keeps the names of pictures; frames of a video become
+    ``000000.jpg`` and so on.
+
+    Raises:
+        MediaError: the suffix is unknown, several frames should become one picture, or the output is the source.
+    """
+    check_outputs([output], [source.location])
+    path = Path(output)
+    suffix = path.suffix.lower()
+    if suffix in FOURCC:
+        return _video_sink(path, source)
+    if suffix in IMAGE_SUFFIXES:
+        if source.count != 1:
+            raise MediaError(f"{output}: one picture cannot hold all of {source.location}; give a folder or a video")
+        return _picture_sink(path)
+    if path.is_dir() or not suffix:
+        return _folder_sink(path, source)
+    known = ", ".join((*FOURCC, *IMAGE_SUFFIXES))
+    raise MediaError(f"{output}: cannot write {suffix} files; expected {known}, or a folder's name without a suffix")
+
+
+@contextmanager
+def _video_sink(path: Path, source: FrameSource) -> Iterator[ImageSink]:
+    fps = source.fps or PICTURES_FPS
+    with replacing(path) as temporary:
+        writer = _open_writer(temporary, path, fps, _even(source.size_wh))
+        written = 0
+
+        def write(frame: Frame, image: Image) -> None:
+            nonlocal written
+            if frame.size_wh != source.size_wh:
+                sizes = "{}x{}, the video is {}x{}".format(*frame.size_wh, *source.size_wh)
+                raise MediaError(f"{path}: {frame.file_name} is {sizes}; give a folder as the output")
+            copies = 1
+            if source.kind == "camera" and frame.time_s is not None:
+                # The loop may be slower than the camera: repeat frames, so that the recording plays in real time.
+                copies = max(0, round(frame.time_s * fps) + 1 - written)
+            for _ in range(copies):
+                writer.write(_pad_to_even(image))
+            written += copies
+
+        try:
+            yield write
+        finally:
+            writer.release()
+        if not cv2.VideoCapture(str(temporary)).isOpened():
+            raise MediaError(f"{path}: the written video cannot be opened again; is the disk full?")
+
+
+def _open_writer(temporary: Path, path: Path, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:
+    fourcc = cv2.VideoWriter.fourcc(*FOURCC[path.suffix.lower()])
+    # MPEG-4 stores the rate as a fraction of 16-bit numbers, OpenCV as one with a denominator of a power of ten.
+    rate = round(fps, 3 if fps < 65 else 2 if fps < 655 else 0)
+    writer = cv2.VideoWriter(str(temporary), fourcc, rate, size_wh)
+    if not writer.isOpened():
+        raise MediaError(f"{path}: OpenCV cannot write a video here; is the folder writable, and does .mp4 work?")
+    return writer
+
+
+def _even(size_wh: tuple[int, int]) -> tuple[int, int]:
+    return size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2
+
+
+def _pad_to_even(image: Image) -> Image:
+    """Repeat the last row or column of an odd size: OpenCV's encoders would cut it off."""
+    height, width = image.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return image
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+@contextmanager
+def _picture_sink(path: Path) -> Iterator[ImageSink]:
+    yield lambda _frame, image: write_picture(path, image)
+
+
+@contextmanager
+def _folder_sink(folder: Path, source: FrameSource) -> Iterator[ImageSink]:
+    def write(frame: Frame, image: Image) -> None:
+        path = folder / frame.file_name
+        check_outputs([path], [source.location])
+        write_picture(path, image)
+
+    yield write
+
+
+def write_picture(path: str | Path, image: Image) -> None:
+    """Write a BGR picture in the format of the path's suffix.
+
+    Raises:
+        MediaError: the suffix is not a picture's, or the path cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise MediaError(f"{path}: not the name of a picture; expected {', '.join(IMAGE_SUFFIXES)}")
+    _, encoded = cv2.imencode(path.suffix, image)
+    with replacing(path) as temporary, writing(path):
+        temporary.write_bytes(encoded.tobytes())
+
+
+@contextmanager
+def open_json_sink(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseSink]:
+    """Write all keypoints as one JSON object, a frame a line, never holding more than one frame.
+
+    ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"bbox_xywh", "score",
+    "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. Pictures have no ``fps`` and ``time_s`` (null)
+    but a ``file_name``; of a folder, whose pictures differ, ``size_wh`` stands in each frame.
+    """
+    path = Path(path)
+    head = {
+        "fps": source.fps,
+        "size_wh": None if source.kind == "folder" else source.size_wh,
+        "keypoint_names": list(keypoint_names),
+    }
+    separator = "\n"
+    with replacing(path) as temporary:
+        with writing(path):
+            file = temporary.open("w", encoding="utf-8")
+
+        def write(frame: Frame, poses: Poses, scores: ArrayLike) -> None:
+            nonlocal separator
+            row = _frame_row(frame, source) | {"persons": _persons(poses, scores)}
+            with writing(path):
+                file.write(separator + json.dumps(row))
+            separator = ",\n"
+
+        with file:
+            file.write(json.dumps(head)[:-1] + ', "frames": [')
+            yield write
+            with writing(path):
+                file.write("\n]}\n")
+                file.flush()
+
+
+def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
+    row: dict[str, object] = {"index": frame.index, "time_s": frame.time_s and round(frame.time_s, 4)}
+    if source.fps is None:
+        row["file_name"] = frame.file_name
+    if source.kind == "folder":
+        row["size_wh"] = frame.size_wh
+    return row
+
+
+def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
+    """One row a person. Rounding is of float64: that of float32 would print 1.230000019."""
+    points = np.round(np.asarray(poses.keypoints, dtype=np.float64), 2)
+    heights = np.round(np.asarray(poses.scores, dtype=np.float64), 4)
+    keypoints = np.concatenate([points, heights[..., None]], axis=-1).tolist()
+    boxes = np.round(np.asarray(poses.bboxes_xywh, dtype=np.float64), 2).tolist()
+    person_scores = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
+    return [
+        {"bbox_xywh": box, "score": score, "keypoints": person}
+        for box, score, person in zip(boxes, person_scores, keypoints, strict=True)
+    ]

@@ -1,0 +1,122 @@
+"""The check of an export lets equal nets pass and no other; and it has different crops to look at."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pose.config.pose import InputConfig
+from pose.errors import MediaError
+from pose.export.verify import check_export, check_predictor, picture_crops, synthetic_crops
+from pose.heatmap import decode
+
+GEOMETRY = InputConfig(size_hw=(96, 64))
+
+
+def colour_maps(crops_rgb):
+    """Stand in for a net: 5 mixtures of the colours of (N, H, W, 3) crops."""
+    mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(5, 3))).float()
+    return torch.einsum("kc,bhwc->bkhw", mixtures, crops_rgb.float())[:, :, ::4, ::4]
+
+
+def exported(decodes=True, **wrong):
+    """Stand in for an exported net: outputs made of the stand-in's maps, the ``wrong`` ones changed."""
+
+    def run(crops_rgb):
+        heatmaps = colour_maps(torch.from_numpy(crops_rgb)).numpy()
+        heatmaps = wrong.get("heatmaps", np.array)(heatmaps)
+        keypoints_heatmap, scores = decode(heatmaps)
+        found = {"keypoints": 4 * keypoints_heatmap, "scores": scores}
+        changed = {name: wrong.get(name, np.array)(value) for name, value in found.items()}
+        return {"heatmaps": heatmaps, **(changed if decodes else {})}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return synthetic_crops(GEOMETRY, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda heatmaps: heatmaps * 1.01, "differ by 1.0e-02"),
+        (lambda heatmaps: heatmaps.roll(1, dims=-1), "differ"),
+        (lambda heatmaps: heatmaps * torch.nan, "differ by nan"),
+        (lambda heatmaps: heatmaps[:, :-1], "heatmaps of"),
+    ],
+    ids=["scaled", "shifted", "nan", "fewer"],
+)
+def test_an_export_that_is_wrong_is_our_mistake(crops, wrong, message):
+    images = torch.from_numpy(crops)
+    assert check_export(colour_maps, colour_maps, images) == 0
+
+    with pytest.raises(RuntimeError, match=message):
+        check_export(lambda x: wrong(colour_maps(x)), colour_maps, images)
+
+
+@pytest.mark.parametrize("decodes", [True, False])
+def test_rounding_passes_and_is_measured(crops, decodes):
+    same = check_predictor(exported(decodes), colour_maps, crops)
+    near = check_predictor(exported(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), colour_maps, crops)
+
+    assert (same.heatmap, same.pixels) == (0, 0)
+    assert near.heatmap == pytest.approx(1e-4, rel=0.01)
+
+
+def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
+    crop = np.zeros((1, 96, 64, 3), dtype=np.uint8)
+    crop[0, 40, 20], crop[0, 40, 40] = 200, 200
+
+    def red(crops_rgb):
+        return crops_rgb[:, ::4, ::4, 0].float()[:, None]
+
+    def lift_second(by):
+        def run(crops_rgb):
+            heatmaps = red(torch.from_numpy(crops_rgb)).numpy()
+            heatmaps[0, 0, 10, 10] += by
+            return {"heatmaps": heatmaps}
+
+        return run
+
+    assert check_predictor(lift_second(0.1), red, crop).pixels == 20
+    with pytest.raises(RuntimeError, match=r"heatmaps differ by 1\.5e-03"):
+        check_predictor(lift_second(0.3), red, crop)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"heatmaps": lambda maps: maps * 1.01}, "heatmaps differ"),
+        ({"heatmaps": lambda maps: maps[::-1]}, "heatmaps differ"),
+        ({"keypoints": lambda points: points + 1}, "keypoints differ by 1.0e"),
+        ({"keypoints": lambda points: points[..., ::-1]}, "keypoints differ"),
+        ({"keypoints": lambda points: points[:, :1]}, "keypoints of"),
+        ({"scores": lambda scores: scores * 1.01}, "scores differ"),
+        ({"scores": lambda scores: scores * np.nan}, "scores differ by nan"),
+    ],
+    ids=["scaled", "samples_mixed_up", "moved", "x_and_y", "fewer", "scores", "nan"],
+)
+def test_a_predictor_that_is_wrong_is_our_mistake(crops, wrong, message):
+    with pytest.raises(RuntimeError, match=message):
+        check_predictor(exported(**wrong), colour_maps, crops)
+
+
+def test_drawn_people_are_different_crops_of_the_nets_size(crops):
+    assert crops.shape == (4, 96, 64, 3)
+    assert crops.dtype == np.uint8
+    assert len({crop.tobytes() for crop in crops}) == 4
+    np.testing.assert_array_equal(synthetic_crops(GEOMETRY, 2), crops[:2])
+
+
+def test_pictures_of_a_folder_are_taken_whole_and_again(tmp_path):
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((60, 40, 3), 100 + index, np.uint8))
+
+    found = picture_crops(tmp_path, GEOMETRY, 3)
+
+    assert found[:, 48, 32, 0].tolist() == [100, 101, 100]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MediaError, match="no pictures"):
+        picture_crops(tmp_path / "empty", GEOMETRY, 3)

@@ -1,0 +1,339 @@
+"""From crops to keypoints: torchvision's normalisation, algebra, and answers that no batch size changes."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision import transforms
+
+from pose.config.pose import Config, DataConfig, InputConfig, ModelConfig
+from pose.datasets.samples import person_crop
+from pose.errors import DataError
+from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
+from pose.heatmap import decode, encode, flip_average
+from pose.inference.predictor import Poses
+from pose.inference.pytorch import PosePredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
+from pose.models import build_pose_net
+from pose.models.weights import DEFAULT_WEIGHTS, read_weights, write_weights
+from pose.skeleton import COCO
+
+CONFIG = Config(model=ModelConfig(width=0.35, head_width=0.25), input=InputConfig(size_hw=(96, 64)))
+BOXES = [[[10, 12, 40, 80], [60.5, 5.25, 30, 90]], [], [[-5, 20, 70, 60], [0, 0, 100, 140], [30, 30, 20, 20]]]
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(3)
+    noise = [rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8) for size_hw in ((120, 100), (50, 60), (140, 100))]
+    return [cv2.GaussianBlur(image, (0, 0), 4) for image in noise]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    write_weights({"model": build_pose_net(CONFIG).state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
+    return path
+
+
+def colour_maps(inputs):
+    """Stand in for a net: 17 mixtures of the colours. It knows left from right, as the mixtures are all different."""
+    mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(17, 3))).float()
+    return torch.einsum("kc,bchw->bkhw", mixtures, torch.nn.functional.avg_pool2d(inputs, 4))
+
+
+def colour_predictor(weights, **options):
+    predictor = PosePredictor(weights, "cpu", **options)
+    predictor.net.heatmaps = colour_maps
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(weights):
+    return colour_predictor(weights)
+
+
+def assert_same(found: Poses, expected: Poses):
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)
+    np.testing.assert_array_equal(found.bboxes_xywh, expected.bboxes_xywh)
+
+
+def test_normalize_equals_torchvision():
+    crops = torch.randint(0, 256, (2, 7, 5, 3), dtype=torch.uint8)
+    steps = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    )
+
+    expected = torch.stack([steps(crop.numpy()) for crop in crops])
+
+    assert normalize(crops).dtype == torch.float32
+    torch.testing.assert_close(normalize(crops), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_keypoints_in_image_is_decoding_and_then_the_matrix():
+    heatmaps = np.zeros((2, 3, 16, 12), dtype=np.float32)
+    heatmaps[0, 0, 5, 4], heatmaps[0, 0, 5, 5] = 0.8, 0.1  # a quarter to the right, by a tie down
+    heatmaps[0, 1, 9, 7] = 0.5
+    heatmaps[1, 2, 8, 6] = 0.25
+    matrices = np.array([[[2, 0, 10], [0, 2, 20]], [[0, -3, 100], [3, 0, 50]]], dtype=np.float64)
+
+    keypoints, scores = keypoints_in_image(torch.from_numpy(heatmaps), matrices)
+
+    assert keypoints.dtype == scores.dtype == np.float32
+    np.testing.assert_allclose(scores, [[0.8, 0.5, 0], [0, 0, 0.25]])
+    np.testing.assert_allclose(keypoints[0], [[18.5, 30], [24, 38], [10, 20]])
+    np.testing.assert_allclose(keypoints[1], [[100, 50], [100, 50], [76, 68]])
+
+
+def test_encoded_keypoints_come_back_through_a_crops_matrix():
+    keypoints_image = np.random.default_rng(0).uniform((30, 40), (70, 120), (17, 2))
+    view = box_to_view([20, 20, 60, 110], 3 / 4)
+    to_input = view_to_matrix(view, (192, 256))
+    maps, _ = encode(transform_points(keypoints_image, to_input), np.ones(17), (48, 64))
+
+    found, scores = keypoints_in_image(torch.from_numpy(maps[None]), invert(view_to_matrix(view, (48, 64)))[None])
+
+    assert scores.min() == 1
+    assert np.abs(found[0] - keypoints_image).max() <= 0.5 * view.scale[0] / 48 + 1e-3
+
+
+def test_predict_heatmaps_averages_with_the_mirrored_crop():
+    def net(inputs):
+        seen.append(inputs)
+        return inputs.mean(dim=1, keepdim=True).repeat(1, 17, 1, 1) * torch.arange(1, 18.0)[:, None, None]
+
+    crops, seen = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8), []
+
+    plain = predict_heatmaps(net, crops, None)
+    flipped = predict_heatmaps(net, crops.flip(2), None)
+    both = predict_heatmaps(net, crops, COCO.flip_pairs)
+
+    torch.testing.assert_close(plain, net(normalize(crops)))
+    torch.testing.assert_close(both, flip_average(plain, flipped, COCO.flip_pairs))
+    assert all(inputs.shape == (2, 3, 8, 6) for inputs in seen)
+    assert not both.requires_grad
+
+
+def test_a_batch_of_pictures_equals_picture_after_picture(predictor, images):
+    together = predictor.predict_batch(images, BOXES)
+
+    assert [len(poses) for poses in together] == [2, 0, 3]
+    for poses, image, boxes in zip(together, images, BOXES, strict=True):
+        assert_same(poses, predictor(image, boxes))
+        np.testing.assert_array_equal(poses.bboxes_xywh, np.reshape(boxes, (-1, 4)))
+    assert together[0].scores.min() > 0, "the net of this test finds nothing"
+    assert np.ptp(together[0].keypoints, axis=1).min() > 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
+def test_any_batch_size_gives_the_same_answers(predictor, weights, images, batch_size):
+    other = colour_predictor(weights, batch_size=batch_size)
+
+    for found, expected in zip(other.predict_batch(images, BOXES), predictor.predict_batch(images, BOXES), strict=True):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_predictor_is_crop_net_flip_and_decode(weights, images, flip):
+    predictor = colour_predictor(weights, flip=flip)
+    image, found = images[0], []
+    for box in BOXES[0]:
+        crop, matrix, _ = person_crop(image, box, CONFIG.input)
+        heatmaps = colour_maps(normalize(torch.from_numpy(crop[None])))
+        if flip:
+            mirrored = np.ascontiguousarray(crop[None, :, ::-1])
+            back = colour_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
+            back[..., 1:] = back[..., :-1].clone()
+            heatmaps = (heatmaps + back) / 2
+        keypoints, scores = decode(heatmaps.numpy())
+        found.append((transform_points(keypoints[0], matrix), scores[0]))
+
+    poses = predictor(image, BOXES[0])
+
+    np.testing.assert_allclose(poses.keypoints, [keypoints for keypoints, _ in found], atol=1e-3)
+    np.testing.assert_allclose(poses.scores, [scores for _, scores in found], atol=1e-5)
+    np.testing.assert_allclose(poses.person_scores, [scores.mean() for _, scores in found], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"width": 0.35},
+        {"width": 0.35, "dynamic_backbone": True, "dynamic_head": True},
+        {"backbone": "resnet10", "head": "type_a"},
+        {"backbone": "mobilenet_v3_small", "dynamic_backbone": True},
+    ],
+    ids=str,
+)
+def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_path, model):
+    """It is folded and lies in another layout; batches too are of any layout."""
+    config = Config(model=ModelConfig.model_validate({"head_width": 0.25} | model), input=InputConfig(size_hw=(64, 64)))
+    net = build_pose_net(config)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # takes the statistics of the one batch that comes now
+    net.train()(torch.randn(4, 3, 64, 64))
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "net.pt")
+    predictor, crops = PosePredictor(tmp_path / "net.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
+
+    expected = predict_heatmaps(net.eval().heatmaps, crops, COCO.flip_pairs)
+    found = predict_heatmaps(predictor.net.heatmaps, crops, COCO.flip_pairs)
+
+    convs = [layer for layer in predictor.net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in predictor.net.modules())
+    scale = expected.abs().max().item()
+    assert scale > 1e-2
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * scale)
+
+
+def test_bfloat16_gives_nearly_the_same_heatmaps_in_single_precision(predictor):
+    images, dtypes = torch.randn(2, 3, 64, 64), []
+
+    def heatmaps_of(images):
+        maps = torch.nn.functional.conv2d(images, torch.full((17, 3, 4, 4), 0.1), stride=4)
+        dtypes.append(maps.dtype)
+        return maps
+
+    expected, found = heatmaps_of(images), in_bf16(heatmaps_of, torch.device("cpu"))(images)
+
+    assert dtypes == [torch.float32, torch.bfloat16]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7)
+
+
+def test_a_predictor_in_bfloat16_finds_the_same_people_a_little_elsewhere(images):
+    plain, rough = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
+
+    expected, found = plain(images[0]), rough(images[0])
+
+    assert not np.array_equal(found.scores, expected.scores)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=0.1)
+
+
+def test_flipping_changes_the_answer(weights, predictor, images):
+    once = colour_predictor(weights, flip=False)
+
+    assert np.abs(once(images[0]).scores - predictor(images[0]).scores).max() > 1e-3
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_net_that_sees_red_finds_the_red_disc_in_the_picture(weights, monkeypatch, flip):
+    predictor = PosePredictor(weights, "cpu", flip=flip)
+
+    def red(inputs):
+        pooled = torch.nn.functional.avg_pool2d(inputs[:, :1] - inputs[:, 1:2], 4)
+        return torch.nn.functional.avg_pool2d(pooled, 3, 1, 1).repeat(1, 17, 1, 1)
+
+    monkeypatch.setattr(predictor.net, "heatmaps", red)
+    image = np.zeros((200, 300, 3), dtype=np.uint8)
+    cv2.circle(image, (170, 90), 10, (0, 0, 255), cv2.FILLED)
+
+    poses = predictor(image, [[130, 50, 70, 105], [150, 20, 90, 120]])
+
+    assert np.abs(poses.keypoints - [170, 90]).max() < 6  # a heatmap pixel is about 5 image pixels
+
+
+def test_the_whole_picture_is_one_person_where_no_boxes_are_given(predictor, images):
+    poses = predictor(images[0])
+
+    assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
+    assert poses.keypoints.shape == (1, 17, 2)
+
+
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32)])
+def test_nobody_gives_empty_poses(predictor, images, boxes):
+    poses = predictor(images[0], boxes)
+
+    assert len(poses) == 0
+    assert (poses.keypoints.shape, poses.scores.shape, poses.bboxes_xywh.shape) == ((0, 17, 2), (0, 17), (0, 4))
+    assert poses.person_scores.shape == (0,)
+    assert [len(poses) for poses in predictor.predict_batch(images, [[], [], []])] == [0, 0, 0]
+    assert predictor.predict_batch([], []) == []
+
+
+def test_a_path_is_as_good_as_its_pixels(predictor, images, tmp_path):
+    cv2.imwrite(str(tmp_path / "picture.png"), images[0])
+
+    for path in (tmp_path / "picture.png", str(tmp_path / "picture.png")):
+        assert_same(predictor(path, BOXES[0]), predictor(images[0], BOXES[0]))
+
+
+def test_views_of_arrays_are_as_good_as_arrays(predictor, images):
+    mirrored = images[0][:, ::-1]
+
+    assert_same(predictor(mirrored, BOXES[0]), predictor(mirrored.copy(), np.array(BOXES[0])))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        [[1, 2], [3, 4]],
+        np.zeros((20, 30), dtype=np.uint8),
+        np.zeros((20, 30, 4), dtype=np.uint8),
+        np.zeros((20, 30, 3), dtype=np.float32),
+        np.zeros((0, 30, 3), dtype=np.uint8),
+        torch.zeros(20, 30, 3, dtype=torch.uint8),
+    ],
+    ids=lambda image: f"{type(image).__name__}{getattr(image, 'shape', '')}",
+)
+@pytest.mark.parametrize("boxes", [None, [[1, 2, 10, 10]]])
+def test_what_is_no_picture_is_refused(predictor, image, boxes):
+    with pytest.raises(DataError, match="expected a picture") as caught:
+        predictor(image, boxes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_picture_is_named(predictor, tmp_path):
+    with pytest.raises(DataError, match=r"none\.jpg"):
+        predictor(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [1, 2, 3, 4],
+        [[1, 2, 3]],
+        [[1, 2, 3, 4, 0.9]],
+        [[1, 2, 0, 4]],
+        [[1, 2, 3, 4], [1, 2, 3, -4]],
+        [[1, 2, 3, float("nan")]],
+        [[float("inf"), 2, 3, 4]],
+        [[1, 2, 3, 4], [1, 2]],
+        [["a", 2, 3, 4]],
+        "boxes",
+        np.ones((2, 2, 4)),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_boxes_is_refused(predictor, images, boxes):
+    with pytest.raises(DataError, match="expected boxes") as caught:
+        predictor(images[0], boxes)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_weights_it_is_the_packaged_net_on_coco_keypoints(images):
+    predictor = PosePredictor(device="cpu")
+
+    assert predictor.skeleton == COCO
+    assert predictor.config.input.size_hw == (256, 192)
+    assert np.isfinite(predictor(images[0], BOXES[0]).keypoints).all()
+    assert DEFAULT_WEIGHTS.stat().st_size < 35e6
+
+
+def test_the_packaged_net_names_no_path_and_has_a_card():
+    content = read_weights(DEFAULT_WEIGHTS)
+
+    assert Config.model_validate(content["config"]).data == DataConfig()
+    assert content["config"]["train"]["start"] is None
+    assert "AP" in DEFAULT_WEIGHTS.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_a_run_folder_will_do_for_weights(weights, images):
+    from_file, from_folder = PosePredictor(str(weights), "cpu"), PosePredictor(weights.parent, "cpu")
+
+    assert from_folder.config == CONFIG
+    assert from_folder.skeleton == COCO
+    assert not from_folder.net.training
+    assert_same(from_folder(images[0]), from_file(images[0]))

@@ -1,0 +1,318 @@
+"""Attention watched and changed, against single samples run by hand and against what entropies are by definition."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pose.models.attention_probe import (
+    AttentionRecord,
+    LayerAttention,
+    always,
+    attention_modes,
+    average,
+    changed_attention,
+    dynamic_layers,
+    largest,
+    shuffle_across,
+    shuffle_within,
+)
+from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    """Strides 2, 4, 4, 2 behind a static stem; attention far from equal weights."""
+    made = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        DynamicConv2d(8, 8, 1, reduction=1),
+        DynamicConv2d(8, 8, 3, stride=2, padding=1, groups=8, num_kernels=3, reduction=1),
+        DynamicConv2d(8, 6, 1, num_kernels=1),
+        nn.Upsample(scale_factor=2),
+        DynamicConv2d(6, 5, (3, 1), padding=(1, 0), bias=True, reduction=1, attention="sigmoid"),
+    )
+    for parameter in made.parameters():
+        nn.init.normal_(parameter)
+    set_temperature(made, 2.0)
+    return made.double().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(5, 3, 16, 12, dtype=torch.float64)
+
+
+def hooks_of(net: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules())
+
+
+# --- recording
+
+
+def test_every_dynamic_layer_with_kernels_to_mix_is_found(net: nn.Sequential) -> None:
+    assert list(dynamic_layers(net)) == ["1", "2", "5"]
+    assert dynamic_layers(nn.Sequential(nn.Conv2d(3, 4, 1))) == {}
+
+
+def test_the_record_is_the_attention_of_all_batches_in_order(net: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(net) as record:
+        net(images[:3])
+        net(images[3:])
+
+    x = images
+    expected = {}
+    for name, layer in net.named_children():
+        if name in ("1", "2", "5"):
+            expected[name] = layer.attention(x)
+        x = layer(x)
+    layers = record.layers()
+    assert [layer.name for layer in layers] == list(expected)
+    for layer in layers:
+        assert layer.weights.dtype == torch.float64
+        torch.testing.assert_close(layer.weights, expected[layer.name])
+
+
+def test_layers_are_described_by_kernel_and_stride(net: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(net) as record:
+        net(images)
+
+    described = [(layer.kind, layer.stride) for layer in record.layers()]
+    assert described == [("1x1", 2), ("depthwise 3x3", 4), ("3x1", 2)]
+
+
+def test_an_odd_input_has_the_nearest_stride(net: nn.Sequential) -> None:
+    with AttentionRecord(net) as record:
+        net(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # 11 and 6 rows
+
+    assert [layer.stride for layer in record.layers()] == [2, 4, 2]
+
+
+def test_layers_that_nothing_reached_are_left_out(net: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(net) as record:
+        pass
+    net(images)
+
+    assert record.layers() == []
+
+
+def test_recording_changes_nothing_and_leaves_no_trace(net: nn.Sequential, images: Tensor) -> None:
+    before = net(images)
+    with AttentionRecord(net):
+        during = net(images)
+
+    assert torch.equal(during, before)
+    assert hooks_of(net) == 0
+    with pytest.raises(ZeroDivisionError), AttentionRecord(net):
+        raise ZeroDivisionError
+    assert hooks_of(net) == 0
+
+
+# --- figures
+
+
+def layer_of(*rows: list[float]) -> LayerAttention:
+    return LayerAttention("a", "1x1", 4, torch.tensor(rows, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("row", "entropy"),
+    [
+        ([0.25, 0.25, 0.25, 0.25], 1),
+        ([0, 0, 1, 0], 0),
+        ([0.5, 0, 0.5, 0], 0.5),
+        ([0.1, 0.2, 0.7], (0.1 * math.log(10) + 0.2 * math.log(5) + 0.7 * math.log(10 / 7)) / math.log(3)),
+        ([0.3, 0.3, 0.3, 0.3], 1),
+        ([0.2, 0.4, 1.4], (0.1 * math.log(10) + 0.2 * math.log(5) + 0.7 * math.log(10 / 7)) / math.log(3)),
+    ],
+    ids=["flat", "one alone", "half", "uneven", "flat sigmoids", "uneven sigmoids"],
+)
+def test_entropy_is_1_for_equal_weights_and_0_for_one_kernel_alone(row: list[float], entropy: float) -> None:
+    assert layer_of(row).entropy.item() == pytest.approx(entropy)
+
+
+@pytest.mark.parametrize(
+    ("rows", "variation"),
+    [
+        ([[0.1, 0.2, 0.7]] * 3, 0),
+        ([[1.0, 0, 0, 0], [0, 1, 0, 0]], 0.5),
+        ([[1.0, 0], [0, 1]], 1),
+        ([[0.75, 0.25], [0.25, 0.75]], 1 - (0.75 * math.log2(4 / 3) + 0.25 * 2)),
+    ],
+)
+def test_variation_is_what_the_input_tells_about_the_kernel(rows: list[list[float]], variation: float) -> None:
+    assert layer_of(*rows).variation == pytest.approx(variation, abs=1e-12)
+
+
+def test_variation_of_equal_inputs_is_never_below_0() -> None:
+    rows = torch.rand(1, 7, dtype=torch.float64).softmax(1).expand(1000, 7)
+    assert 0 <= LayerAttention("a", "1x1", 4, rows).variation < 1e-12
+
+
+def test_the_figures_for_a_file() -> None:
+    figures = layer_of([0.5, 0.5], [1, 0]).as_dict()
+
+    assert figures.pop("variation") == pytest.approx((0.75 * math.log2(4 / 3) + 0.25 * 2) - 0.5)
+    assert figures == {
+        "name": "a", "kind": "1x1", "stride": 4,
+        "entropy_mean": 0.5, "entropy_std": 0.5, "mean_weights": [0.75, 0.25],
+    }  # fmt: skip
+
+
+# --- changes
+
+
+def static(layer: DynamicConv2d, weights: list[float], x: Tensor) -> Tensor:
+    """One sample (C, H, W) through the kernels mixed by given weights."""
+    kernel = sum(share * bank for share, bank in zip(weights, layer.weight, strict=True))
+    bias = None if layer.bias is None else sum(share * bank for share, bank in zip(weights, layer.bias, strict=True))
+    return functional.conv2d(x[None], kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)[0]
+
+
+@pytest.mark.parametrize("name", ["1", "2"])
+def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, net: nn.Sequential) -> None:
+    layer = dynamic_layers(net)[name]
+    x = torch.randn(5, 8, 6, 5, dtype=torch.float64)
+
+    with changed_attention(net, {name: average}):
+        changed = layer(x)
+
+    expected = functional.conv2d(x, layer.weight.mean(0), None, layer.stride, layer.padding, 1, layer.groups)
+    torch.testing.assert_close(changed, expected)
+
+
+@pytest.mark.parametrize("name", ["1", "2", "5"])
+def test_the_largest_kernel_alone_takes_the_weight_of_all(name: str, net: nn.Sequential) -> None:
+    layer = dynamic_layers(net)[name]
+    x = torch.randn(20, layer.in_channels, 6, 5, dtype=torch.float64) + torch.randn(20, layer.in_channels, 1, 1)
+    weights = layer.attention(x)
+
+    with changed_attention(net, {name: largest}):
+        changed = layer(x)
+
+    for sample, row, output in zip(x, weights.tolist(), changed, strict=True):
+        alone = [sum(row) if value == max(row) else 0.0 for value in row]
+        torch.testing.assert_close(output, static(layer, alone, sample))
+    assert len(set(weights.argmax(1).tolist())) > 1  # else one static kernel would do
+
+
+def test_a_sigmoids_average_keeps_the_sum_of_each_input() -> None:
+    weights = torch.tensor([[0.1, 0.5], [1.0, 0.2]])
+    torch.testing.assert_close(average(weights), torch.tensor([[0.3, 0.3], [0.6, 0.6]]))
+
+
+def test_constant_weights_make_a_static_layer(net: nn.Sequential) -> None:
+    layer = dynamic_layers(net)["5"]
+    x = torch.randn(3, 6, 6, 5, dtype=torch.float64)
+
+    with changed_attention(net, {"5": always(torch.tensor([0.1, 0.2, 0.3, 0.4]))}):
+        changed = layer(x)
+
+    for sample, output in zip(x, changed, strict=True):
+        torch.testing.assert_close(output, static(layer, [0.1, 0.2, 0.3, 0.4], sample), rtol=1e-6, atol=1e-6)
+
+
+def test_shuffled_within_an_image_the_kernels_exchange_their_weights() -> None:
+    weights = torch.rand(200, 4).softmax(1)
+
+    first = shuffle_within(torch.Generator().manual_seed(3))(weights)
+    again = shuffle_within(torch.Generator().manual_seed(3))(weights)
+
+    assert torch.equal(first, again)
+    assert torch.equal(first.sort(1).values, weights.sort(1).values)
+    orders = {tuple(row.argsort().argsort()[old.argsort()].tolist()) for row, old in zip(first, weights, strict=True)}
+    assert len(orders) == 24  # all orders of four, each near 8 times
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
+def test_shuffled_across_images_each_has_another_ones_weights(count: int) -> None:
+    weights = torch.arange(count * 2.0).view(count, 2)
+
+    shuffled = shuffle_across(weights)
+
+    assert sorted(shuffled.tolist()) == weights.tolist()
+    assert not (shuffled == weights).any()
+
+
+def test_shuffled_across_images_all_layers_take_the_same_other_image(net: nn.Sequential, images: Tensor) -> None:
+    with changed_attention(net, dict.fromkeys(dynamic_layers(net), shuffle_across)):
+        changed = net(images)
+
+    x = images
+    for layer in net:
+        weights = layer.attention(x)[[3, 4, 0, 1, 2]] if isinstance(layer, DynamicConv2d) else None
+        if weights is None or layer.num_kernels == 1:
+            x = layer(x)
+        else:
+            x = torch.stack([static(layer, row, one) for row, one in zip(weights.tolist(), x, strict=True)])
+    torch.testing.assert_close(changed, x)
+
+
+def test_one_image_alone_keeps_its_attention() -> None:
+    weights = torch.rand(1, 4)
+    assert torch.equal(shuffle_across(weights), weights)
+
+
+def test_only_the_named_layers_change_and_afterwards_none(net: nn.Sequential, images: Tensor) -> None:
+    before = net(images)
+    first = net[1](net[0](images))
+
+    with changed_attention(net, {"2": average}):
+        assert torch.equal(net[1](net[0](images)), first)
+        assert not torch.allclose(net(images), before)
+
+    assert torch.equal(net(images), before)
+    assert hooks_of(net) == 0
+    with pytest.raises(ZeroDivisionError), changed_attention(net, {"1": largest}):
+        raise ZeroDivisionError
+    assert hooks_of(net) == 0
+
+
+@pytest.mark.parametrize("name", ["0", "3", "nowhere"])
+def test_a_layer_without_kernels_to_mix_cannot_be_changed(name: str, net: nn.Sequential) -> None:
+    with pytest.raises(KeyError), changed_attention(net, {"1": average, name: average}):
+        pass
+    assert hooks_of(net) == 0
+
+
+# --- modes
+
+
+@pytest.fixture
+def layers() -> list[LayerAttention]:
+    rows = torch.tensor([[0.2, 0.8], [0.6, 0.4]], dtype=torch.float64)
+    return [LayerAttention(name, "1x1", stride, rows) for name, stride in zip("abcd", (2, 16, 4, 16), strict=True)]
+
+
+def test_the_modes_are_those_of_the_paper_and_the_mean(layers: list[LayerAttention]) -> None:
+    modes = attention_modes(layers, torch.Generator())
+
+    assert list(modes) == [
+        "averaged", "mean of all inputs", "largest only", "shuffled within each image", "shuffled across images",
+        "only at stride 2", "only at stride 4", "only at stride 16",
+        "off at stride 2", "off at stride 4", "off at stride 16",
+    ]  # fmt: skip
+    assert all(set(modes[name]) == set("abcd") for name in list(modes)[:5])
+
+
+def test_by_resolution_attention_is_averaged_where_it_is_off(layers: list[LayerAttention]) -> None:
+    modes = attention_modes(layers, torch.Generator())
+
+    assert modes["only at stride 16"] == {"a": average, "c": average}
+    assert modes["off at stride 16"] == {"b": average, "d": average}
+    assert modes["only at stride 2"] == dict.fromkeys("bcd", average)
+
+
+def test_the_mean_of_all_inputs_is_each_layers_own(layers: list[LayerAttention]) -> None:
+    change = attention_modes(layers, torch.Generator())["mean of all inputs"]["b"]
+
+    torch.testing.assert_close(change(torch.rand(3, 2)), torch.tensor([[0.4, 0.6]] * 3))

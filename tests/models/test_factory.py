@@ -1,0 +1,170 @@
+"""`build_pose_net` and `build_backbone` follow the config."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models as torchvision_models
+
+from pose.config.pose import BackboneConfig, Config
+from pose.models import build_backbone, build_pose_net
+from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.pose_net import PoseNet, SpatialSoftmax
+
+
+def build(model: dict[str, Any] | None = None, **sections: Any) -> PoseNet:
+    small = {"width": 0.35, "head_width": 0.25}
+    return build_pose_net(Config.model_validate({"model": small | (model or {}), **sections}))
+
+
+def dynamic_names(net: nn.Module) -> list[str]:
+    return [name for name, module in net.named_modules() if isinstance(module, DynamicConv2d)]
+
+
+@pytest.mark.parametrize("size_hw", [(64, 32), (96, 96), (128, 96)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"head": "type_a"},
+        {"head": "type_a", "dynamic_backbone": True},
+        {"head": "type_b"},
+        {"head": "type_b", "dynamic_head": True},
+        {"head": "type_b", "dynamic_backbone": True, "dynamic_head": True, "attention": "sigmoid"},
+    ],
+)
+def test_any_multiple_of_32_gives_maps_at_a_quarter(model: dict[str, Any], size_hw: tuple[int, int]) -> None:
+    net = build(model).eval()
+    images = torch.zeros(2, 3, *size_hw)
+    assert net(images).shape == net.heatmaps(images).shape == (2, 17, size_hw[0] // 4, size_hw[1] // 4)
+
+
+def test_static_is_the_default() -> None:
+    assert dynamic_names(build()) == []
+
+
+def test_backbone_and_head_are_dynamic_apart() -> None:
+    backbone, head = dynamic_names(build({"dynamic_backbone": True})), dynamic_names(build({"dynamic_head": True}))
+    assert len(backbone) == 2 + 16 * 3
+    assert all(name.startswith("backbone.blocks.") for name in backbone)
+    assert len(head) == 11
+    assert all(name.startswith("head.") for name in head)
+    both = dynamic_names(build({"dynamic_backbone": True, "dynamic_head": True, "dynamic_last": True}))
+    assert sorted(both) == sorted([*backbone, *head, "backbone.last.conv"])
+
+
+def test_options_reach_every_dynamic_convolution() -> None:
+    model = {"dynamic_backbone": True, "dynamic_head": True, "num_kernels": 3, "reduction": 8, "attention": "sigmoid"}
+    layers = [m for m in build(model, train={"temperature": 7.0}).modules() if isinstance(m, DynamicConv2d)]
+    assert {m.num_kernels for m in layers} == {3}
+    assert {m.attention.kind for m in layers} == {"sigmoid"}
+    assert {m.attention.temperature.item() for m in layers} == {7.0}
+    assert all(m.attention.fc1.out_features == max(1, m.in_channels // 8) for m in layers)
+
+
+def test_one_map_for_each_keypoint_of_the_skeleton() -> None:
+    net = build(skeleton={"names": ["tip", "tail", "left_fin", "right_fin"]})
+    assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 8, 8)
+
+
+def test_width_and_depth_reach_the_backbone() -> None:
+    assert len(build({"depth": 0.5}).backbone.blocks) == 11
+    assert build({"width": 1.4}).backbone.out_channels == 1792
+
+
+BACKBONES = ["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"]
+FINAL_V3 = {"backbone": "mobilenet_v3_small", "early_stride": False, "last_squeeze": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "reference"),
+    [
+        ({"backbone": "mobilenet_v2", "width": 0.5}, lambda: torchvision_models.mobilenet_v2(width_mult=0.5).features),
+        (FINAL_V3, lambda: torchvision_models.mobilenet_v3_small().features),
+        ({"backbone": "resnet18"}, lambda: nn.Sequential(*list(torchvision_models.resnet18().children())[:-2])),
+    ],
+    ids=["mobilenet_v2", "mobilenet_v3_small", "resnet18"],
+)
+def test_static_backbones_equal_torchvision_with_its_weights(
+    model: dict[str, Any],
+    reference: Callable[[], nn.Module],
+    assert_same_net: Callable[[nn.Module, nn.Module], None],
+) -> None:
+    assert_same_net(build_backbone(BackboneConfig.model_validate(model), temperature=30.0), reference())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_head_fits_every_backbone_and_learns_through_it(backbone: str) -> None:
+    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": 2, "head_width": 0.25}
+    net = build_pose_net(Config.model_validate({"model": model}))
+    maps = net(torch.randn(2, 3, 64, 32))
+    assert maps.shape == (2, 17, 16, 8)
+    maps.square().mean().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+
+
+@pytest.mark.parametrize(
+    ("backbone", "num_kernels", "positions"),
+    [
+        ("mobilenet_v2", [2, 1, 6], {"expand": 2, "project": 6}),
+        ("mobilenet_v3_small", [1, 4, 1], {"depthwise": 4}),
+        ("resnet10", [1, 3], {"second": 3}),
+        ("resnet18", [3, 1], {"first": 3}),
+        ("mobilenet_v2", [1, 1, 1], {}),
+        ("resnet18", 1, {}),
+    ],
+)
+def test_each_position_has_its_own_number_of_kernels(
+    backbone: str, num_kernels: object, positions: dict[str, int]
+) -> None:
+    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": num_kernels}
+    net = build_backbone(BackboneConfig.model_validate(model), temperature=30.0)
+    found = {(n.split(".")[2], m.num_kernels) for n, m in net.named_modules() if isinstance(m, DynamicConv2d)}
+    assert found == set(positions.items())
+
+
+def test_forms_of_mobilenet_v3_reach_the_backbone() -> None:
+    def build_v3(**options: bool) -> nn.Module:
+        options |= {"dynamic_backbone": "dynamic_last" in options}
+        return build_backbone(BackboneConfig(backbone="mobilenet_v3_small", **options), 30.0)  # type: ignore[arg-type]
+
+    def strides(net: nn.Module) -> list[int]:
+        depthwise = [m for name, m in net.named_modules() if name.endswith("depthwise.conv")]
+        return [m.stride[0] for m in depthwise if isinstance(m, nn.Conv2d)]
+
+    def squeezes(net: nn.Module) -> set[str]:
+        return {name.rpartition(".")[0].split(".")[-1] for name, _ in net.named_modules() if name.endswith("fc1")}
+
+    assert strides(build_v3())[3:5] == [1, 2]
+    assert strides(build_v3(early_stride=False))[3:5] == [2, 1]
+    assert squeezes(build_v3()) == {"squeeze", "last_squeeze"}
+    assert squeezes(build_v3(squeeze=False)) == {"last_squeeze"}
+    assert squeezes(build_v3(last_squeeze=False)) == {"squeeze"}
+    assert "last.conv" in dynamic_names(build_v3(dynamic_last=True))
+
+
+def test_loss_decides_the_activation() -> None:
+    assert isinstance(build().activation, nn.Identity)
+    softmax = build(train={"loss": "cross_entropy"}, input={"sigma": 3.0}).activation
+    assert isinstance(softmax, SpatialSoftmax)
+    assert softmax.gaussian_sum == SpatialSoftmax(3.0).gaussian_sum
+
+
+def test_state_of_a_dynamic_net_loads_whole_or_not_at_all() -> None:
+    model = {"dynamic_backbone": True, "dynamic_head": True}
+    source, target = build(model).eval(), build(model).eval()
+    set_temperature(source, 3.0)
+    target.load_state_dict(source.state_dict())
+    images = torch.randn(2, 3, 64, 32)
+    assert torch.equal(target(images), source(images))
+    without_temperature = {k: v for k, v in source.state_dict().items() if "temperature" not in k}
+    for other in (build().state_dict(), build(model | {"num_kernels": 2}).state_dict(), without_temperature):
+        with pytest.raises(RuntimeError):
+            target.load_state_dict(other)
+
+
+def test_a_training_step_reaches_every_weight() -> None:
+    net = build({"dynamic_backbone": True, "dynamic_head": True})
+    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

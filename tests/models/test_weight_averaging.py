@@ -1,0 +1,74 @@
+"""The mean of several runs of one net."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
+from pose.errors import CheckpointError
+from pose.models import build_pose_net
+from pose.models.weight_averaging import averaged
+from pose.models.weights import write_weights
+
+CONFIG = Config(
+    model=ModelConfig(width=0.35, head_width=0.25, dynamic_backbone=True), input=InputConfig(size_hw=(64, 64))
+)
+
+
+def save(path: Path, config: Config = CONFIG, shift: float = 0.0, **more: object) -> dict[str, torch.Tensor]:
+    """Write a weight file of one random net, all of its numbers moved by ``shift``; returns them as they were drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = build_pose_net(config).state_dict()
+    moved = {name: value + shift if value.is_floating_point() else value for name, value in state.items()}
+    write_weights({"model": moved, "config": config.model_dump(mode="json"), **more}, path)
+    return state
+
+
+def test_the_mean_of_files_is_the_mean_of_what_predicts(tmp_path: Path) -> None:
+    state = save(tmp_path / "first.pt")
+    save(tmp_path / "second.pt", shift=1.0, ema=None)
+    save(tmp_path / "run" / "best.pt", shift=100.0, ema={key: value + 5 for key, value in state.items()})
+
+    mean = averaged([tmp_path / "first.pt", tmp_path / "second.pt", tmp_path / "run"])["model"]
+
+    assert mean.keys() == state.keys()
+    for name, value in state.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(mean[name], value + 2, msg=name)
+        else:
+            assert torch.equal(mean[name], value), name
+
+
+def test_one_file_stays_as_it_is(tmp_path: Path) -> None:
+    state = save(tmp_path / "one.pt", CONFIG)
+
+    content = averaged([tmp_path / "one.pt"])
+
+    assert content["config"] == CONFIG.model_dump(mode="json")
+    assert all(torch.equal(content["model"][name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": ModelConfig(width=0.35, head_width=0.25)},
+        {"model": ModelConfig(width=0.35, head_width=0.25, dynamic_backbone=True, attention="sigmoid")},
+        {"train": TrainConfig(loss="cross_entropy")},
+        {"input": InputConfig(size_hw=(64, 64), sigma=3.0)},
+    ],
+)
+def test_files_of_different_nets_have_no_mean(sections: dict[str, object], tmp_path: Path) -> None:
+    save(tmp_path / "one.pt")
+    save(tmp_path / "other.pt", CONFIG.model_copy(update=sections))
+
+    with pytest.raises(CheckpointError, match=r"other\.pt: trained as another net than .*one\.pt"):
+        averaged([tmp_path / "one.pt", tmp_path / "other.pt"])
+
+
+def test_sizes_of_the_input_may_differ_between_files_with_a_mean(tmp_path: Path) -> None:
+    save(tmp_path / "one.pt")
+    save(tmp_path / "larger.pt", CONFIG.model_copy(update={"input": InputConfig(size_hw=(96, 64))}))
+
+    assert averaged([tmp_path / "one.pt", tmp_path / "larger.pt"])["config"] == CONFIG.model_dump(mode="json")

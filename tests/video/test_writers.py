@@ -1,0 +1,164 @@
+"""Writing videos, pictures, folders and JSON, whole or not at all."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pose.errors import MediaError
+from pose.inference.predictor import Poses
+from pose.skeleton import COCO
+from pose.video.readers import Frame, FrameSource, open_source
+from pose.video.writers import check_outputs, open_json_sink, open_sink, write_picture
+
+
+def video_source(size_wh=(64, 48), fps=28.051948, count=5, kind="video", location="in.mp4") -> FrameSource:
+    def frames():
+        for index in range(count):
+            image = np.full((size_wh[1], size_wh[0], 3), 50 * index, np.uint8)
+            yield Frame(index, image, index, f"{index:06d}.jpg", index / (fps or 1))
+
+    return FrameSource(location, kind, frames(), size_wh, fps, None if kind == "camera" else range(count))
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def copy(source: FrameSource, output: Path) -> None:
+    with open_sink(output, source) as sink:
+        for frame in source:
+            sink(frame, frame.image)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm", ".mkv", ".mov"])
+def test_video_keeps_rate_size_and_number_of_frames(tmp_path, suffix):
+    output = tmp_path / f"new/out{suffix}"
+    copy(video_source(), output)
+    read = open_source(output)
+    assert read.fps == pytest.approx(28.052, abs=1e-3)
+    assert read.size_wh == (64, 48)
+    levels = [round(float(frame.image.mean()) / 50) for frame in read]
+    assert levels == [0, 1, 2, 3, 4]
+    assert names_in(output.parent) == [output.name]
+
+
+@pytest.mark.parametrize("fps", [0.5, 29.97003, 66.6667, 119.88012, 240.0])
+def test_video_keeps_unusual_rates(tmp_path, fps):
+    copy(video_source(fps=fps), tmp_path / "out.mp4")
+    assert open_source(tmp_path / "out.mp4").fps == pytest.approx(fps, rel=1e-4)
+
+
+def test_odd_sizes_lose_no_pixel(tmp_path):
+    copy(video_source(size_wh=(65, 47)), tmp_path / "out.mp4")
+    assert open_source(tmp_path / "out.mp4").size_wh == (66, 48)
+
+
+def test_slow_loop_repeats_camera_frames_so_that_time_runs_true(tmp_path):
+    source = video_source(fps=10.0, kind="camera", location="0", size_wh=(64, 48))
+    with open_sink(tmp_path / "out.mp4", source) as sink:
+        for index, time_s in enumerate((0.0, 0.5, 1.0)):
+            image = np.zeros((48, 64, 3), np.uint8)
+            sink(Frame(index, image, index, "", time_s), image)
+    assert open_source(tmp_path / "out.mp4").count == 11
+
+
+def test_frame_of_another_size_does_not_fit_a_video(tmp_path):
+    small = Frame(0, np.zeros((8, 10, 3), np.uint8), 0, "a.png")
+    with pytest.raises(MediaError, match=r"a\.png is 10x8, the video is 64x48"):
+        copy(replace(video_source(), frames=iter([small])), tmp_path / "out.mp4")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.json"])
+def test_interruption_leaves_the_old_file_and_nothing_half_written(tmp_path, output):
+    (tmp_path / output).write_bytes(b"old")
+    source = video_source()
+    opened = (
+        open_sink(tmp_path / output, source)
+        if output.endswith("mp4")
+        else open_json_sink(tmp_path / output, source, COCO.names)
+    )
+    with pytest.raises(KeyboardInterrupt), opened:
+        raise KeyboardInterrupt
+    assert (tmp_path / output).read_bytes() == b"old"
+    assert names_in(tmp_path) == [output]
+
+
+def test_picture_becomes_a_picture_and_many_do_not(tmp_path):
+    copy(video_source(count=1, fps=None), tmp_path / "out.png")
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)
+    with pytest.raises(MediaError, match="one picture cannot hold"):
+        open_sink(tmp_path / "out.png", video_source())
+
+
+def test_folder_keeps_names(tmp_path):
+    copy(video_source(count=2), tmp_path / "out")
+    assert names_in(tmp_path / "out") == ["000000.jpg", "000001.jpg"]
+
+
+def test_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(MediaError, match=r"\.gif files; expected \.mp4"):
+        open_sink(tmp_path / "out.gif", video_source())
+
+
+def test_no_output_overwrites_an_input(tmp_path):
+    picture = tmp_path / "a.png"
+    write_picture(picture, np.zeros((4, 4, 3), np.uint8))
+    before = picture.read_bytes()
+    for output in (picture, tmp_path / "." / "a.png"):
+        with pytest.raises(MediaError, match="is an input"):
+            open_sink(output, open_source(picture))
+    with pytest.raises(MediaError, match="is an input"):
+        open_sink(tmp_path, open_source(tmp_path))
+    with pytest.raises(
+        MediaError, match="is an input"
+    ):  # a folder that would hold the drawn picture under its own name
+        copy(open_source(picture), tmp_path)
+    assert picture.read_bytes() == before
+
+
+def test_two_outputs_need_two_names():
+    with pytest.raises(MediaError, match="is another output"):
+        check_outputs(["a.json", None, "a.json"], ["in.mp4"])
+
+
+def poses_of(count: int) -> Poses:
+    keypoints = np.full((count, 17, 2), 1.23, np.float32)
+    return Poses(keypoints, np.full((count, 17), 0.5, np.float32), np.ones((count, 4), np.float32))
+
+
+def test_json_holds_every_frame_and_person(tmp_path):
+    source = video_source(count=3)
+    with open_json_sink(tmp_path / "out.json", source, COCO.names) as sink:
+        for frame, count in zip(source, (0, 2, 1), strict=True):
+            sink(frame, poses_of(count), np.full(count, 0.25))
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert (content["fps"], content["size_wh"]) == (28.051948, [64, 48])
+    assert content["keypoint_names"] == list(COCO.names)
+    assert [len(frame["persons"]) for frame in content["frames"]] == [0, 2, 1]
+    assert [frame["index"] for frame in content["frames"]] == [0, 1, 2]
+    assert content["frames"][2]["time_s"] == pytest.approx(2 / 28.051948, abs=1e-4)
+    person = content["frames"][2]["persons"][0]
+    assert person == {"bbox_xywh": [1.0] * 4, "score": 0.25, "keypoints": [[1.23, 1.23, 0.5]] * 17}
+
+
+def test_json_without_frames_is_valid_too(tmp_path):
+    with open_json_sink(tmp_path / "out.json", video_source(), COCO.names):
+        pass
+    assert json.loads((tmp_path / "out.json").read_text())["frames"] == []
+
+
+def test_json_of_a_folder_names_pictures_and_sizes(tmp_path):
+    source = video_source(count=1, fps=None, kind="folder")
+    with open_json_sink(tmp_path / "out.json", source, COCO.names) as sink:
+        frame = next(iter(source))
+        sink(Frame(0, frame.image, 139, "139.jpg"), poses_of(0), [])
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert (content["fps"], content["size_wh"]) == (None, None)
+    assert content["frames"] == [
+        {"index": 0, "time_s": None, "file_name": "139.jpg", "size_wh": [64, 48], "persons": []}
+    ]
