@@ -1,11 +1,11 @@
-"""Cut all training persons out of their pictures once, so that training reads small crops instead of whole pictures.
+"""Cut all training persons out of their images once, so that training reads small crops instead of whole images.
 
 Examples:
   python data/build_cache.py --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops train.workers=16
   python tools/train.py --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops
 
 The crops hold every view that the config's augmentation can draw. A cache that was built for other annotations,
-pictures or options is refused by tools/train.py and replaced here. train.workers threads cut at the same time.
+images or options is refused by tools/train.py and replaced here. train.workers threads cut at the same time.
 """
 
 import logging

@@ -166,7 +166,7 @@ KEEP_BYTES = 1 << 30
 def let_threads_sleep() -> None:
     """Let OpenMP's threads sleep soon while they wait for each other; call it before torch is imported.
 
-    By default they spin for milliseconds, which on cores that have other work to do makes a small net ten times slower.
+    By default they spin for milliseconds, which on cores that have other work to do makes a small model ten times slower.
     Never to spin makes it three times slower on idle ones. A user's own GOMP_SPINCOUNT is kept.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -17,11 +17,11 @@ class ConfigError(PoseError):
 
 
 class DataError(PoseError):
-    """Annotations, detector boxes or pictures that cannot be used as they are."""
+    """Annotations, detector boxes or images that cannot be used as they are."""
 
 
 class CheckpointError(PoseError):
-    """Weights that are missing, damaged, or made for another net."""
+    """Weights that are missing, damaged, or made for another model."""
 
 
 class TrainingError(PoseError):
@@ -29,7 +29,7 @@ class TrainingError(PoseError):
 
 
 class MediaError(PoseError):
-    """A video, picture or camera that cannot be read or written."""
+    """A video, image or camera that cannot be read or written."""
 
 
 def near_name(name: str, known: Iterable[str]) -> str:

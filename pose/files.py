@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: under a temporary name, which is moved to the final one at the end."""
+"""Atomic file writes, and the search for the newest file of a name."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,9 @@ from pose.errors import MediaError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; move it there at the end, or remove it after an exception.
+    """Give a temporary path next to ``path``; rename it to ``path`` at the end, or remove it after an exception.
+
+    The content reaches the disk before the rename, so that ``path`` always holds the old or the new file as a whole.
 
     Raises:
         MediaError: the folder cannot be written.
@@ -22,17 +24,38 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         with writing(path):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically.
+
+    Raises:
+        MediaError: the folder cannot be written.
+    """
+    with replacing(path) as temporary, writing(Path(path)):
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say which output the system refused, and why."""
+    """Turn the system's refusal to write ``path`` into a message that names it.
+
+    Raises:
+        MediaError: an `OSError` occurred inside.
+    """
     try:
         yield
     except OSError as error:
         raise MediaError(
             f"{path}: cannot write it ({error.strerror or error}); free the disk or choose another place"
         ) from None
+
+
+def newest_below(folder: Path, name: str) -> Path | None:
+    """Return the most recently modified file called ``name`` below a folder, or None where there is none."""
+    return max(folder.rglob(name), key=lambda file: file.stat().st_mtime, default=None)

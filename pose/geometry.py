@@ -1,6 +1,6 @@
 """Pixel geometry: a person box becomes a view, a view becomes one matrix, points go through it.
 
-Frames: *image* is the picture's pixels, *input* is the net's crop (192 wide, 256 high), *heatmap* is the net's
+Frames: *image* is the image's pixels, *input* is the model's crop (192 wide, 256 high), *heatmap* is the model's
 output grid (48 wide, 64 high). All share one convention: x to the right, y down, integer coordinates at pixel
 centres, and **no half-pixel term** between input and heatmap (the convention of SimpleBaseline and HRNet, on which
 published COCO figures rest). The formulas reproduce those of their public code.
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class View:
-    """Which part of a picture a crop shows, and how.
+    """Which part of an image a crop shows, and how.
 
     Attributes:
         center: (x, y) in image pixels.
         scale: (width, height) in image pixels.
-        rotation_deg: clockwise rotation of the view in the picture; the person appears turned the other way.
+        rotation_deg: clockwise rotation of the view in the image; the person appears turned the other way.
         flip: the crop is mirrored left to right about ``center``.
     """
 
@@ -41,7 +42,7 @@ def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25
 
     Args:
         bbox_xywh: (4,) left, top, width, height in image pixels.
-        aspect_ratio: width / height of the net's input.
+        aspect_ratio: width / height of the model's input.
         padding: factor on both sides.
     """
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
@@ -50,7 +51,7 @@ def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25
 
 
 def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
-    """Clip a box to its picture as the reference does (the far edge is inclusive: one pixel short), or None if empty.
+    """Clip a box to its image as the reference does (the far edge is inclusive: one pixel short), or None if empty.
 
     Source: SimpleBaseline/HRNet, ``_load_coco_person_keypoint_annotation``; used for training and ground-truth boxes.
     """
@@ -93,9 +94,9 @@ def compose(outer: ArrayLike, inner: ArrayLike) -> Array:
 
 
 def pixel_blocks(block_wh: float | ArrayLike, corner: ArrayLike = (0, 0)) -> Array:
-    """Return the (2, 3) matrix to image pixels from a smaller picture, each pixel of which is a block of the image's.
+    """Return the (2, 3) matrix to image pixels from a smaller image, each pixel of which is a block of the image's.
 
-    Centres go to centres: pixel 0 of a picture reduced by 2 lies at 0.5, between the two pixels that it averages.
+    Centres go to centres: pixel 0 of an image reduced by 2 lies at 0.5, between the two pixels that it averages.
 
     Args:
         block_wh: width and height of a block in image pixels, or one number for both.

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.geometry import Float32
+
 if TYPE_CHECKING:
     import torch
 
-Float32 = NDArray[np.float32]
 Heatmaps = TypeVar("Heatmaps", "torch.Tensor", Float32)
 
 

@@ -1,6 +1,6 @@
-"""Pictures in, crops out: reading and the one warp that a person's crop takes.
+"""Images in, crops out: reading and the one warp that a person's crop takes.
 
-Pictures are (H, W, 3) uint8 in OpenCV's BGR order; crops are (h, w, 3) uint8 in RGB, the order the nets are trained on.
+Images are (H, W, 3) uint8 in OpenCV's BGR order; crops are (h, w, 3) uint8 in RGB, the order the models are trained on.
 """
 
 import math
@@ -29,33 +29,33 @@ DECODING = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-"""OpenCV's flags by reduction: a JPEG can be decoded with a pixel for each n x n of the picture's."""
+"""OpenCV's flags by reduction: a JPEG can be decoded with a pixel for each n x n of the image's."""
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a picture as (H, W, 3) uint8 BGR, its EXIF orientation ignored (protocol: annotations are in raw pixels).
+    """Read an image as (H, W, 3) uint8 BGR, its EXIF orientation ignored (protocol: annotations are in raw pixels).
 
     Raises:
-        DataError: the file is missing, empty or not a picture.
+        DataError: the file is missing, empty or not an image.
     """
     return decode(_read(Path(path)), path)
 
 
 def read_upright_image(path: Path) -> Image:
-    """Read a picture as people see it, turned as its EXIF orientation says: (H, W, 3) uint8 BGR.
+    """Read an image as people see it, turned as its EXIF orientation says: (H, W, 3) uint8 BGR.
 
     Data sets are read with `read_image`, which leaves the pixels where the annotations expect them.
 
     Raises:
-        MediaError: the file is missing or not a picture.
+        MediaError: the file is missing or not an image.
     """
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise MediaError(f"{path}: cannot read the picture ({error.strerror})") from None
+        raise MediaError(f"{path}: cannot read the image ({error.strerror})") from None
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if image is None:
-        raise MediaError(f"{path}: not a picture OpenCV can read ({encoded.size} bytes); replace it or take it away")
+        raise MediaError(f"{path}: not an image OpenCV can read ({encoded.size} bytes); replace it or take it away")
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -69,12 +69,12 @@ def find_images(folder: Path) -> list[Path]:
         raise MediaError(f"{folder}: no such folder of images")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise MediaError(f"{folder}: no pictures in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise MediaError(f"{folder}: no images in this folder; expected {', '.join(IMAGE_SUFFIXES)}")
     return paths
 
 
 def read_crop(path: str | Path, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Crop a picture file as `decode_crop` does.
+    """Crop an image file as `decode_crop` does.
 
     Raises:
         DataError: as `read_image`.
@@ -83,20 +83,20 @@ def read_crop(path: str | Path, matrix: ArrayLike, size_wh: tuple[int, int]) -> 
 
 
 def decode_crop(encoded: NDArray[np.uint8], name: object, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Crop an encoded picture as `crop` does, a JPEG decoded no larger than the crop needs.
+    """Crop an encoded image as `crop` does, a JPEG decoded no larger than the crop needs.
 
     Where the crop shrinks a JPEG to a half, a quarter or an eighth, the decoder gives the averages of blocks of pixels.
     That is faster, and closer to the average of what a pixel of the crop shows: a bilinear warp that shrinks looks at
-    four pixels and skips those between. Protocol: training only; published figures are tested with whole pictures.
+    four pixels and skips those between. Protocol: training only; published figures are tested with whole images.
 
     Args:
         encoded: the file's content.
-        name: of the picture, for the message.
+        name: of the image, for the message.
         matrix: (2, 3) image to input.
         size_wh: of the crop.
 
     Raises:
-        DataError: it is not a picture.
+        DataError: it is not an image.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     reduction = reduction_for(matrix) if encoded[:3].tobytes() == JPEG_START else 1
@@ -106,22 +106,22 @@ def decode_crop(encoded: NDArray[np.uint8], name: object, matrix: ArrayLike, siz
 
 
 def reduction_for(matrix: NDArray[np.float64]) -> int:
-    """Return 1, 2, 4 or 8: how much smaller a picture may be decoded, and still not be coarser than its crop."""
+    """Return 1, 2, 4 or 8: how much smaller an image may be decoded, and still not be coarser than its crop."""
     (a, b, _), (c, d, _) = matrix.tolist()
     inputs_per_pixel = math.sqrt(abs(a * d - b * c))
     return max(reduction for reduction in DECODING if reduction == 1 or reduction * inputs_per_pixel <= 1)
 
 
 def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1) -> Image:
-    """Decode a picture as `read_image` does; a JPEG with a pixel for each ``reduction`` x ``reduction`` (1, 2, 4, 8).
+    """Decode an image as `read_image` does; a JPEG with a pixel for each ``reduction`` x ``reduction`` (1, 2, 4, 8).
 
     Raises:
-        DataError: it is not a picture.
+        DataError: it is not an image.
     """
     flags = DECODING[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     image = None if encoded.size == 0 else cv2.imdecode(encoded, flags)
     if image is None:
-        raise DataError(f"{name}: not a picture OpenCV can read ({encoded.size} bytes); fetch it again or leave it out")
+        raise DataError(f"{name}: not an image OpenCV can read ({encoded.size} bytes); fetch it again or leave it out")
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -130,24 +130,24 @@ def _read(path: Path) -> NDArray[np.uint8]:
         return np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot read the picture ({error.strerror}); check the path of the image folder"
+            f"{path}: cannot read the image ({error.strerror}); check the path of the image folder"
         ) from None
 
 
 def crop(image_bgr: Image, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Warp a picture through a (2, 3) image-to-input matrix, bilinear, black outside; returns (h, w, 3) RGB."""
+    """Warp an image through a (2, 3) image-to-input matrix, bilinear, black outside; returns (h, w, 3) RGB."""
     warped = cv2.warpAffine(image_bgr, np.asarray(matrix, dtype=np.float64), size_wh, flags=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def person_crop(
-    image_bgr: Image, bbox_xywh: ArrayLike, geometry: InputConfig
+    image_bgr: Image, bbox_xywh: ArrayLike, input_config: InputConfig
 ) -> tuple[Image, NDArray[np.float64], float]:
     """Crop one box upright.
 
     Returns:
         crop (h, w, 3) uint8 RGB, the (2, 3) matrix from heatmap to image, and the view's area in square image pixels.
     """
-    view = box_to_view(bbox_xywh, geometry.aspect_ratio, geometry.padding)
-    image = crop(image_bgr, view_to_matrix(view, geometry.size_wh), geometry.size_wh)
-    return image, invert(view_to_matrix(view, geometry.heatmap_wh)), view.area
+    view = box_to_view(bbox_xywh, input_config.aspect_ratio, input_config.padding)
+    image = crop(image_bgr, view_to_matrix(view, input_config.size_wh), input_config.size_wh)
+    return image, invert(view_to_matrix(view, input_config.heatmap_wh)), view.area

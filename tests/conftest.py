@@ -20,7 +20,7 @@ IMAGES_WH = {1: (160, 120), 2: (100, 140), 3: (120, 120)}
 
 @dataclass(frozen=True)
 class TinyCoco:
-    """Three pictures with five persons to train on (ids 11, 12, 21, 22, 31), a crowd (13) and a bare one (32)."""
+    """Three images with five persons to train on (ids 11, 12, 21, 22, 31), a crowd (13) and a bare one (32)."""
 
     images: Path
     annotations: Path
@@ -35,7 +35,7 @@ class TinyCoco:
 
 @pytest.fixture
 def tiny_coco(tmp_path: Path) -> TinyCoco:
-    data = TinyCoco(tmp_path / "pictures", tmp_path / "persons.json", tmp_path / "boxes.json")
+    data = TinyCoco(tmp_path / "images", tmp_path / "persons.json", tmp_path / "boxes.json")
     (data.images / "more").mkdir(parents=True)
     rng = np.random.default_rng(7)
     images = []
@@ -90,7 +90,7 @@ CLASSES = ("disc", "ring", "square")
 
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
-    """Folders as ImageNet's: 4 training and 3 validation pictures of each of `CLASSES`, sizes and formats mixed."""
+    """Folders as ImageNet's: 4 training and 3 validation images of each of `CLASSES`, sizes and formats mixed."""
     rng = np.random.default_rng(11)
     for part, count in (("train", 4), ("val", 3)):
         for name in CLASSES:
@@ -104,12 +104,12 @@ def class_folders(tmp_path: Path) -> Path:
 def _shape(rng: np.random.Generator, name: str) -> NDArray[np.uint8]:
     width, height = rng.integers(40, 60, 2)
     image = np.full((height, width, 3), rng.integers(0, 100, 3), dtype=np.uint8)
-    colour, center = [int(value) for value in rng.integers(150, 256, 3)], (int(width) // 2, int(height) // 2)
+    color, center = [int(value) for value in rng.integers(150, 256, 3)], (int(width) // 2, int(height) // 2)
     if name == "square":
         x, y = center
-        cv2.rectangle(image, (x - 12, y - 12), (x + 12, y + 12), colour, -1)
+        cv2.rectangle(image, (x - 12, y - 12), (x + 12, y + 12), color, -1)
     else:
-        cv2.circle(image, center, 14, colour, -1 if name == "disc" else 3)
+        cv2.circle(image, center, 14, color, -1 if name == "disc" else 3)
     return image
 
 
@@ -145,20 +145,20 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Pictures, detectors and reference numbers that are not part of the project."""
+    """Images, detectors and reference numbers that are not part of the project."""
     folder = Path(__file__).resolve().parents[1] / "../shared"
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared beside the repository")
     return folder.resolve()
 
 
-ENGINES = {".onnx": "onnxruntime", ".xml": "openvino"}
+BACKENDS = {".onnx": "onnxruntime", ".xml": "openvino"}
 
 
-@pytest.fixture(scope="session", params=ENGINES, ids=ENGINES.values())
+@pytest.fixture(scope="session", params=BACKENDS, ids=BACKENDS.values())
 def suffix(request: pytest.FixtureRequest) -> str:
     """Suffix of each engine's files, of those that are installed."""
-    for package in ("onnx", ENGINES[request.param]):
+    for package in ("onnx", BACKENDS[request.param]):
         if find_spec(package) is None:  # importing openvino is left to the code that is tested
             pytest.skip(f"needs {package}")
     return str(request.param)

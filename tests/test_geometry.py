@@ -58,7 +58,7 @@ def test_a_cleaned_box_ends_at_the_last_pixel():
 
 
 @pytest.mark.parametrize("bbox_xywh", [[700, 10, 20, 20], [10, 500, 20, 20]])
-def test_a_box_beyond_the_picture_is_no_box(bbox_xywh):
+def test_a_box_beyond_the_image_is_no_box(bbox_xywh):
     assert clean_box(bbox_xywh, (640, 480)) is None
 
 
@@ -70,7 +70,7 @@ def test_an_upright_views_corners_are_the_outputs_corners():
     np.testing.assert_allclose(corners, [[0, 0], [192, 0], [0, 256], [192, 256], [96, 128]], atol=1e-9)
 
 
-def test_a_view_turned_clockwise_looks_to_the_pictures_right():
+def test_a_view_turned_clockwise_looks_to_the_images_right():
     matrix = view_to_matrix(View((100, 80), (60, 80), rotation_deg=90), OUTPUT_WH)
 
     # What lies 40 px to the right of the centre is at the top of the crop.
@@ -87,17 +87,17 @@ def test_rotation_is_opencvs_rotation_matrix(rotation_deg):
 
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, -45.0])
-def test_the_folded_flip_equals_mirroring_the_picture_by_hand(rotation_deg):
+def test_the_folded_flip_equals_mirroring_the_image_by_hand(rotation_deg):
     rng = np.random.default_rng(5)
     width, height = 160, 120
-    picture = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (5, 5), 0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (5, 5), 0)
     points = rng.uniform([0, 0], [width, height], (20, 2))
     view = View((70.0, 66.0), (90.0, 120.0), rotation_deg, flip=True)
     by_hand = View((width - 1 - 70.0, 66.0), (90.0, 120.0), rotation_deg)
 
     folded, unfolded = view_to_matrix(view, OUTPUT_WH), view_to_matrix(by_hand, OUTPUT_WH)
-    crop = cv2.warpAffine(picture, folded, OUTPUT_WH).astype(int)
-    crop_by_hand = cv2.warpAffine(cv2.flip(picture, 1), unfolded, OUTPUT_WH).astype(int)
+    crop = cv2.warpAffine(image, folded, OUTPUT_WH).astype(int)
+    crop_by_hand = cv2.warpAffine(cv2.flip(image, 1), unfolded, OUTPUT_WH).astype(int)
 
     mirrored_points = points * [-1, 1] + [width - 1, 0]
     np.testing.assert_allclose(transform_points(points, folded), transform_points(mirrored_points, unfolded), atol=1e-9)

@@ -1,4 +1,4 @@
-"""Reading pictures and the one warp, against OpenCV's imread, a pixel-by-pixel copy, ramps and averages."""
+"""Reading images and the one warp, against OpenCV's imread, a pixel-by-pixel copy, ramps and averages."""
 
 import cv2
 import numpy as np
@@ -19,10 +19,10 @@ def image():
 
 
 def test_read_image_gives_bgr_as_opencv_does(tmp_path, image):
-    cv2.imwrite(str(tmp_path / "picture.png"), image)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
 
-    np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), image)
-    np.testing.assert_array_equal(read_image(str(tmp_path / "picture.png")), image)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "image.png")), image)
 
 
 def test_read_image_finds_names_beyond_ascii(tmp_path, image):
@@ -32,7 +32,7 @@ def test_read_image_finds_names_beyond_ascii(tmp_path, image):
     np.testing.assert_array_equal(read_image(path), image)
 
 
-def test_read_image_turns_gray_and_transparent_pictures_into_three_channels(tmp_path, image):
+def test_read_image_turns_gray_and_transparent_images_into_three_channels(tmp_path, image):
     cv2.imwrite(str(tmp_path / "gray.png"), image[..., 0])
     cv2.imwrite(str(tmp_path / "transparent.png"), np.dstack([image, image[..., :1]]))
 
@@ -49,18 +49,18 @@ def test_read_image_ignores_the_orientation_tag(tmp_path, image):
     np.testing.assert_array_equal(read_image(path), cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no picture at all"])
-def test_a_picture_that_cannot_be_read_is_named_in_one_line(tmp_path, content):
-    path = tmp_path / "picture.jpg"
+@pytest.mark.parametrize("content", [None, b"", b"no image at all"])
+def test_a_image_that_cannot_be_read_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / "image.jpg"
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(DataError, match=r"picture\.jpg") as caught:
+    with pytest.raises(DataError, match=r"image\.jpg") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         read_image(tmp_path)
 
@@ -72,7 +72,7 @@ def test_crop_gives_rgb_and_keeps_the_pixels_of_an_integer_shift(image):
     np.testing.assert_array_equal(crop(image, shift, (10, 8)), image[5:13, 3:13, ::-1])
 
 
-def test_crop_is_black_outside_the_picture(image):
+def test_crop_is_black_outside_the_image(image):
     shifted = IDENTITY.copy()
     shifted[:, 2] = [4, 2]
 
@@ -108,14 +108,14 @@ def shrinking(factor, rotation_deg=0.0, flip=False, center=(150, 130)):
     [(0.2, 1), (1, 1), (1.99, 1), (2.01, 2), (3.99, 2), (4.01, 4), (7.9, 4), (8.1, 8), (100, 8)],
 )
 @pytest.mark.parametrize(("rotation_deg", "flip"), [(0, False), (30, True)])
-def test_a_picture_is_never_reduced_below_the_resolution_of_its_crop(pixels_per_input, reduction, rotation_deg, flip):
+def test_a_image_is_never_reduced_below_the_resolution_of_its_crop(pixels_per_input, reduction, rotation_deg, flip):
     assert reduction_for(shrinking(pixels_per_input, rotation_deg, flip)) == reduction
 
 
 @pytest.mark.parametrize("size_wh", [(320, 256), (323, 261)], ids=["whole blocks", "a part of a block left"])
 @pytest.mark.parametrize("rotation_deg", [0, 25])
 @pytest.mark.parametrize("factor", [2, 3, 4, 5, 8])
-def test_a_reduced_picture_is_cropped_to_the_same_place(tmp_path, factor, rotation_deg, size_wh):
+def test_a_reduced_image_is_cropped_to_the_same_place(tmp_path, factor, rotation_deg, size_wh):
     """On ramps every average is the value in its middle; a reduction by n without its offset is (n - 1) / 2 off."""
     y, x = np.indices(size_wh[::-1])
     slopes = np.array([0.7, -0.9])
@@ -133,7 +133,7 @@ def test_a_reduced_picture_is_cropped_to_the_same_place(tmp_path, factor, rotati
     in_image = transform_points(np.dstack([columns, rows]).reshape(-1, 2), invert(matrix))
     inside = ((in_image > 2 * factor) & (in_image < np.array(size_wh) - 2 * factor)).all(axis=1)
     assert inside.sum() > 200
-    shown_at = (found.reshape(-1, 3)[inside, :2] - [5, 250]) / slopes  # where the ramps have the colours of the crop
+    shown_at = (found.reshape(-1, 3)[inside, :2] - [5, 250]) / slopes  # where the ramps have the colors of the crop
     np.testing.assert_allclose((shown_at - in_image[inside]).mean(axis=0), 0, atol=reduction / 8)
 
 
@@ -171,9 +171,9 @@ def test_a_reduced_crop_is_closer_to_the_average_of_what_it_shows(tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "factor"), [(".png", 5), (".webp", 5), (".jpg", 1.9), (".jpg", 0.5)])
-def test_other_pictures_and_larger_crops_are_decoded_whole(tmp_path, suffix, factor):
+def test_other_images_and_larger_crops_are_decoded_whole(tmp_path, suffix, factor):
     noise = np.random.default_rng(3).integers(0, 256, (256, 320, 3), dtype=np.uint8)
-    path = tmp_path / f"picture{suffix}"
+    path = tmp_path / f"image{suffix}"
     cv2.imwrite(str(path), noise)
     matrix = shrinking(factor)
 
@@ -182,7 +182,7 @@ def test_other_pictures_and_larger_crops_are_decoded_whole(tmp_path, suffix, fac
 
 def test_a_jpeg_is_known_by_its_content(tmp_path):
     noise = np.random.default_rng(3).integers(0, 256, (256, 320, 3), dtype=np.uint8)
-    paths = tmp_path / "picture.jpg", tmp_path / "picture.png"
+    paths = tmp_path / "image.jpg", tmp_path / "image.png"
     for path in paths:
         path.write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
 
@@ -190,7 +190,7 @@ def test_a_jpeg_is_known_by_its_content(tmp_path):
     assert (read_crop(paths[1], shrinking(5), SIZE_WH) != crop(read_image(paths[1]), shrinking(5), SIZE_WH)).any()
 
 
-def test_a_reduced_picture_ignores_the_orientation_tag(image):
+def test_a_reduced_image_ignores_the_orientation_tag(image):
     plain = cv2.imencode(".jpg", image)[1].tobytes()
     turned = np.frombuffer(plain[:2] + EXIF_TURNED + plain[2:], np.uint8)
 
@@ -198,12 +198,12 @@ def test_a_reduced_picture_ignores_the_orientation_tag(image):
     assert decode(turned, "", 2).shape == (10, 15, 3)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no picture at all", b"\xff\xd8\xff\xe0 torn"])
-def test_a_picture_that_cannot_be_cropped_is_named_in_one_line(tmp_path, content):
-    path = tmp_path / "picture.jpg"
+@pytest.mark.parametrize("content", [None, b"", b"no image at all", b"\xff\xd8\xff\xe0 torn"])
+def test_a_image_that_cannot_be_cropped_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / "image.jpg"
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(DataError, match=r"picture\.jpg") as caught:
+    with pytest.raises(DataError, match=r"image\.jpg") as caught:
         read_crop(path, shrinking(5), SIZE_WH)
     assert "\n" not in str(caught.value)

@@ -1,11 +1,11 @@
-"""Count parameters and multiply-adds of nets, or set all that the paper prints beside ours.
+"""Count parameters and multiply-adds of models, or set all that the paper prints beside ours.
 
 Examples:
     python tools/count_complexity.py --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml configs/quickstart.yaml
     python tools/count_complexity.py --cfg imagenet/dy_mobilenetv2 model.width=0.6
     python tools/count_complexity.py --all --json counts.json
 
-Both are in 1e6, for one picture of the config's input size. Multiply-adds (MAdds) are those of convolutions and linear
+Both are in 1e6, for one image of the config's input size. Multiply-adds (MAdds) are those of convolutions and linear
 layers; a dynamic convolution adds its attention and the mixing of its kernels (paper, section 3.2).
 """
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, count, print a Markdown table, write the counts."""
     args = _parser().parse_args(argv)
 
-    from pose.files import replacing
+    from pose.files import write_text
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
 
@@ -31,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = [{"config": config.name, **count_config(config)} for config in configs]
     print(_beside_the_papers(dict(zip(names, counts, strict=True))) if args.all else _table(counts))
     if args.json is not None:
-        with replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(counts, indent=2) + "\n")
 
 
 def _parser() -> ToolParser:
@@ -49,7 +48,7 @@ def _parser() -> ToolParser:
 
 
 def _table(counts: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out the counts of some nets: backbone, head, and both."""
+    """Lay out the counts of some models: backbone, head, and both."""
     rows = [["net", "backbone params", "MAdds", "head params", "MAdds", "whole params", "MAdds"]]
     for count in counts:
         cells = [str(count["config"])]
@@ -77,7 +76,7 @@ def _beside_the_papers(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _part(count: Mapping[str, Any], part: str) -> tuple[float, float]:
-    """Return params and MAdds of a part in 1e6; the whole net is named for a classifier."""
+    """Return params and MAdds of a part in 1e6; the whole model is named for a classifier."""
     parts = ("backbone", "head") if part == "classifier" else (part,)
     return sum(count[f"{p}_params"] for p in parts) / 1e6, sum(count[f"{p}_madds"] for p in parts) / 1e6
 

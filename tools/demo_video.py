@@ -1,18 +1,18 @@
-"""Draw the keypoints of people on a video, a picture, a folder of pictures or a camera's view.
+"""Draw the keypoints of people on a video, an image, a folder of images or a camera's view.
 
 Examples:
     python tools/demo_video.py --input dancer.mp4 --output poses.mp4
     python tools/demo_video.py --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
-    python tools/demo_video.py --weights best.pt --input pictures/ --output drawn/ --boxes boxes.json --json poses.json
+    python tools/demo_video.py --weights best.pt --input images/ --output drawn/ --boxes boxes.json --json poses.json
     python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; Ctrl-C ends it)
 
-The output's suffix says what it is: a video (.mp4, .avi, .webm ...), a picture (.jpg, .png ...) or, without one, a
-folder of pictures. A video keeps the source's frame rate and size. Without --boxes or --detector the net itself looks
-for the most visible person and follows that one. --smooth steadies keypoints that tremble, in the JSON too. A net that
+The output's suffix says what it is: a video (.mp4, .avi, .webm ...), an image (.jpg, .png ...) or, without one, a
+folder of images. A video keeps the source's frame rate and size. Without --boxes or --detector the model itself looks
+for the most visible person and follows that one. --smooth steadies keypoints that tremble, in the JSON too. A model that
 tools/export.py wrote (.onnx or .xml) runs without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
-"score": 0.9}, ...]. image_id is a video's frame index from 0; of pictures the number that is the file's name
+"score": 0.9}, ...]. image_id is a video's frame index from 0; of images the number that is the file's name
 (000000000139.jpg: 139), else the place among the sorted names, from 0. tools/detect.py writes such a file.
 """
 
@@ -24,39 +24,39 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.cli import ToolParser, run
+from pose.cli import ToolParser, positive_count, run
 from pose.errors import ConfigError
 
 if TYPE_CHECKING:
     from pose.inference.predictor import CropPredictor
-    from pose.video.pipeline import EstimatePoses, FramePoses
+    from pose.video.pipeline import EstimateFunction, FramePoses
     from pose.video.readers import Frame, FrameSource
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, open source, detector, net and outputs, and run."""
+    """Parse, open source, detector, model and outputs, and run."""
     args = _parser().parse_args(argv)
 
     from pose.video.pipeline import run_demo
     from pose.video.readers import open_source
     from pose.video.smoothing import smooth_poses
-    from pose.video.writers import check_outputs, open_json_sink, open_sink
+    from pose.video.writers import check_outputs, open_json_writer, open_writer
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
     predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
     source = open_source(args.input)
-    find_poses = choose_way(args, source, predictor)
+    find_poses = build_pipeline(args, source, predictor)
 
     def estimate(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
         poses = find_poses(frames)
         return smooth_poses(poses, predictor.skeleton.sigmas) if args.smooth else poses
 
     with ExitStack() as outputs:
-        sink = outputs.enter_context(open_sink(args.output, source))
+        sink = outputs.enter_context(open_writer(args.output, source))
         json_sink = None
         if args.json is not None:
-            json_sink = outputs.enter_context(open_json_sink(args.json, source, predictor.skeleton.names))
+            json_sink = outputs.enter_context(open_json_writer(args.json, source, predictor.skeleton.names))
         frames, persons = run_demo(
             source,
             estimate,
@@ -69,63 +69,56 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.output}: {frames} frames, {persons} persons" + (f"; keypoints in {args.json}" if args.json else ""))
 
 
-def choose_way(args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor") -> "EstimatePoses":
-    """Return what finds the poses: boxes of a file or of a detector and then the net, or the net alone."""
+def build_pipeline(args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor") -> "EstimateFunction":
+    """Return what finds the poses: boxes of a file or of a detector and then the model, or the model alone."""
     from pose.inference.detectors import load_detector
-    from pose.video.pipeline import estimate_poses, people_by_detector, people_by_file
-    from pose.video.tracking import follow_person
+    from pose.video.pipeline import detect_with, estimate_poses, read_boxes
+    from pose.video.tracking import track_person
 
     if args.boxes is not None:
-        find_people = people_by_file(args.boxes, source, args.score)
+        detect = read_boxes(args.boxes, source, args.score)
     elif args.detector is not None:
-        find_people = people_by_detector(load_detector(args.detector, score_threshold=args.score, device=args.device))
+        detect = detect_with(load_detector(args.detector, score_threshold=args.score, device=args.device))
     else:
         exported = is_exported(args.weights)
         look = predictor if exported else open_predictor(args.weights, args.device, flip=False, bf16=args.bf16)
-        return partial(follow_person, predict=predictor, look=look)
-    return partial(estimate_poses, find_people=find_people, predictor=predictor, batch_frames=args.batch_frames)
+        return partial(track_person, predict=predictor, look=look)
+    return partial(estimate_poses, detect=detect, predictor=predictor, batch_frames=args.batch_frames)
 
 
 def is_exported(weights: Path | None) -> bool:
-    """Say whether weights are an exported net."""
+    """Say whether weights are an exported model."""
     from pose.inference import backends as engines
 
     return weights is not None and engines.is_exported(weights)
 
 
 def open_predictor(weights: Path | None, device: str | None, flip: bool, bf16: bool) -> "CropPredictor":
-    """Load a net; one that was exported runs without PyTorch.
+    """Load a model; one that was exported runs without PyTorch.
 
     Raises:
-        ConfigError: an exported net is told not to average with the mirrored crop, or to compute in bfloat16.
+        ConfigError: an exported model is told not to average with the mirrored crop, or to compute in bfloat16.
     """
     if weights is None or not is_exported(weights):
         from pose.inference.pytorch import PosePredictor
 
         return PosePredictor(weights, device, flip=flip, bf16=bf16)
     if bf16:
-        raise ConfigError("--bf16: an exported net computes in what it was exported in; leave the option out")
+        raise ConfigError("--bf16: an exported model computes in what it was exported in; leave the option out")
     if not flip:
-        raise ConfigError("--no-flip: an exported net decides that itself; export it without --flip")
+        raise ConfigError("--no-flip: an exported model decides that itself; export it without --flip")
     from pose.inference.exported import ExportedPredictor
 
     return ExportedPredictor(weights)
 
 
-def positive(text: str) -> int:
-    """Parse a count of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
-    return int(text)
-
-
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.add_argument(
-        "--weights", type=Path, help="weight file, folder of runs or exported net (default: the packaged one)"
+        "--weights", type=Path, help="weight file, folder of runs or exported model (default: the packaged one)"
     )
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
-    parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, picture or folder to write")
+    parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, image or folder to write")
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format")
     boxes.add_argument(
@@ -146,9 +139,12 @@ def _parser() -> ToolParser:
         "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast where the processor can"
     )
     parser.add_argument(
-        "--batch-frames", type=positive, default=8, help="frames whose people share a batch (default: %(default)s)"
+        "--batch-frames",
+        type=positive_count,
+        default=8,
+        help="frames whose people share a batch (default: %(default)s)",
     )
-    parser.add_argument("--max-frames", type=positive, help="stop after so many frames")
+    parser.add_argument("--max-frames", type=positive_count, help="stop after so many frames")
     return parser
 
 

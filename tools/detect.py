@@ -1,12 +1,12 @@
-r"""Find the persons of a folder of pictures and write their boxes, for tools/test.py and tools/demo_video.py.
+r"""Find the persons of a folder of images and write their boxes, for tools/test.py and tools/demo_video.py.
 
 Examples:
     python tools/detect.py --detector yolox_nano.onnx --images data/coco/val2017 \
         --annotations data/coco/annotations/person_keypoints_val2017.json --output boxes.json
-    python tools/detect.py --detector fasterrcnn_mobilenet_v3_large_320_fpn --images pictures/ --output boxes.json
+    python tools/detect.py --detector fasterrcnn_mobilenet_v3_large_320_fpn --images images/ --output boxes.json
 
 The file is in COCO's result format, category 1. With --annotations it covers the images of that file with their ids,
-read as COCO's tools read them (EXIF orientation ignored); without, every picture of the folder: image_id is the number
+read as COCO's tools read them (EXIF orientation ignored); without, every image of the folder: image_id is the number
 that is the file's name (000000000139.jpg: 139), else the place among the sorted names, from 0.
 """
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, load the detector, look at every picture, write the boxes."""
+    """Parse, load the detector, look at every image, write the boxes."""
     args = _parser().parse_args(argv)
 
-    from pose.files import replacing
+    from pose.files import write_text
     from pose.inference.detectors import load_detector
     from pose.video.readers import open_source
 
@@ -36,22 +36,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     pictures: Iterable[tuple[int, Image]]
     total: int | None
     if args.annotations is not None:
-        pictures, total = annotated_pictures(args.annotations, args.images)
+        pictures, total = annotated_images(args.annotations, args.images)
     else:
         source = open_source(args.images)
         pictures, total = ((frame.image_id, frame.image) for frame in source), source.count
     rows = detect(detector, pictures, total)
-    with replacing(args.output) as temporary:
-        temporary.write_text(json.dumps(rows), encoding="utf-8")
+    write_text(args.output, json.dumps(rows))
     print(f"{args.output}: {len(rows)} boxes")
 
 
 def detect(detector: "Detector", pictures: "Iterable[tuple[int, Image]]", total: int | None) -> list[dict[str, Any]]:
-    """Return the boxes of all pictures as rows of COCO's result format."""
+    """Return the boxes of all images as rows of COCO's result format."""
     from pose.progress import ProgressLine
 
     rows: list[dict[str, Any]] = []
-    with ProgressLine("detect", total, "pictures") as progress:
+    with ProgressLine("detect", total, "images") as progress:
         for image_id, image in pictures:
             found = detector([image])[0]
             rows += [
@@ -62,8 +61,8 @@ def detect(detector: "Detector", pictures: "Iterable[tuple[int, Image]]", total:
     return rows
 
 
-def annotated_pictures(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[int, Image]], int]":
-    """Return the ids and pictures of an annotation file, and their number."""
+def annotated_images(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[int, Image]], int]":
+    """Return the ids and images of an annotation file, and their number."""
     from pose.datasets.coco_json import read_annotations
     from pose.images import read_image
 
@@ -76,8 +75,8 @@ def _parser() -> ToolParser:
     parser.add_argument(
         "--detector", required=True, metavar="NAME|ONNX", help="a YOLOX .onnx file, or a detector of torchvision"
     )
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of pictures")
-    parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO annotations that name pictures and ids")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO annotations that name images and ids")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument(
         "--score", type=float, default=0.01, help="leave out boxes scored lower (default: %(default)s, as AP wants)"

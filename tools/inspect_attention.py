@@ -1,4 +1,4 @@
-"""Inspect a dynamic net: its attention layer by layer, and its AP or accuracy with that attention changed.
+"""Inspect a dynamic model: its attention layer by layer, and its AP or accuracy with that attention changed.
 
 Examples:
     python tools/inspect_attention.py --cfg configs/quickstart.yaml --weights runs/quickstart
@@ -26,7 +26,7 @@ from pose.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from pose.engine.distributed import Processes
+    from pose.engine.distributed import DistContext
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,65 +35,64 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_any_config(args.cfg, args.overrides)
 
     from pose.engine.attention_ablation import format_figures, measure_modes
-    from pose.engine.distributed import join_processes
+    from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
-    from pose.files import replacing
+    from pose.files import write_text
     from pose.models.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     output = args.output or weights.parent / "inspection"
     check_plot_name(output / "entropy.png")
-    with join_processes(args.device) as processes:
+    with init_distributed(args.device) as processes:
         if isinstance(config, Config):
-            net, measure, protocol = _pose_net(config, weights, args, processes)
+            model, measure, protocol = _pose_net(config, weights, args, processes)
         else:
-            net, measure, protocol = _classifier(config, weights, args, processes)
-        figures, layers = measure_modes(net, measure, config.seed)
+            model, measure, protocol = _classifier(config, weights, args, processes)
+        figures, layers = measure_modes(model, measure, config.seed)
     rows = [layer.as_dict() for layer in layers]
     report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": figures, "layers": rows}
-    with replacing(output / "inspection.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(output / "inspection.json", json.dumps(report, indent=2) + "\n")
     draw_attention(rows, output / "entropy.png")
     print(format_figures(figures), protocol, sep="\n")
 
 
 Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]
-"""A net, what measures it, and the protocol of that in words."""
+"""A model, what measures it, and the protocol of that in words."""
 
 
-def _pose_net(config: Config, weights: Path, args: argparse.Namespace, processes: "Processes") -> Subject:
+def _pose_net(config: Config, weights: Path, args: argparse.Namespace, processes: "DistContext") -> Subject:
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.attention_ablation import first_persons, pose_measure, require_dynamic
     from pose.engine.evaluate import load_test_set
     from pose.engine.report import protocol_line
     from pose.models.weights import load_weights_for
 
-    net = load_weights_for(config, weights).to(processes.device)
-    require_dynamic(net, weights)
+    model = load_weights_for(config, weights).to(processes.device)
+    require_dynamic(model, weights)
     prepare_data(config)
     test_set = load_test_set(config, args.gt_boxes, args.detections)
     if args.limit is not None:
         test_set = first_persons(test_set, args.limit)
-    measure = pose_measure(net, test_set, config, processes, limited=args.limit is not None)
-    return net, measure, protocol_line(config, test_set, weights)
+    measure = pose_measure(model, test_set, config, processes, limited=args.limit is not None)
+    return model, measure, protocol_line(config, test_set, weights)
 
 
 def _classifier(
-    config: ClassificationConfig, weights: Path, args: argparse.Namespace, processes: "Processes"
+    config: ClassificationConfig, weights: Path, args: argparse.Namespace, processes: "DistContext"
 ) -> Subject:
-    from pose.datasets.imagenet import load_test_pictures
-    from pose.engine.attention_ablation import classifier_measure, mixed_pictures, require_dynamic
+    from pose.datasets.imagenet import load_test_images
+    from pose.engine.attention_ablation import classifier_measure, require_dynamic, shuffled_images
     from pose.engine.classification_task import protocol_line
     from pose.models.weights import load_classifier_for
 
     if args.gt_boxes or args.detections is not None:
-        raise ConfigError(f"--gt-boxes, --detections: {config.name} is a classifier, which takes whole pictures")
-    net, classes = load_classifier_for(config, weights)
-    require_dynamic(net, weights)
-    pictures = mixed_pictures(load_test_pictures(config.data, classes), args.limit, config.seed)
-    measure = classifier_measure(net.to(processes.device), pictures, config, processes)
-    return net, measure, protocol_line(config, pictures, weights)
+        raise ConfigError(f"--gt-boxes, --detections: {config.name} is a classifier, which takes whole images")
+    model, classes = load_classifier_for(config, weights)
+    require_dynamic(model, weights)
+    images = shuffled_images(load_test_images(config.data, classes), args.limit, config.seed)
+    measure = classifier_measure(model.to(processes.device), images, config, processes)
+    return model, measure, protocol_line(config, images, weights)
 
 
 def _parser() -> ToolParser:
@@ -109,7 +108,7 @@ def _parser() -> ToolParser:
         "--limit",
         type=int,
         metavar="N",
-        help="test on the first pictures only, with at most N persons in all; a classifier on N pictures",
+        help="test on the first images only, with at most N persons in all; a classifier on N images",
     )
     parser.add_argument("--output", type=Path, help="folder to write into (default: inspection beside the weights)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")

@@ -6,7 +6,7 @@ Examples:
 
 Keeps the weights that validation used (the moving average where the run kept one) and the config without its paths;
 leaves out the optimizer and everything else that only training needs. The file serves wherever weights do. Of several
-files it takes the mean weights: of runs that went on from the same start, that is often a better net than each of them.
+files it takes the mean weights: of runs that went on from the same start, that is often a better model than each of them.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output.exists():
         raise CheckpointError(f"{args.output}: exists; remove it or choose another name")
 
-    from pose.models.weight_averaging import averaged, packed
+    from pose.models.weight_averaging import average_weights, export_weights
     from pose.models.weights import write_weights
 
-    write_weights(packed(averaged(args.weights), args.weights[0]), args.output)
+    write_weights(export_weights(average_weights(args.weights), args.weights[0]), args.output)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,4 +1,4 @@
-r"""Draw the learning curves of several runs into one picture.
+r"""Draw the learning curves of several runs into one image.
 
 Examples:
     python tools/plot_runs.py --runs static=runs/a dynamic=runs/b --output curves.png
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--runs", nargs="+", required=True, metavar="LABEL=PATH", help="a metrics.jsonl, or a run folder that has one"
     )
     parser.add_argument("--entropy", nargs="+", default=[], metavar="LABEL=FILE", help="an inspection.json")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="picture to write: .png, .svg, ...")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="image to write: .png, .svg, ...")
     args = parser.parse_args(argv)
 
     from pose.engine.metrics_log import Curves, read_curves, read_layers

@@ -1,10 +1,10 @@
-"""Test a pose net: COCO AP with a detector's boxes, or with ground-truth boxes.
+"""Test a pose model: COCO AP with a detector's boxes, or with ground-truth boxes.
 
 Examples:
     python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
     python tools/test.py --cfg FILE --weights FILE --gt-boxes
-    python tools/test.py --cfg FILE --weights net.onnx --gt-boxes         (or net.xml: an exported net, as it is)
+    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (or model.xml: an exported model, as it is)
 
 Published COCO figures use a detector's boxes; ground-truth boxes read about 2 points higher. Without annotations (the
 COCO test sets) only results.json is written.
@@ -18,6 +18,7 @@ from pathlib import Path
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
+from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, help="weight file, folder of runs (its newest best.pt) or exported net"
+        "--weights", type=Path, required=True, help="weight file, folder of runs (its newest best.pt) or exported model"
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
@@ -33,24 +34,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--output", type=Path, help="folder for results.json and metrics.json (default: beside the weights)"
     )
-    parser.add_argument("--picture", type=Path, help="also draw predictions on the first pictures, into this file")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one; an exported net: cpu)")
+    parser.add_argument("--picture", type=Path, help="also draw predictions on the first images, into this file")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one; an exported model: cpu)")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, as the demo's option does")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
     from pose.datasets.synthetic.prepare import prepare_data
-    from pose.engine.distributed import join_processes
+    from pose.engine.distributed import init_distributed
     from pose.engine.evaluate import (
+        load_for_eval,
         load_test_set,
         make_results,
-        open_to_test,
         predict_crops,
         predict_persons,
         score_results,
     )
     from pose.engine.metrics_log import start_logging
-    from pose.engine.report import check_picture_name, draw_predictions, protocol_line
+    from pose.engine.report import check_image_name, draw_predictions, protocol_line
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.coco_results import write_results
     from pose.inference.backends import is_exported
@@ -58,20 +59,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.models.weights import find_weights, load_weights_for
 
     if args.picture is not None:
-        check_picture_name(args.picture)
+        check_image_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     if args.bf16 and is_exported(weights):
-        raise ConfigError("--bf16: an exported net computes in what it was exported in; leave the option out")
-    with join_processes("cpu" if is_exported(weights) else args.device) as processes:
+        raise ConfigError("--bf16: an exported model computes in what it was exported in; leave the option out")
+    with init_distributed("cpu" if is_exported(weights) else args.device) as processes:
         start_logging(None)
         prepare_data(config)
         if is_exported(weights):
-            find_heatmaps, config = open_to_test(config, weights)
-            predict = partial(predict_crops, find_heatmaps)
+            heatmap_fn, config = load_for_eval(config, weights)
+            predict = partial(predict_crops, heatmap_fn)
         else:
-            net = load_weights_for(config, weights).to(processes.device)
-            heatmaps_of = in_bf16(net.heatmaps, processes.device) if args.bf16 else net.heatmaps
-            predict = partial(predict_persons, heatmaps_of)
+            model = load_weights_for(config, weights).to(processes.device)
+            heatmap_fn = in_bf16(model.heatmaps, processes.device) if args.bf16 else model.heatmaps
+            predict = partial(predict_persons, heatmap_fn)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
         predictions = predict(test_set.persons, config, processes, config.train.workers)
         if not processes.is_main:
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metrics = score_results(results, test_set, config)
         print(format_table(metrics), protocol, sep="\n")
         report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
-        (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
     else:
         print(f"{protocol}\nno annotations to measure against; results for the COCO server: {output / 'results.json'}")
     if args.picture is not None:

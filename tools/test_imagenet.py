@@ -1,10 +1,10 @@
-"""Test a classifier: top-1 and top-5 accuracy on ImageNet's validation pictures, or on any folders of classes.
+"""Test a classifier: top-1 and top-5 accuracy on ImageNet's validation images, or on any folders of classes.
 
 Examples:
     python tools/test_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml --weights runs/dy_mobilenetv2_w0.5
     python tools/test_imagenet.py --cfg FILE --weights FILE data.root=/data/imagenet --output results/
 
-Top-5 needs five classes. The class folders must be those that the net was trained on, whose names lie in its weights.
+Top-5 needs five classes. The class folders must be those that the model was trained on, whose names lie in its weights.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_classification_config
+from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,26 +28,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
 
-    from pose.datasets.imagenet import load_test_pictures
-    from pose.engine.classification_task import classify_pictures, protocol_line
-    from pose.engine.distributed import join_processes
+    from pose.datasets.imagenet import load_test_images
+    from pose.engine.classification_task import classify_images, protocol_line
+    from pose.engine.distributed import init_distributed
     from pose.engine.metrics_log import start_logging
     from pose.models.weights import find_weights, load_classifier_for
 
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
-    with join_processes(args.device) as processes:
+    with init_distributed(args.device) as processes:
         start_logging(None)
-        net, classes = load_classifier_for(config, weights)
-        pictures = load_test_pictures(config.data, classes)
-        found = classify_pictures(net.to(processes.device), pictures, config, processes)
+        model, classes = load_classifier_for(config, weights)
+        images = load_test_images(config.data, classes)
+        found = classify_images(model.to(processes.device), images, config, processes)
         if not processes.is_main:
             return
-    protocol = protocol_line(config, pictures, weights)
+    protocol = protocol_line(config, images, weights)
     print(found, protocol, sep="\n")
     output = args.output or weights.parent / "test"
-    output.mkdir(parents=True, exist_ok=True)
-    report = {"protocol": protocol, "weights": str(weights), "pictures": found.pictures, **found.figures()}
-    (output / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    report = {"protocol": protocol, "weights": str(weights), "images": found.images, **found.figures()}
+    write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

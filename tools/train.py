@@ -1,4 +1,4 @@
-"""Train a pose net.
+"""Train a pose model.
 
 Examples:
     python tools/train.py --cfg configs/quickstart.yaml

@@ -6,8 +6,8 @@ Examples:
     torchrun --nproc_per_node 8 tools/train_imagenet.py --cfg FILE train.workers=8 train.precision=fp16
     python tools/train_imagenet.py --cfg FILE --resume
 
-The pictures lie in FOLDER/train/<class>/ and FOLDER/val/<class>/. The run folder runs/<config>/<time>/ receives the
-resolved config, train.log, metrics.jsonl, TensorBoard events, last.pt and best.pt. A pose net's backbone starts from
+The images lie in FOLDER/train/<class>/ and FOLDER/val/<class>/. The run folder runs/<config>/<time>/ receives the
+resolved config, train.log, metrics.jsonl, TensorBoard events, last.pt and best.pt. A pose model's backbone starts from
 such weights with train.start.
 """
 

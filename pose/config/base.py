@@ -16,8 +16,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class OptimisationConfig(Section):
-    """How any net is trained; each task's ``train`` section adds its own options and defaults."""
+class OptimizationConfig(Section):
+    """How any model is trained; each task's ``train`` section adds its own options and defaults."""
 
     epochs: PositiveInt
     """Passes over the training data."""
@@ -27,7 +27,7 @@ class OptimisationConfig(Section):
     """Backward passes a step; each takes batch_size / accumulate / processes samples."""
     start: Literal["default"] | Path | None = None
     """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx; default:
-    the net that comes with the package."""
+    the model that comes with the package."""
     learning_rate: Positive
     """Of the first steps, or of the first after the warm-up."""
     backbone_learning_rate: Positive | None = None
@@ -53,9 +53,9 @@ class OptimisationConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision by autocast; fp16 scales its loss."""
     channels_last: bool = False
-    """NHWC memory: faster on GPUs with tensor cores and for static nets on CPU."""
+    """NHWC memory: faster on GPUs with tensor cores and for static models on CPU."""
     compile: bool = False
-    """torch.compile the net."""
+    """torch.compile the model."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Keep an exponential moving average of the weights; validation and best.pt use it. 0: off."""
     sync_batch_norm: bool = True
@@ -79,7 +79,7 @@ class ExperimentConfig(Section):
     """Of weights, sampling and augmentation."""
 
 
-def check_parts(train: OptimisationConfig) -> None:
+def check_parts(train: OptimizationConfig) -> None:
     """Refuse a batch that cannot be parted into backward passes.
 
     Raises:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from pose.config.base import (
     ExperimentConfig,
-    OptimisationConfig,
+    OptimizationConfig,
     Positive,
     PositiveInt,
     Probability,
@@ -23,7 +23,7 @@ IMAGENET_CLASSES = 1000
 
 
 class ClassFoldersConfig(Section):
-    """Where pictures are: a folder for each class. Relative paths start at ``root``."""
+    """Where images are: a folder for each class. Relative paths start at ``root``."""
 
     root: Path = Path("data/imagenet")
     """Folder of the data set."""
@@ -43,16 +43,16 @@ class ClassFoldersConfig(Section):
         return self
 
 
-class PictureConfig(Section):
-    """The square that the net sees."""
+class ImageInputConfig(Section):
+    """The square that the model sees."""
 
     size: PositiveInt = 224
     """Its side in pixels."""
     resize: PositiveInt = 256
-    """Shorter side of a test picture in pixels, before its centre is cut out."""
+    """Shorter side of a test image in pixels, before its centre is cut out."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "PictureConfig":
+    def _possible(self) -> "ImageInputConfig":
         if self.resize < self.size:
             raise ValueError(f"resize {self.resize} must be at least size {self.size}, which is cut out of it")
         return self
@@ -63,27 +63,27 @@ class PictureConfig(Section):
         return self.size, self.size
 
 
-class PictureAugmentConfig(Section):
-    """Random views of a training picture (as torchvision trains its classifiers; the paper does not say)."""
+class ImageAugmentConfig(Section):
+    """Random views of a training image (as torchvision trains its classifiers; the paper does not say)."""
 
     crop_area: tuple[Positive, Positive] = (0.08, 1.0)
-    """Share of the picture's area that a random crop has, from the least to the most."""
+    """Share of the image's area that a random crop has, from the least to the most."""
     flip_probability: Probability = 0.5
     """Mirror left to right."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "PictureAugmentConfig":
+    def _possible(self) -> "ImageAugmentConfig":
         least, most = self.crop_area
         if not least <= most <= 1:
             raise ValueError(f"crop_area must be two shares of the area, the smaller first, got {list(self.crop_area)}")
         return self
 
 
-class ClassifierTrainConfig(OptimisationConfig):
-    """The optimisation (paper, section 5.1), by gradient descent with momentum."""
+class ClassifierTrainConfig(OptimizationConfig):
+    """The optimization (paper, section 5.1), by gradient descent with momentum."""
 
     epochs: PositiveInt = 300
-    """Passes over the training pictures."""
+    """Passes over the training images."""
     batch_size: PositiveInt = 256
     """Global batch, over all processes and accumulation steps."""
     learning_rate: Positive = 0.05
@@ -109,10 +109,10 @@ class ClassifierTrainConfig(OptimisationConfig):
 
 
 class ClassifierTestConfig(Section):
-    """From pictures to accuracy."""
+    """From images to accuracy."""
 
     batch_size: PositiveInt = 256
-    """Pictures a batch; does not change any answer."""
+    """Images a batch; does not change any answer."""
 
 
 class ClassificationConfig(ExperimentConfig):
@@ -122,8 +122,8 @@ class ClassificationConfig(ExperimentConfig):
     """What is trained."""
     model: BackboneConfig = BackboneConfig()
     data: ClassFoldersConfig = ClassFoldersConfig()
-    input: PictureConfig = PictureConfig()
-    augment: PictureAugmentConfig = PictureAugmentConfig()
+    input: ImageInputConfig = ImageInputConfig()
+    augment: ImageAugmentConfig = ImageAugmentConfig()
     train: ClassifierTrainConfig = ClassifierTrainConfig()
     test: ClassifierTestConfig = ClassifierTestConfig()
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from pose import skeleton as skeletons
 from pose.config.base import (
     ExperimentConfig,
-    OptimisationConfig,
+    OptimizationConfig,
     Positive,
     PositiveInt,
     Probability,
@@ -97,7 +97,7 @@ _ONE_BACKBONE_ONLY = {
 
 
 class ModelConfig(BackboneConfig):
-    """The pose net (paper, sections 3 and 6)."""
+    """The pose model (paper, sections 3 and 6)."""
 
     head: Literal["type_a", "type_b"] = "type_b"
     """type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
@@ -119,38 +119,38 @@ class SyntheticConfig(Section):
     """The embedded data set: drawn into ``data.root`` when it is not there yet."""
 
     train_images: PositiveInt = 600
-    """Pictures to train on."""
+    """Images to train on."""
     val_images: PositiveInt = 100
-    """Pictures to validate on."""
+    """Images to validate on."""
     image_wh: tuple[PositiveInt, PositiveInt] = (320, 240)
-    """Width and height of a picture in pixels."""
+    """Width and height of an image in pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """The same seed draws the same pictures."""
+    """The same seed draws the same images."""
 
 
 class DataConfig(Section):
-    """Where pictures and annotations are. Relative paths start at ``root``, itself relative to the working folder."""
+    """Where images and annotations are. Relative paths start at ``root``, itself relative to the working folder."""
 
     root: Path = Path("data/coco")
     """Folder of the data set."""
     train_annotations: Path = Path("annotations/person_keypoints_train2017.json")
     """COCO keypoint annotations to train on."""
     train_images: Path = Path("train2017")
-    """Folder of the training pictures."""
+    """Folder of the training images."""
     val_annotations: Path = Path("annotations/person_keypoints_val2017.json")
     """COCO keypoint annotations to validate on; an image-info file will do for a test set without annotations."""
     val_images: Path = Path("val2017")
-    """Folder of the validation pictures."""
+    """Folder of the validation images."""
     val_detections: Path = Path("person_detection_results/COCO_val2017_detections_AP_H_56_person.json")
     """Person boxes in COCO result format, for `tools/test.py`."""
     crop_cache: Path | None = None
-    """File of `data/build_cache.py`: train from crops that were made once, instead of from the pictures."""
+    """File of `data/build_cache.py`: train from crops that were made once, instead of from the images."""
     synthetic: SyntheticConfig | None = None
     """Draw the embedded data set into ``root`` instead of reading one of yours."""
 
 
 class InputConfig(Section):
-    """The crop that the net sees."""
+    """The crop that the model sees."""
 
     size_hw: tuple[PositiveInt, PositiveInt] = (256, 192)
     """Height and width in pixels, multiples of 32."""
@@ -206,8 +206,8 @@ class AugmentConfig(Section):
     """Pixel-level preset from albumentations: light (brightness, hue, blur) or strong (and noise, JPEG, occlusion)."""
 
 
-class TrainConfig(OptimisationConfig):
-    """The optimisation (paper, section 6.1), by Adam."""
+class TrainConfig(OptimizationConfig):
+    """The optimization (paper, section 6.1), by Adam."""
 
     epochs: PositiveInt = 210
     """Passes over the training persons."""

@@ -42,8 +42,8 @@ def random_view(
     if len(labelled) > options.half_body_min_keypoints and rng.random() < options.half_body_probability:
         prefer_upper = rng.random() < options.half_body_upper_probability
         view = half_body_view(keypoints_image, labelled, skeleton, prefer_upper, view.scale[0] / view.scale[1]) or view
-    smallest, largest = options.scale_limits
-    factor = min(max(rng.normal(1, options.scale_std), smallest), largest)
+    smallest, argmax_only = options.scale_limits
+    factor = min(max(rng.normal(1, options.scale_std), smallest), argmax_only)
     rotation_deg = 0.0
     if rng.random() < options.rotation_probability:
         limit = options.rotation_limit_deg

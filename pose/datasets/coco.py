@@ -26,7 +26,7 @@ class PersonRecord:
     Attributes:
         id: annotation id, or the row of a detector box.
         image_id: of the annotation file.
-        image_path: of the picture.
+        image_path: of the image.
         bbox_xywh: (4,) in image pixels.
         score: of the box; 1 for annotated ones.
         keypoints_image: (K, 2) x, y in image pixels; zeros where there is no annotation.
@@ -128,8 +128,8 @@ def detected_persons(
 
     Args:
         detections: boxes of every category; those of the skeleton's category count.
-        annotations: names the pictures; its annotations are not read.
-        image_folder: of the pictures.
+        annotations: names the images; its annotations are not read.
+        image_folder: of the images.
         skeleton: the keypoint set.
         threshold: boxes scored lower are left out.
 

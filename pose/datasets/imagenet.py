@@ -1,7 +1,7 @@
-"""Folders of classes, as ImageNet is laid out, to pictures with labels.
+"""Folders of classes, as ImageNet is laid out, to images with labels.
 
-``root/train/<class>/*`` and ``root/val/<class>/*``. `TrainingPictures` and `TestPictures` are map-style data sets; a
-training picture is a pure function of (seed, epoch, row), whatever process draws it.
+``root/train/<class>/*`` and ``root/val/<class>/*``. `TrainingImages` and `TestImages` are map-style data sets; a
+training image is a pure function of (seed, epoch, row), whatever process draws it.
 """
 
 import os
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.transforms import v2
 
-from pose.config.classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
+from pose.config.classification import ClassFoldersConfig, ImageAugmentConfig, ImageInputConfig
 from pose.errors import DataError
 from pose.images import read_image
 
@@ -25,20 +25,20 @@ SHOWN = 3
 """Names that a message lists; the rest is counted."""
 
 
-class Picture(NamedTuple):
-    """What the engine needs of one picture, or of a batch of them (leading axis B)."""
+class ImageSample(NamedTuple):
+    """What the engine needs of one image, or of a batch of them (leading axis B)."""
 
     image: torch.Tensor
-    """(size, size, 3) uint8 RGB; normalised on the device."""
+    """(size, size, 3) uint8 RGB; normalized on the device."""
     label: torch.Tensor
     """() int64, of its class."""
     row: torch.Tensor
-    """() of the picture in the data set."""
+    """() of the image in the data set."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """N pictures of one folder.
+class LabeledImages:
+    """N images of one folder.
 
     Attributes:
         folder: of the class folders.
@@ -57,42 +57,42 @@ class Pictures:
         return len(self.labels)
 
     def path(self, row: int) -> Path:
-        """Return the file of one picture."""
+        """Return the file of one image."""
         return self.folder / os.fsdecode(self.names[row])
 
-    def take(self, rows: NDArray[np.int64]) -> "Pictures":
-        """Return some of the pictures."""
-        return Pictures(self.folder, self.classes, self.names[rows], self.labels[rows])
+    def take(self, rows: NDArray[np.int64]) -> "LabeledImages":
+        """Return some of the images."""
+        return LabeledImages(self.folder, self.classes, self.names[rows], self.labels[rows])
 
 
-def load_training_pictures(data: ClassFoldersConfig) -> tuple[Pictures, Pictures]:
-    """List the pictures to train and to validate on; both have the same classes.
+def load_training_images(data: ClassFoldersConfig) -> tuple[LabeledImages, LabeledImages]:
+    """List the images to train and to validate on; both have the same classes.
 
     Raises:
-        DataError: a folder or its pictures are missing, or the class folders of both differ.
+        DataError: a folder or its images are missing, or the class folders of both differ.
     """
     train, val = data.root / data.train_images, data.root / data.val_images
     if data.classes is not None:
-        return load_pictures(train, data.classes), load_pictures(val, data.classes)
+        return load_images(train, data.classes), load_images(val, data.classes)
     classes = class_folders(train)
     check_classes(val, classes, f"the class folders of {train}")
-    return load_pictures(train, classes), load_pictures(val, classes)
+    return load_images(train, classes), load_images(val, classes)
 
 
-def load_test_pictures(data: ClassFoldersConfig, classes: tuple[str, ...]) -> Pictures:
-    """List the pictures to test a net on.
+def load_test_images(data: ClassFoldersConfig, classes: tuple[str, ...]) -> LabeledImages:
+    """List the images to test a model on.
 
     Args:
         data: names the folder; where it names classes too, other class folders may lie beside them.
-        classes: that the net was trained on.
+        classes: that the model was trained on.
 
     Raises:
-        DataError: the folder or its pictures are missing, or its class folders are not the net's.
+        DataError: the folder or its images are missing, or its class folders are not the model's.
     """
     folder = data.root / data.val_images
     if data.classes is None:
-        check_classes(folder, classes, "the classes that the net was trained on")
-    return load_pictures(folder, classes)
+        check_classes(folder, classes, "the classes that the model was trained on")
+    return load_images(folder, classes)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -139,11 +139,11 @@ def check_classes(folder: Path, classes: tuple[str, ...], whose: str) -> None:
         )
 
 
-def load_pictures(folder: Path, classes: tuple[str, ...]) -> Pictures:
-    """List the pictures of the class folders, also in folders inside them.
+def load_images(folder: Path, classes: tuple[str, ...]) -> LabeledImages:
+    """List the images of the class folders, also in folders inside them.
 
     Raises:
-        DataError: a class folder is missing or has no picture.
+        DataError: a class folder is missing or has no image.
     """
     lacks = sorted(set(classes) - set(class_folders(folder)))
     if lacks:
@@ -154,11 +154,11 @@ def load_pictures(folder: Path, classes: tuple[str, ...]) -> Pictures:
     empty = [classes[number] for number in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]
     if empty:
         raise DataError(
-            f"{folder}: no picture ({' '.join(IMG_EXTENSIONS)}) in the class folders {_listed(empty)}; fill them, or "
+            f"{folder}: no image ({' '.join(IMG_EXTENSIONS)}) in the class folders {_listed(empty)}; fill them, or "
             "leave the classes out with data.classes=[...]"
         )
     names = np.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in found])
-    return Pictures(folder, classes, names, labels)
+    return LabeledImages(folder, classes, names, labels)
 
 
 def _listed(names: list[str]) -> str:
@@ -166,10 +166,12 @@ def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
-class TrainingPictures(Dataset[Picture]):
-    """Pictures in random views, indexed by (epoch, row)."""
+class TrainingImages(Dataset[ImageSample]):
+    """Images in random views, indexed by (epoch, row)."""
 
-    def __init__(self, pictures: Pictures, square: PictureConfig, augment: PictureAugmentConfig, seed: int) -> None:
+    def __init__(
+        self, pictures: LabeledImages, square: ImageInputConfig, augment: ImageAugmentConfig, seed: int
+    ) -> None:
         self.pictures, self.seed = pictures, seed
         self.view = v2.Compose(
             [
@@ -181,30 +183,30 @@ class TrainingPictures(Dataset[Picture]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: tuple[int, int]) -> Picture:
+    def __getitem__(self, key: tuple[int, int]) -> ImageSample:
         epoch, row = key
         # torchvision's transforms draw from torch's own generator.
         with torch.random.fork_rng(devices=[]):
             seed = np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)[0]
             torch.default_generator.manual_seed(int(seed))
-            return _picture(self.pictures, row, self.view)
+            return _image(self.pictures, row, self.view)
 
 
-class TestPictures(Dataset[Picture]):
-    """Pictures as they are, in order: the centre, after the shorter side was brought to one length."""
+class TestImages(Dataset[ImageSample]):
+    """Images as they are, in order: the centre, after the shorter side was brought to one length."""
 
-    def __init__(self, pictures: Pictures, square: PictureConfig) -> None:
+    def __init__(self, pictures: LabeledImages, square: ImageInputConfig) -> None:
         self.pictures = pictures
         self.view = v2.Compose([v2.Resize(square.resize, antialias=True), v2.CenterCrop(square.size)])
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, row: int) -> Picture:
-        return _picture(self.pictures, row, self.view)
+    def __getitem__(self, row: int) -> ImageSample:
+        return _image(self.pictures, row, self.view)
 
 
-def _picture(pictures: Pictures, row: int, view: v2.Transform) -> Picture:
+def _image(pictures: LabeledImages, row: int, view: v2.Transform) -> ImageSample:
     image_rgb = torch.from_numpy(cv2.cvtColor(read_image(pictures.path(row)), cv2.COLOR_BGR2RGB))
     image = view(image_rgb.permute(2, 0, 1)).permute(1, 2, 0).contiguous()
-    return Picture(image, torch.tensor(pictures.labels[row]), torch.tensor(row))
+    return ImageSample(image, torch.tensor(pictures.labels[row]), torch.tensor(row))

@@ -56,7 +56,7 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps an epoch."""
+        """Optimizer steps an epoch."""
         return self.count // self.batch_size
 
     def start(self, epoch: int, first_step: int = 0) -> None:

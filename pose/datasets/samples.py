@@ -23,15 +23,15 @@ from pose.heatmap import encode
 from pose.images import Image, person_crop, read_crop, read_image
 from pose.skeleton import Skeleton
 
-Recolour = Callable[[Image, np.random.Generator], Image]
-Cropped = Callable[[NDArray[np.float64], tuple[int, int]], Image]
+ColorAugment = Callable[[Image, np.random.Generator], Image]
+CropFunction = Callable[[NDArray[np.float64], tuple[int, int]], Image]
 
 
 class PoseSample(NamedTuple):
     """What the training loop needs of one person, or of a batch of them (leading axis B)."""
 
     image: torch.Tensor
-    """(h, w, 3) uint8 RGB; normalised on the device."""
+    """(h, w, 3) uint8 RGB; normalized on the device."""
     heatmaps: torch.Tensor
     """(K, h / 4, w / 4) targets."""
     weights: torch.Tensor
@@ -56,28 +56,28 @@ class TestCrop(NamedTuple):
 def make_sample(
     record: PersonRecord,
     skeleton: Skeleton,
-    geometry: InputConfig,
+    input_config: InputConfig,
     augment: AugmentConfig | None,
     rng: np.random.Generator,
-    recolour: Recolour | None = None,
-    cropped: Cropped | None = None,
+    color_augment: ColorAugment | None = None,
+    crop_fn: CropFunction | None = None,
 ) -> PoseSample:
     """Crop one person and draw the targets; ``augment=None`` keeps the upright view.
 
-    ``cropped`` gives the crop of an image-to-input matrix; by default it is read from the record's picture.
+    ``crop_fn`` gives the crop of an image-to-input matrix; by default it is read from the record's image.
     """
-    view = box_to_view(record.bbox_xywh, geometry.aspect_ratio, geometry.padding)
+    view = box_to_view(record.bbox_xywh, input_config.aspect_ratio, input_config.padding)
     if augment is not None:
         view = random_view(view, record.keypoints_image, record.visibility, skeleton, augment, rng)
-    matrix = view_to_matrix(view, geometry.size_wh)
-    cropped = cropped or partial(read_crop, record.image_path)
-    image = cropped(matrix, geometry.size_wh)
-    if recolour is not None:
-        image = recolour(image, rng)
+    matrix = view_to_matrix(view, input_config.size_wh)
+    crop_fn = crop_fn or partial(read_crop, record.image_path)
+    image = crop_fn(matrix, input_config.size_wh)
+    if color_augment is not None:
+        image = color_augment(image, rng)
     keypoints_input, visibility = transform_points(record.keypoints_image, matrix), record.visibility
     if view.flip:
         keypoints_input, visibility = keypoints_input[skeleton.flip_order], visibility[skeleton.flip_order]
-    heatmaps, weights = encode(keypoints_input, visibility, geometry.heatmap_wh, HEATMAP_STRIDE, geometry.sigma)
+    heatmaps, weights = encode(keypoints_input, visibility, input_config.heatmap_wh, HEATMAP_STRIDE, input_config.sigma)
     return PoseSample(
         torch.from_numpy(image), torch.from_numpy(heatmaps), torch.from_numpy(weights), torch.tensor(record.id)
     )
@@ -89,51 +89,59 @@ class TrainingSamples(Dataset[PoseSample]):
     Args:
         persons: to train on.
         skeleton: their keypoint set.
-        geometry: of the crops.
+        input_config: of the crops.
         augment: the random views.
         seed: of all randomness.
-        crops: of the same persons, to read in place of the pictures; a sample differs in its pixels only, and little.
+        crops: of the same persons, to read in place of the images; a sample differs in its pixels only, and little.
     """
 
     def __init__(
         self,
         persons: Persons,
         skeleton: Skeleton,
-        geometry: InputConfig,
+        input_config: InputConfig,
         augment: AugmentConfig,
         seed: int,
         crops: CropCache | None = None,
     ) -> None:
-        self.persons, self.skeleton, self.geometry, self.augment, self.seed = persons, skeleton, geometry, augment, seed
+        self.persons, self.skeleton, self.input_config, self.augment, self.seed = (
+            persons,
+            skeleton,
+            input_config,
+            augment,
+            seed,
+        )
         self.crops = crops
-        self._recolour: Recolour | None = None
+        self._color_augment: ColorAugment | None = None
 
     def __len__(self) -> int:
         return len(self.persons)
 
     def __getitem__(self, key: tuple[int, int]) -> PoseSample:
         epoch, row = key
-        if self._recolour is None and self.augment.photometric != "none":
-            self._recolour = photometric(self.augment.photometric)  # here and not above: each worker imports its own
+        if self._color_augment is None and self.augment.photometric != "none":
+            self._color_augment = photometric(
+                self.augment.photometric
+            )  # here and not above: each worker imports its own
         rng = np.random.default_rng((self.seed, epoch, row))
         record = self.persons.record(row)
-        cropped = None if self.crops is None else partial(self.crops.crop, row)
-        return make_sample(record, self.skeleton, self.geometry, self.augment, rng, self._recolour, cropped)
+        crop_fn = None if self.crops is None else partial(self.crops.crop, row)
+        return make_sample(record, self.skeleton, self.input_config, self.augment, rng, self._color_augment, crop_fn)
 
 
-_read_again = lru_cache(maxsize=1)(read_image)  # neighbouring boxes often lie in one picture
+_read_again = lru_cache(maxsize=1)(read_image)  # neighbouring boxes often lie in one image
 
 
 class TestCrops(Dataset[TestCrop]):
-    """Persons as upright crops with the matrix that brings keypoints back into the picture."""
+    """Persons as upright crops with the matrix that brings keypoints back into the image."""
 
-    def __init__(self, persons: Persons, geometry: InputConfig) -> None:
-        self.persons, self.geometry = persons, geometry
+    def __init__(self, persons: Persons, input_config: InputConfig) -> None:
+        self.persons, self.input_config = persons, input_config
 
     def __len__(self) -> int:
         return len(self.persons)
 
     def __getitem__(self, index: int) -> TestCrop:
         record = self.persons.record(index)
-        image, matrix, area = person_crop(_read_again(record.image_path), record.bbox_xywh, self.geometry)
+        image, matrix, area = person_crop(_read_again(record.image_path), record.bbox_xywh, self.input_config)
         return TestCrop(torch.from_numpy(image), torch.from_numpy(matrix), torch.tensor(area), torch.tensor(index))

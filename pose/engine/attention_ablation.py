@@ -1,6 +1,6 @@
-"""What the attention of a trained net is worth: the net's figures as it is, and with its attention changed.
+"""What the attention of a trained model is worth: the model's figures as it is, and with its attention changed.
 
-`measure_modes` takes any net and any measure of it: a pose net's AP (`pose_measure`), or a classifier's top-1
+`measure_modes` takes any model and any measure of it: a pose model's AP (`pose_measure`), or a classifier's top-1
 (`classifier_measure`).
 """
 
@@ -16,9 +16,9 @@ from torch import nn
 
 from pose.config.classification import ClassificationConfig
 from pose.config.pose import Config
-from pose.datasets.imagenet import Pictures
-from pose.engine.classification_task import classify_pictures
-from pose.engine.distributed import Processes
+from pose.datasets.imagenet import LabeledImages
+from pose.engine.classification_task import classify_images
+from pose.engine.distributed import DistContext
 from pose.engine.evaluate import TestSet, make_results, predict_persons
 from pose.errors import CheckpointError, ConfigError, DataError
 from pose.evaluation.coco_ap import evaluate
@@ -41,23 +41,23 @@ Figures = Mapping[str, float]
 
 
 def measure_modes(
-    net: nn.Module, measure: Callable[[], Figures], seed: int
+    model: nn.Module, measure: Callable[[], Figures], seed: int
 ) -> tuple[dict[str, Figures], list[LayerAttention]]:
-    """Measure a net as it is, its attention watched meanwhile, and then in each of `attention_modes`.
+    """Measure a model as it is, its attention watched meanwhile, and then in each of `attention_modes`.
 
     Args:
-        net: dynamic, in evaluation mode.
-        measure: shows the net the same inputs each time, in batches of two or more, and returns its figures.
+        model: dynamic, in evaluation mode.
+        measure: shows the model the same inputs each time, in batches of two or more, and returns its figures.
         seed: of the random orders.
 
     Returns:
-        the figures by mode, those of the net as it is first, and the attention of each layer.
+        the figures by mode, those of the model as it is first, and the attention of each layer.
     """
-    with AttentionRecord(net) as record:
+    with AttentionRecord(model) as record:
         figures = {AS_TRAINED: _measured(AS_TRAINED, measure)}
     layers = record.layers()
     for mode, changes in attention_modes(layers, torch.Generator().manual_seed(seed)).items():
-        with changed_attention(net, changes):
+        with changed_attention(model, changes):
             figures[mode] = _measured(mode, measure)
     return figures, layers
 
@@ -77,21 +77,21 @@ def format_figures(figures: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def require_dynamic(net: nn.Module, weights: Path) -> None:
-    """Refuse a net without attention.
+def require_dynamic(model: nn.Module, weights: Path) -> None:
+    """Refuse a model without attention.
 
     Raises:
         CheckpointError: it has no dynamic convolution of two kernels or more.
     """
-    if not dynamic_layers(net):
+    if not dynamic_layers(model):
         raise CheckpointError(
-            f"{weights}: expected a dynamic net, got a static one, which has no attention to inspect; "
+            f"{weights}: expected a dynamic model, got a static one, which has no attention to inspect; "
             "give weights that were trained with model.dynamic_backbone or model.dynamic_head"
         )
 
 
 def first_persons(test_set: TestSet, limit: int) -> TestSet:
-    """Return the persons of the first pictures, by id: as many whole pictures as have ``limit`` persons, one at least.
+    """Return the persons of the first images, by id: as many whole images as have ``limit`` persons, one at least.
 
     Raises:
         ConfigError: ``limit`` is not positive.
@@ -101,20 +101,20 @@ def first_persons(test_set: TestSet, limit: int) -> TestSet:
     image_ids, counts = np.unique(persons.image_ids, return_counts=True)
     kept = image_ids[: max(1, np.searchsorted(counts.cumsum(), limit, side="right"))]
     rows = np.flatnonzero(np.isin(persons.image_ids, kept))
-    return replace(test_set, persons=persons.take(rows), boxes=f"{test_set.boxes} of the first {len(kept)} pictures")
+    return replace(test_set, persons=persons.take(rows), boxes=f"{test_set.boxes} of the first {len(kept)} images")
 
 
 def pose_measure(
-    net: PoseNet, test_set: TestSet, config: Config, processes: Processes, limited: bool
+    model: PoseNet, test_set: TestSet, config: Config, processes: DistContext, limited: bool
 ) -> Callable[[], Figures]:
-    """Return what measures AP and AP50 of a pose net by the usual protocol.
+    """Return what measures AP and AP50 of a pose model by the usual protocol.
 
     Args:
-        net: in evaluation mode on this process's device.
+        model: in evaluation mode on this process's device.
         test_set: persons to predict.
         config: its input and test sections hold.
         processes: this process alone.
-        limited: measure on the pictures of these persons only, not on all that are annotated.
+        limited: measure on the images of these persons only, not on all that are annotated.
 
     Raises:
         ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
@@ -129,7 +129,7 @@ def pose_measure(
     image_ids = np.unique(test_set.persons.image_ids).tolist() if limited else None
 
     def measure() -> Figures:
-        predictions = predict_persons(net.heatmaps, test_set.persons, config, processes, config.train.workers)
+        predictions = predict_persons(model.heatmaps, test_set.persons, config, processes, config.train.workers)
         results = make_results(predictions, test_set, config)
         metrics = evaluate(
             test_set.annotations, results, config.keypoints.sigmas, image_ids, category_id=test_set.category_id
@@ -139,24 +139,24 @@ def pose_measure(
     return measure
 
 
-def mixed_pictures(pictures: Pictures, limit: int | None, seed: int) -> Pictures:
-    """Return pictures, or ``limit`` of them, in random order: class folders come one class after the other.
+def shuffled_images(images: LabeledImages, limit: int | None, seed: int) -> LabeledImages:
+    """Return images, or ``limit`` of them, in random order: class folders come one class after the other.
 
     Raises:
         ConfigError: ``limit`` is not positive.
     """
-    _require_some(limit, "picture")
-    return pictures.take(np.random.default_rng(seed).permutation(len(pictures))[:limit])
+    _require_some(limit, "image")
+    return images.take(np.random.default_rng(seed).permutation(len(images))[:limit])
 
 
 def classifier_measure(
-    net: Classifier, pictures: Pictures, config: ClassificationConfig, processes: Processes
+    model: Classifier, images: LabeledImages, config: ClassificationConfig, processes: DistContext
 ) -> Callable[[], Figures]:
     """Return what measures the accuracy of a classifier.
 
     Args:
-        net: in evaluation mode on this process's device.
-        pictures: to classify, in an order that mixes their classes.
+        model: in evaluation mode on this process's device.
+        images: to classify, in an order that mixes their classes.
         config: its input, train and test sections hold.
         processes: this process alone.
 
@@ -164,11 +164,11 @@ def classifier_measure(
         ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
     """
     _require_one_process_and_pairs(processes, config.test.batch_size)
-    classify = partial(classify_pictures, net, pictures, config, processes)
+    classify = partial(classify_images, model, images, config, processes)
     return lambda: classify().figures()
 
 
-def _require_one_process_and_pairs(processes: Processes, batch_size: int) -> None:
+def _require_one_process_and_pairs(processes: DistContext, batch_size: int) -> None:
     if processes.count > 1:
         raise ConfigError(f"expected one process to watch all attention, got {processes.count}; run without torchrun")
     if batch_size < 2:

@@ -1,4 +1,4 @@
-"""What a net that starts from another's weights has to learn from data before its first step."""
+"""What a model that starts from another's weights has to learn from data before its first step."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,48 +16,48 @@ Hook = Callable[[Any, tuple[Tensor, ...]], None]
 
 
 @torch.no_grad()
-def calibrate_batch_norm(net: nn.Module, inputs: Tensor) -> None:
-    """Give every batch norm the statistics of ``inputs``, and scale and shift that leave the net's outputs as they are.
+def calibrate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
+    """Give every batch norm the statistics of ``inputs``, and scale and shift that leave the model's outputs as they are.
 
-    A net with batch norm folded into its convolutions, whose running statistics are made up, would be another net when
+    A model with batch norm folded into its convolutions, whose running statistics are made up, would be another model when
     it trains on batch statistics. Afterwards both agree.
 
     Args:
-        net: in evaluation mode its outputs do not change, beyond rounding.
-        inputs: (B, 3, H, W) normalised; enough persons that their statistics are typical.
+        model: in evaluation mode its outputs do not change, beyond rounding.
+        inputs: (B, 3, H, W) normalized; enough persons that their statistics are typical.
     """
-    layers = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    _see(net, inputs, [(layer, _adopt_statistics) for layer in layers])
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    _see(model, inputs, [(layer, _adopt_statistics) for layer in layers])
 
 
 @torch.no_grad()
-def calibrate_attention(net: nn.Module, attentions: Iterable[KernelAttention], inputs: Tensor) -> None:
+def calibrate_attention(model: nn.Module, attentions: Iterable[KernelAttention], inputs: Tensor) -> None:
     """Let new attentions weigh the kernels differently from input to input: their logits over tau get deviation 1.
 
     As drawn they hardly do (in a trained MobileNetV2 the logits' deviation is .02 to .2, in its type-B head .001), and
     the kernels of an inflated layer part only as far as they are weighed differently.
 
     Args:
-        net: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.
-        attentions: to change; inputs are standardised in the first layer, logits in the second.
-        inputs: (B, 3, H, W) normalised, of at least two persons.
+        model: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.
+        attentions: to change; inputs are standardized in the first layer, logits in the second.
+        inputs: (B, 3, H, W) normalized, of at least two persons.
     """
     layers = list(attentions)
-    _see(net, inputs, [(layer, _standardise) for layer in layers])
+    _see(model, inputs, [(layer, _standardise) for layer in layers])
     for layer in layers:
         if layer.kind == "softmax":
             layer.fc2.weight.mul_(layer.temperature)
             layer.fc2.bias.mul_(layer.temperature)
 
 
-def _see(net: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook]]) -> None:
-    """Run the net in evaluation mode; each module's hook is called with what is about to enter it."""
+def _see(model: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook]]) -> None:
+    """Run the model in evaluation mode; each module's hook is called with what is about to enter it."""
     handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
-    was_training = net.training
+    was_training = model.training
     try:
-        net.eval()(inputs)
+        model.eval()(inputs)
     finally:
-        net.train(was_training)
+        model.train(was_training)
         for handle in handles:
             handle.remove()
 

@@ -1,6 +1,6 @@
 """Whole checkpoints: everything a run needs to go on as if it had never stopped.
 
-A checkpoint is a weight file (`pose.models.weights`) that also holds optimiser, loss scaler, moving average, random states,
+A checkpoint is a weight file (`pose.models.weights`) that also holds optimizer, loss scaler, moving average, random states,
 where in which epoch the run was, and the best score so far.
 """
 
@@ -16,7 +16,7 @@ from pose.engine.ema import MovingAverage
 from pose.errors import CheckpointError, TrainingError
 from pose.models.weights import load_strict, read_weights, saved_any_config, write_weights
 
-Net = TypeVar("Net", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 TRAINING_KEYS = {"model", "ema", "optimizer", "scaler", "progress", "random", "config"}
 
@@ -29,7 +29,7 @@ class Progress:
         epoch: whole epochs done.
         step: steps done in the next epoch.
         global_step: steps done in all.
-        samples: persons or pictures seen in all.
+        samples: persons or images seen in all.
         seconds: spent training in all.
         best_score: best validation AP or accuracy so far, -1 before the first.
     """
@@ -43,19 +43,19 @@ class Progress:
 
 
 @dataclass
-class Training(Generic[Net]):
+class Training(Generic[Model]):
     """All state that training changes."""
 
-    net: Net
+    model: Model
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: MovingAverage[Net] | None
+    ema: MovingAverage[Model] | None
     progress: Progress = field(default_factory=Progress)
 
     @property
-    def best_net(self) -> Net:
-        """The net to validate: the moving average where there is one."""
-        return self.ema.net if self.ema is not None else self.net
+    def best_model(self) -> Model:
+        """The model to validate: the moving average where there is one."""
+        return self.ema.model if self.ema is not None else self.model
 
 
 def save_checkpoint(training: Training[Any], config: ExperimentConfig, path: Path) -> None:
@@ -64,7 +64,7 @@ def save_checkpoint(training: Training[Any], config: ExperimentConfig, path: Pat
     Raises:
         TrainingError: a weight is not finite; what ``path`` held before stays.
     """
-    state = training.net.state_dict()
+    state = training.model.state_dict()
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         raise TrainingError(
@@ -73,7 +73,7 @@ def save_checkpoint(training: Training[Any], config: ExperimentConfig, path: Pat
         )
     content: dict[str, Any] = {
         "model": state,
-        "ema": training.ema.net.state_dict() if training.ema is not None else None,
+        "ema": training.ema.model.state_dict() if training.ema is not None else None,
         "optimizer": training.optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
         "progress": vars(training.progress).copy(),
@@ -90,7 +90,7 @@ def load_checkpoint(training: Training[Any], path: Path) -> ExperimentConfig:
     """Put a checkpoint's state into ``training`` and return the config it was written with.
 
     Raises:
-        CheckpointError: it holds weights only, or was written for another net or by another version.
+        CheckpointError: it holds weights only, or was written for another model or by another version.
     """
     content = read_weights(path)
     if not content.keys() >= TRAINING_KEYS:
@@ -98,9 +98,9 @@ def load_checkpoint(training: Training[Any], path: Path) -> ExperimentConfig:
             f"{path}: holds weights but no training state (lacks {sorted(TRAINING_KEYS - content.keys())}); "
             "resume from last.pt"
         )
-    load_strict(training.net, content["model"], path)
+    load_strict(training.model, content["model"], path)
     if training.ema is not None:
-        load_strict(training.ema.net, content["ema"] if content["ema"] is not None else content["model"], path)
+        load_strict(training.ema.model, content["ema"] if content["ema"] is not None else content["model"], path)
     try:
         training.optimizer.load_state_dict(content["optimizer"])
     except ValueError:  # other groups of weights: backbone and head were one before they had rates of their own

@@ -10,10 +10,10 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from pose.config.classification import ClassificationConfig, ClassifierTrainConfig
-from pose.datasets.imagenet import Picture, Pictures, TestPictures, TrainingPictures, load_training_pictures
+from pose.datasets.imagenet import ImageSample, LabeledImages, TestImages, TrainingImages, load_training_images
 from pose.datasets.loading import EpochSampler, batches, test_loader, training_loader
-from pose.engine.distributed import Processes, gather
-from pose.engine.initialize import start_training
+from pose.engine.distributed import DistContext, gather
+from pose.engine.initialize import initialize_weights
 from pose.engine.trainer import Objective, Part, Task, Validation, make_training, run_epochs
 from pose.evaluation.accuracy import Accuracy, accuracy, ranks
 from pose.inference.pytorch import normalize
@@ -22,37 +22,37 @@ from pose.models.classifier import Classifier
 from pose.progress import ProgressLine
 
 NAMED = 4
-"""Pictures that a message names of a batch."""
+"""Images that a message names of a batch."""
 
 
-def train(config: ClassificationConfig, folder: Path, processes: Processes, resume: Path | None = None) -> float:
+def train(config: ClassificationConfig, folder: Path, processes: DistContext, resume: Path | None = None) -> float:
     """Train a classifier and return the best top-1 accuracy; the arguments and errors are `run_epochs`'s.
 
     The config that the run keeps names the classes.
     """
     torch.manual_seed(config.seed)
-    pictures, validation = load_training_pictures(config.data)
-    config = with_classes(config, pictures.classes)
+    labeled, validation = load_training_images(config.data)
+    config = with_classes(config, labeled.classes)
     options = config.train
     sampler = EpochSampler(
-        len(pictures),
+        len(labeled),
         options.batch_size,
         options.accumulate,
         processes.rank,
         processes.count,
         config.seed,
-        unit="pictures",
+        unit="images",
     )
-    samples = TrainingPictures(pictures, config.input, config.augment, config.seed)
+    samples = TrainingImages(labeled, config.input, config.augment, config.seed)
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
     raw = build_classifier(config)
     if options.start is not None and resume is None:
-        start_training(raw, options.start, config.model, samples)
+        initialize_weights(raw, options.start, config.model, samples)
     parts = raw.backbone, raw.head
     training, net = make_training(raw, parts, options, processes, partial(_descent, options))
-    objective = classification_objective(options, pictures, processes.device)
+    objective = classification_objective(options, labeled, processes.device)
     validate = partial(_validate, validation, config, processes)
-    records = f"{len(pictures)} pictures of {config.num_classes} classes"
+    records = f"{len(labeled)} images of {config.num_classes} classes"
     task = Task(config, options, training, net, sampler, loader, records, objective, validate)
     return run_epochs(task, folder, processes, resume)
 
@@ -67,20 +67,20 @@ def _descent(options: ClassifierTrainConfig, groups: list[dict[str, Any]]) -> to
 
 
 def classification_objective(
-    options: ClassifierTrainConfig, pictures: Pictures, device: torch.device
-) -> Objective[Picture]:
+    options: ClassifierTrainConfig, labeled: LabeledImages, device: torch.device
+) -> Objective[ImageSample]:
     """Return cross-entropy with label smoothing and mixup (paper, section 5.1).
 
-    Mixup draws from torch's default generator, once a batch; pictures are mixed within each process's part of it.
+    Mixup draws from torch's default generator, once a batch; images are mixed within each process's part of it.
 
     Args:
         options: how strong both are.
-        pictures: that the rows of a batch are of.
+        labeled: that the rows of a batch are of.
         device: to prepare batches on.
     """
-    mix = v2.MixUp(alpha=options.mixup, num_classes=len(pictures.classes)) if options.mixup else None
+    mix = v2.MixUp(alpha=options.mixup, num_classes=len(labeled.classes)) if options.mixup else None
 
-    def prepare(batch: Picture) -> Part:
+    def prepare(batch: ImageSample) -> Part:
         images = normalize(batch.image.to(device, non_blocking=True))
         labels = batch.label.to(device, non_blocking=True)
         if mix is not None:
@@ -88,8 +88,8 @@ def classification_objective(
         return Part(images, partial(_cross_entropy, labels, options.label_smoothing), batch.row)
 
     def describe(rows: list[int]) -> str:
-        named = ", ".join(str(pictures.path(row)) for row in rows[:NAMED])
-        return f"a batch with the pictures {named}{', ...' * (len(rows) > NAMED)}; look at them"
+        named = ", ".join(str(labeled.path(row)) for row in rows[:NAMED])
+        return f"a batch with the images {named}{', ...' * (len(rows) > NAMED)}; look at them"
 
     return Objective(prepare, describe)
 
@@ -98,37 +98,39 @@ def _cross_entropy(labels: torch.Tensor, label_smoothing: float, scores: torch.T
     return functional.cross_entropy(scores.float(), labels, label_smoothing=label_smoothing)
 
 
-def classify_pictures(
-    net: Classifier, pictures: Pictures, config: ClassificationConfig, processes: Processes
+def classify_images(
+    net: Classifier, labeled: LabeledImages, config: ClassificationConfig, processes: DistContext
 ) -> Accuracy:
     """Measure accuracy; processes share the work, without padding, and all get the whole.
 
     Args:
         net: in evaluation mode, on this process's device.
-        pictures: to classify.
+        labeled: to classify.
         config: its input, train and test sections hold.
         processes: this process among its equals.
     """
-    mine = pictures.take(np.array_split(np.arange(len(pictures)), processes.count)[processes.rank])
-    loader = test_loader(TestPictures(mine, config.input), config.test.batch_size, config.train.workers)
+    mine = labeled.take(np.array_split(np.arange(len(labeled)), processes.count)[processes.rank])
+    loader = test_loader(TestImages(mine, config.input), config.test.batch_size, config.train.workers)
     found = [torch.zeros(0, dtype=torch.int64)]
-    with ProgressLine("test", len(mine), "pictures") as progress, torch.inference_mode():
+    with ProgressLine("test", len(mine), "images") as progress, torch.inference_mode():
         for batch in batches(loader):
             scores = net(normalize(batch.image.to(processes.device)))
             found.append(ranks(scores.cpu(), batch.label))
             progress.advance(len(batch.label))
-    return accuracy(torch.cat(gather(torch.cat(found), processes)), len(pictures.classes))
+    return accuracy(torch.cat(gather(torch.cat(found), processes)), len(labeled.classes))
 
 
-def _validate(pictures: Pictures, config: ClassificationConfig, processes: Processes, net: Classifier) -> Validation:
-    found = classify_pictures(net, pictures, config, processes)
-    return Validation(found.top1, found.figures(), f"{found} of {found.pictures} pictures")
+def _validate(
+    labeled: LabeledImages, config: ClassificationConfig, processes: DistContext, net: Classifier
+) -> Validation:
+    found = classify_images(net, labeled, config, processes)
+    return Validation(found.top1, found.figures(), f"{found} of {found.images} images")
 
 
-def protocol_line(config: ClassificationConfig, pictures: Pictures, weights: Path) -> str:
+def protocol_line(config: ClassificationConfig, labeled: LabeledImages, weights: Path) -> str:
     """Say in words how an accuracy came about."""
     square = config.input
     return (
-        f"{config.name}: {len(pictures)} pictures of {len(pictures.classes)} classes in {pictures.folder}; "
+        f"{config.name}: {len(labeled)} images of {len(labeled.classes)} classes in {labeled.folder}; "
         f"shorter side to {square.resize}, centre {square.size}x{square.size}; weights {weights}"
     )

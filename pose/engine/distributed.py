@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistContext:
     """This process among its equals."""
 
     rank: int
@@ -34,7 +34,7 @@ class Processes:
 
 
 @contextmanager
-def join_processes(device: str | None = None) -> Iterator[Processes]:
+def init_distributed(device: str | None = None) -> Iterator[DistContext]:
     """Join the group that torchrun announces, or stand alone; the group is left at the end.
 
     Args:
@@ -48,38 +48,38 @@ def join_processes(device: str | None = None) -> Iterator[Processes]:
     else:
         chosen = torch.device(kind)
     if "WORLD_SIZE" not in os.environ:
-        yield Processes(0, 1, chosen)
+        yield DistContext(0, 1, chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+        yield DistContext(dist.get_rank(), dist.get_world_size(), chosen)
         dist.barrier()  # leave together: a process that goes while another still talks to it can take both down
     finally:
-        # Nets wrapped for the group lie in reference cycles and would keep its threads to the end of the interpreter,
+        # Models wrapped for the group lie in reference cycles and would keep its threads to the end of the interpreter,
         # which then aborts now and then.
         gc.collect()
         dist.destroy_process_group()
 
 
-def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
-    """Wrap a net so that its gradients (and, if asked, its batch statistics) are those of the global batch.
+def distribute(model: nn.Module, processes: DistContext, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
+    """Wrap a model so that its gradients (and, if asked, its batch statistics) are those of the global batch.
 
     Args:
-        net: to wrap.
+        model: to wrap.
         processes: this process among its equals.
         sync_batch_norm: share batch statistics.
         accumulate: backward passes a step, all but the last without exchange.
     """
     if processes.count == 1:
-        return net
+        return model
     if sync_batch_norm:
-        net = share_batch_norm(net)
+        model = share_batch_norm(model)
     devices = [processes.device] if processes.device.type == "cuda" else None
     with warnings.catch_warnings():
         # torch 2.15 renames `broadcast_buffers`; older ones know no other name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
-            net,
+            model,
             device_ids=devices,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
@@ -87,24 +87,24 @@ def distribute(net: nn.Module, processes: Processes, sync_batch_norm: bool, accu
         )
 
 
-def share_batch_norm(net: nn.Module) -> nn.Module:
-    """Replace every batch norm of a net by one whose statistics are over all processes; names and weights stay."""
-    for name, child in net.named_children():
+def share_batch_norm(model: nn.Module) -> nn.Module:
+    """Replace every batch norm of a model by one whose statistics are over all processes; names and weights stay."""
+    for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
             shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
             shared.weight, shared.bias = child.weight, child.bias
             shared.load_state_dict(child.state_dict())
-            setattr(net, name, shared.to(child.weight.device))
+            setattr(model, name, shared.to(child.weight.device))
         else:
             share_batch_norm(child)
-    return net
+    return model
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over all processes' batches, which must be of equal size. PyTorch's own does not run on CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise (B, C, H, W)."""
+        """Normalize (B, C, H, W)."""
         if not self.training:
             return super().forward(input)
         values = input.float()
@@ -144,14 +144,14 @@ def _summed(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def broadcast_buffers(net: nn.Module, processes: Processes) -> None:
-    """Give every process the first one's buffers (batch statistics), so that all evaluate the same net."""
+def broadcast_buffers(model: nn.Module, processes: DistContext) -> None:
+    """Give every process the first one's buffers (batch statistics), so that all evaluate the same model."""
     if processes.count > 1:
-        for buffer in net.buffers():
+        for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
-def gather(item: Item, processes: Processes) -> list[Item]:
+def gather(item: Item, processes: DistContext) -> list[Item]:
     """Return every process's item, in order of rank, on every process."""
     if processes.count == 1:
         return [item]
@@ -160,7 +160,7 @@ def gather(item: Item, processes: Processes) -> list[Item]:
     return items  # type: ignore[return-value]
 
 
-def from_main(item: Item, processes: Processes) -> Item:
+def broadcast_object(item: Item, processes: DistContext) -> Item:
     """Return the first process's item on every process."""
     if processes.count == 1:
         return item
@@ -169,13 +169,13 @@ def from_main(item: Item, processes: Processes) -> Item:
     return items[0]
 
 
-def barrier(processes: Processes) -> None:
+def barrier(processes: DistContext) -> None:
     """Wait for all processes."""
     if processes.count > 1:
         dist.barrier()
 
 
-def mean_over_processes(value: torch.Tensor, processes: Processes) -> torch.Tensor:
+def mean_over_processes(value: torch.Tensor, processes: DistContext) -> torch.Tensor:
     """Return the mean of a tensor over all processes."""
     if processes.count > 1:
         dist.all_reduce(value)

@@ -13,13 +13,13 @@ from pose.datasets.coco import Persons, annotated_persons, detected_persons, fin
 from pose.datasets.coco_json import read_annotations
 from pose.datasets.loading import batches, test_loader
 from pose.datasets.samples import TestCrops
-from pose.engine.distributed import Processes, gather
+from pose.engine.distributed import DistContext, gather
 from pose.errors import CheckpointError
 from pose.evaluation.coco_ap import Metrics, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results
 from pose.inference.backends import open_exported
-from pose.inference.metadata import HEATMAPS, read_card
-from pose.inference.pytorch import HeatmapFunction, keypoints_in_image, predict_heatmaps
+from pose.inference.metadata import HEATMAPS, read_metadata
+from pose.inference.pytorch import HeatmapFn, keypoints_in_image, predict_heatmaps
 from pose.progress import ProgressLine
 
 
@@ -29,7 +29,7 @@ class TestSet:
 
     Attributes:
         persons: whose boxes to look in.
-        annotations: the file that names the pictures.
+        annotations: the file that names the images.
         category_id: of the persons in it.
         annotated: whether it has annotations to measure against.
         boxes: in words, whose boxes these are.
@@ -67,35 +67,35 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
 
 
 def predict_persons(
-    heatmaps_of: HeatmapFunction,
+    heatmap_fn: HeatmapFn,
     persons: Persons,
     config: Config,
-    processes: Processes,
+    processes: DistContext,
     workers: int,
 ) -> Predictions:
     """Predict every person; processes share the work, without padding, and all get the whole.
 
     Args:
-        heatmaps_of: `PoseNet.heatmaps` of a net in evaluation mode on this process's device.
+        heatmap_fn: `PoseNet.heatmaps` of a model in evaluation mode on this process's device.
         persons: whose boxes to look in.
         config: its input and test sections hold.
         processes: this process among its equals.
         workers: data loading processes.
     """
     pairs = config.keypoints.flip_pairs if config.test.flip else None
-    find_heatmaps = partial(predict_heatmaps, heatmaps_of, flip_pairs=pairs, shift=config.test.flip_shift)
-    return predict_crops(find_heatmaps, persons, config, processes, workers)
+    heatmap_fn = partial(predict_heatmaps, heatmap_fn, flip_pairs=pairs, shift=config.test.flip_shift)
+    return predict_crops(heatmap_fn, persons, config, processes, workers)
 
 
 def predict_crops(
-    find_heatmaps: Callable[[torch.Tensor], torch.Tensor],
+    heatmap_fn: Callable[[torch.Tensor], torch.Tensor],
     persons: Persons,
     config: Config,
-    processes: Processes,
+    processes: DistContext,
     workers: int,
 ) -> Predictions:
     """Do the same with whatever makes (B, K, h / 4, w / 4) heatmaps of (B, h, w, 3) uint8 RGB crops on the device."""
-    by_image = np.argsort(persons.image_ids, kind="stable")  # neighbours share the decoded picture
+    by_image = np.argsort(persons.image_ids, kind="stable")  # neighbours share the decoded image
     mine = np.array_split(by_image, processes.count)[processes.rank]
     loader = test_loader(TestCrops(persons.take(mine), config.input), config.test.batch_size, workers)
     count = config.keypoints.num_keypoints
@@ -104,7 +104,7 @@ def predict_crops(
     areas = np.zeros(len(mine))
     with ProgressLine("test", len(mine), "persons") as progress:
         for batch in batches(loader):
-            heatmaps = find_heatmaps(batch.image.to(processes.device))
+            heatmaps = heatmap_fn(batch.image.to(processes.device))
             rows = batch.row.numpy()
             keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.matrix.numpy())
             areas[rows] = batch.area.numpy()
@@ -128,8 +128,8 @@ def score_results(results: list[Result], test_set: TestSet, config: Config) -> M
     return evaluate(test_set.annotations, results, config.keypoints.sigmas, category_id=test_set.category_id)
 
 
-def open_to_test(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
-    """Open an exported net, on as many threads as PyTorch has.
+def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
+    """Open an exported model, on as many threads as PyTorch has.
 
     Returns:
         what `pose.engine.evaluate.predict_crops` takes, and the config with the flip average that the file does.
@@ -138,10 +138,10 @@ def open_to_test(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], t
         PoseError: its engine is not installed.
         CheckpointError: it is missing, damaged, or made for other crops or keypoints than the config's.
     """
-    net = open_exported(path, torch.get_num_threads())
-    card = read_card(net.metadata, path)
+    model = open_exported(path, torch.get_num_threads())
+    card = read_metadata(model.metadata, path)
     for key, theirs, ours in (
-        ("input", card.geometry, config.input),
+        ("input", card.input_config, config.input),
         ("skeleton", card.skeleton, config.keypoints),
     ):
         if theirs != ours:
@@ -151,7 +151,7 @@ def open_to_test(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], t
     averages = {"flip": card.flip_shift is not None, "flip_shift": card.flip_shift or 0}
     test = config.test.model_copy(update=averages)
 
-    def find_heatmaps(crops_rgb: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(net.run(crops_rgb.numpy())[HEATMAPS])
+    def heatmap_fn(crops_rgb: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(model.run(crops_rgb.numpy())[HEATMAPS])
 
-    return find_heatmaps, config.model_copy(update={"test": test})
+    return heatmap_fn, config.model_copy(update={"test": test})

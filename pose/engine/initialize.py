@@ -1,4 +1,4 @@
-"""Trained weights to begin a run with: ours, torchvision's or MoveNet's; static ones inflate into a dynamic net."""
+"""Trained weights to begin a run with: ours, torchvision's or MoveNet's; static ones inflate into a dynamic model."""
 
 import logging
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Uncalibrated:
-    """What of a net that has been given weights wants to see data before it trains (`pose.engine.calibration`)."""
+    """What of a model that has been given weights wants to see data before it trains (`pose.engine.calibration`)."""
 
     batch_norm: bool
     """The backbone's batch norm came without statistics."""
@@ -49,22 +49,22 @@ class Samples(Protocol):
     def __getitem__(self, key: tuple[int, int]) -> Sample: ...
 
 
-def start_training(net: PoseNet | Classifier, start: Path | str, model: BackboneConfig, samples: Samples) -> None:
-    """Load what a file of trained weights has for ``net``, and make its backbone ready to train.
+def initialize_weights(net: PoseNet | Classifier, start: Path | str, model: BackboneConfig, samples: Samples) -> None:
+    """Load what a file of trained weights has for ``model``, and make its backbone ready to train.
 
     Args:
         net: to change.
-        start: as for `load_start`, or ``default``, the packaged net.
-        model: the net's.
+        start: as for `load_pretrained`, or ``default``, the packaged model.
+        model: the model's.
         samples: that it will train on, of which calibration sees some.
 
     Raises:
-        CheckpointError: as `load_start`.
+        CheckpointError: as `load_pretrained`.
     """
     static = model.model_copy(update={"dynamic_backbone": False, "dynamic_last": False})
     with torch.device("meta"):  # only names and shapes are wanted
         static_backbone = build_backbone(static, temperature=1.0)
-    wanting = load_start(net, DEFAULT_WEIGHTS if start == "default" else Path(start), static_backbone)
+    wanting = load_pretrained(net, DEFAULT_WEIGHTS if start == "default" else Path(start), static_backbone)
     if wanting.batch_norm or wanting.attentions:
         crops = normalize(torch.stack([samples[0, row].image for row in range(min(PERSONS, len(samples)))]))
     if wanting.batch_norm:
@@ -74,16 +74,16 @@ def start_training(net: PoseNet | Classifier, start: Path | str, model: Backbone
         calibrate_attention(net, wanting.attentions, crops)
 
 
-def load_start(net: PoseNet | Classifier, path: Path, static_backbone: nn.Module) -> Uncalibrated:
-    """Load what a file of trained weights has for ``net``; the rest stays as it was drawn.
+def load_pretrained(net: PoseNet | Classifier, path: Path, static_backbone: nn.Module) -> Uncalibrated:
+    """Load what a file of trained weights has for ``model``; the rest stays as it was drawn.
 
     A backbone must fit wholly. A head is taken if it fits, or fits but for the last layer (other keypoints or classes);
-    that of a classifier never fits a pose net, nor the other way round.
+    that of a classifier never fits a pose model, nor the other way round.
 
     Args:
         net: to change.
         path: a weight file or run folder of ours, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
-        static_backbone: the static form of the net's backbone, which tells torchvision's names.
+        static_backbone: the static form of the model's backbone, which tells torchvision's names.
 
     Raises:
         CheckpointError: the file cannot be read, or its backbone is another.
@@ -101,7 +101,7 @@ def load_start(net: PoseNet | Classifier, path: Path, static_backbone: nn.Module
         outputs = "classes" if isinstance(net, Classifier) else "keypoints"
         attentions += _load_head(net.head, _part(state, "head."), path, outputs)
     else:
-        logger.info("the head starts anew: %s is of a net for %s", path, task)
+        logger.info("the head starts anew: %s is of a model for %s", path, task)
     return Uncalibrated(False, attentions)
 
 

@@ -10,7 +10,7 @@ def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> to
     """Mean over keypoints of half the squared error (protocol; paper, section 6: MSE on heatmaps).
 
     Args:
-        maps: (B, K, H, W) the net's output.
+        maps: (B, K, H, W) the model's output.
         heatmaps: (B, K, H, W) targets of peak 1.
         weights: (B, K) 1 where there is a target, else 0.
     """
@@ -21,7 +21,7 @@ def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> to
 def cross_entropy(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Cross-entropy between each map's softmax over its pixels and the target scaled to sum 1.
 
-    It weighs every map alike, however small its peak, so a net leaves the all-zero plateau of MSE sooner. The net's
+    It weighs every map alike, however small its peak, so a model leaves the all-zero plateau of MSE sooner. The model's
     ``heatmaps`` turn its logits back into maps of peak about 1. Arguments as `mse`.
     """
     target = heatmaps.flatten(2)

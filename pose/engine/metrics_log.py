@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pose.errors import DataError
+from pose.files import newest_below
+from pose.geometry import Array
 
 if TYPE_CHECKING:
     from pose.engine.trainer import StepReport
@@ -111,7 +112,6 @@ def start_logging(folder: Path | None) -> None:
     )
 
 
-Array = NDArray[np.float64]
 LayerRow = Mapping[str, Any]
 """One of the ``layers`` of an inspection.json, see `LAYER_KEYS`."""
 
@@ -172,10 +172,10 @@ def read_curves(path: Path) -> Curves:
 
 
 def _newest_metrics(folder: Path) -> Path:
-    files = sorted(folder.rglob("metrics.jsonl"), key=lambda file: file.stat().st_mtime)
-    if not files:
+    newest = newest_below(folder, "metrics.jsonl")
+    if newest is None:
         raise DataError(f"{folder}: no metrics.jsonl below this folder; has a training run written here?")
-    return files[-1]
+    return newest
 
 
 def read_layers(path: Path) -> list[LayerRow]:

@@ -1,7 +1,7 @@
-"""Pictures of figures: learning curves of runs, and attention layer by layer.
+"""Images of figures: learning curves of runs, and attention layer by layer.
 
-Needs matplotlib (``pip install dyconv-pose[plot]``), imported where it draws and without its global state. Colours are
-those of Okabe & Ito, which people with any colour vision tell apart; markers tell the same without colour.
+Needs matplotlib (``pip install dyconv-pose[plot]``), imported where it draws and without its global state. Colors are
+those of Okabe & Ito, which people with any color vision tell apart; markers tell the same without color.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.engine.metrics_log import Array, Curves, LayerRow
+from pose.engine.metrics_log import Curves, LayerRow
 from pose.errors import MediaError
 from pose.files import replacing
+from pose.geometry import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")
-"""After seven cases colours and markers repeat with the next dashes."""
+"""After seven cases colors and markers repeat with the next dashes."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -78,7 +79,7 @@ def _figure(path: Path, size_inches: tuple[float, float]) -> "Iterator[Figure]":
 
 
 def _look(case: int) -> dict[str, Any]:
-    """Colour, marker and dashes of a case."""
+    """Color, marker and dashes of a case."""
     turn, place = divmod(case, len(COLORS))
     return {"color": COLORS[place], "marker": MARKERS[place], "linestyle": DASHES[turn % len(DASHES)]}
 
@@ -89,15 +90,15 @@ def _look(case: int) -> dict[str, Any]:
 def draw_learning_curves(
     cases: Mapping[str, Sequence[Curves]], entropies: Mapping[str, Sequence[LayerRow]], path: Path
 ) -> None:
-    """Write one picture of several cases: smoothed training loss and validation AP against samples seen.
+    """Write one image of several cases: smoothed training loss and validation AP against samples seen.
 
     A case of several runs is drawn as their mean as far as all have come, the single runs faintly behind it. A third
     panel shows the entropy of attention by layer, for those cases that ``entropies`` names.
 
     Args:
         cases: runs by label.
-        entropies: layers by label; labels that are no case get the next colours.
-        path: of the picture to write.
+        entropies: layers by label; labels that are no case get the next colors.
+        path: of the image to write.
 
     Raises:
         MediaError: see `check_plot_name`.
@@ -159,7 +160,7 @@ def _draw_aps(axes: "Axes", cases: Mapping[str, Sequence[Curves]], looks: Mappin
 
 
 def _name_ends(axes: "Axes", ends: Sequence[tuple[float, float, str]]) -> None:
-    """Write the last values (x, y, colour) beside their curves, apart where one would lie on another."""
+    """Write the last values (x, y, color) beside their curves, apart where one would lie on another."""
     width, height = axes.get_xlim()[1], 0.08 * axes.get_ylim()[1]
     axes.set_xlim(right=1.1 * width)
     for _, column in groupby(sorted(ends), key=lambda end: round(8 * end[0] / width)):
@@ -214,11 +215,11 @@ def _count_samples(axes: "Axes") -> None:
 
 
 def draw_attention(rows: Sequence[LayerRow], path: Path) -> None:
-    """Write one picture of a net's attention: entropy and variation layer by layer.
+    """Write one image of a model's attention: entropy and variation layer by layer.
 
     Args:
         rows: of the layers from input to output.
-        path: of the picture to write.
+        path: of the image to write.
 
     Raises:
         MediaError: see `check_plot_name`.

@@ -1,4 +1,4 @@
-"""Training a pose net: its data, its loss, and its validation by AP; the run itself is `pose.engine.trainer`'s."""
+"""Training a pose model: its data, its loss, and its validation by AP; the run itself is `pose.engine.trainer`'s."""
 
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,9 @@ from pose.datasets.coco import annotated_persons
 from pose.datasets.crop_cache.file import make_stamp, open_crop_cache
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.samples import PoseSample, TrainingSamples
-from pose.engine.distributed import Processes, from_main
+from pose.engine.distributed import DistContext, broadcast_object
 from pose.engine.evaluate import TestSet, load_test_set, make_results, predict_persons, score_results
-from pose.engine.initialize import start_training
+from pose.engine.initialize import initialize_weights
 from pose.engine.losses import LOSSES
 from pose.engine.trainer import Objective, Part, Task, Validation, make_training, run_epochs
 from pose.inference.pytorch import normalize
@@ -21,8 +21,8 @@ from pose.models import build_pose_net
 from pose.models.pose_net import PoseNet
 
 
-def train(config: Config, folder: Path, processes: Processes, resume: Path | None = None) -> float:
-    """Train a pose net and return the best validation AP; the arguments and errors are `run_epochs`'s."""
+def train(config: Config, folder: Path, processes: DistContext, resume: Path | None = None) -> float:
+    """Train a pose model and return the best validation AP; the arguments and errors are `run_epochs`'s."""
     torch.manual_seed(config.seed)
     options = config.train
     samples = training_samples(config)
@@ -33,7 +33,7 @@ def train(config: Config, folder: Path, processes: Processes, resume: Path | Non
     loader = training_loader(samples, sampler, options.workers, pin_memory=processes.device.type == "cuda")
     raw = build_pose_net(config)
     if options.start is not None and resume is None:
-        start_training(raw, options.start, config.model, samples)
+        initialize_weights(raw, options.start, config.model, samples)
     training, net = make_training(
         raw, (raw.backbone, raw.head), options, processes, partial(_adam, options, processes.device)
     )
@@ -83,12 +83,12 @@ def pose_objective(options: TrainConfig, device: torch.device) -> Objective[Pose
     return Objective(prepare, lambda ids: f"the records {ids}; look at them with data/check_data.py")
 
 
-def _validate(test_set: TestSet, config: Config, processes: Processes, net: PoseNet) -> Validation:
+def _validate(test_set: TestSet, config: Config, processes: DistContext, net: PoseNet) -> Validation:
     predictions = predict_persons(net.heatmaps, test_set.persons, config, processes, config.train.workers)
     metrics = None
     if processes.is_main:
         metrics = score_results(make_results(predictions, test_set, config), test_set, config)
-    metrics = from_main(metrics, processes)
+    metrics = broadcast_object(metrics, processes)
     assert metrics is not None
     figures = {name: value for name, value in metrics.as_dict().items() if isinstance(value, float)}
     return Validation(metrics.AP, figures, f"AP {metrics.AP:.3f} AP50 {metrics.AP50:.3f} ({test_set.boxes})")

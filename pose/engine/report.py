@@ -1,4 +1,4 @@
-"""What a test says and shows: one line of protocol, and a picture of predictions."""
+"""What a test says and shows: one line of protocol, and an image of predictions."""
 
 import logging
 from collections.abc import Sequence
@@ -33,25 +33,25 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
     )
 
 
-def check_picture_name(path: Path) -> None:
-    """Refuse a picture that could not be written, before the work for it is done.
+def check_image_name(path: Path) -> None:
+    """Refuse an image that could not be written, before the work for it is done.
 
     Raises:
         MediaError: OpenCV has no writer for the name's suffix.
     """
     if not cv2.haveImageWriter(str(path)):
-        raise MediaError(f"{path}: expected the name of a picture to write, such as predictions.jpg or .png")
+        raise MediaError(f"{path}: expected the name of an image to write, such as predictions.jpg or .png")
 
 
 def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
-    """Write one picture with the predictions on ``count`` pictures, spread over the set.
+    """Write one image with the predictions on ``count`` images, spread over the set.
 
     Args:
-        results: of all pictures.
-        test_set: names the pictures.
+        results: of all images.
+        test_set: names the images.
         config: its skeleton holds.
-        path: of the picture to write.
-        count: pictures.
+        path: of the image to write.
+        count: images.
     """
     persons = test_set.persons
     if not len(persons):
@@ -65,7 +65,7 @@ def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Confi
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
     if not cv2.imwrite(str(path), sheet):
-        raise MediaError(f"{path}: cannot write the picture; may you write to this folder, and is there room?")
+        raise MediaError(f"{path}: cannot write the image; may you write to this folder, and is there room?")
 
 
 def _poses(results: Sequence[Result], config: Config) -> Poses:

@@ -1,6 +1,6 @@
 """A training run of any task: its folder, its log, and the loop over epochs.
 
-A task (`pose.engine.pose_task`, `pose.engine.classification_task`) brings its data, net, loss and validation as a `Task`.
+A task (`pose.engine.pose_task`, `pose.engine.classification_task`) brings its data, model, loss and validation as a `Task`.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from pose.cli import NEWEST
-from pose.config.base import ExperimentConfig, OptimisationConfig
+from pose.config.base import ExperimentConfig, OptimizationConfig
 from pose.config.loader import dump
 from pose.config.tree import flatten
 from pose.datasets.loading import EpochSampler, batches
-from pose.engine.checkpoint import Net, Training, load_checkpoint, save_checkpoint
+from pose.engine.checkpoint import Model, Training, load_checkpoint, save_checkpoint
 from pose.engine.distributed import (
-    Processes,
+    DistContext,
     barrier,
     broadcast_buffers,
+    broadcast_object,
     distribute,
-    from_main,
     gather,
-    join_processes,
+    init_distributed,
     mean_over_processes,
 )
 from pose.engine.ema import MovingAverage
@@ -55,9 +55,9 @@ class Part(NamedTuple):
     """A batch made ready for one backward pass, on the process's device."""
 
     images: torch.Tensor
-    """(B, 3, H, W) normalised."""
+    """(B, 3, H, W) normalized."""
     loss: Callable[[torch.Tensor], torch.Tensor]
-    """The mean loss of what the net makes of them."""
+    """The mean loss of what the model makes of them."""
     ids: torch.Tensor
     """(B,) of the records behind them, to name them when something is wrong."""
 
@@ -93,7 +93,7 @@ class LossLog:
         self.losses.append(loss.detach())
         self.ids.append(ids)
 
-    def read(self, processes: Processes) -> float:
+    def read(self, processes: DistContext) -> float:
         """Return the mean loss since the last reading, over all processes, and forget it.
 
         Raises:
@@ -117,7 +117,7 @@ class LossLog:
         return mean
 
 
-def learning_rate(options: OptimisationConfig, epoch: float, global_step: int) -> float:
+def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -> float:
     """Return the learning rate after ``epoch`` epochs (with its fraction) and ``global_step`` steps."""
     factor = (
         cosine_decay(epoch, options.epochs)
@@ -138,22 +138,22 @@ class StepReport:
 
 def train_steps(
     training: Training[Any],
-    net: nn.Module,
+    model: nn.Module,
     batches: Iterator[Batch],
     objective: Objective[Batch],
     steps: int,
-    options: OptimisationConfig,
-    processes: Processes,
+    options: OptimizationConfig,
+    processes: DistContext,
 ) -> Iterator[StepReport]:
     """Train the rest of an epoch, one report a step; ``training.progress`` moves with it.
 
     Args:
         training: state to change.
-        net: ``training.net``, wrapped for its processes or compiled.
+        model: ``training.net``, wrapped for its processes or compiled.
         batches: ``options.accumulate`` a step.
         objective: what to minimise on them.
         steps: steps in the whole epoch.
-        options: the optimisation.
+        options: the optimization.
         processes: this process among its equals.
 
     Raises:
@@ -173,7 +173,7 @@ def train_steps(
             batch = next(batches)
             wait += time.perf_counter() - asked
             last = part == options.accumulate - 1
-            _backward(training, net, objective.prepare(batch), options, processes, log, last)
+            _backward(training, model, objective.prepare(batch), options, processes, log, last)
         mean = log.read(processes) if len(log.losses) >= read_every * options.accumulate else None
         _update(training, options)
         progress.step += 1
@@ -186,10 +186,10 @@ def train_steps(
 
 def _backward(
     training: Training[Any],
-    net: nn.Module,
+    model: nn.Module,
     part: Part,
-    options: OptimisationConfig,
-    processes: Processes,
+    options: OptimizationConfig,
+    processes: DistContext,
     log: LossLog,
     last: bool,
 ) -> None:
@@ -200,24 +200,24 @@ def _backward(
         device.type, AUTOCAST_TYPES.get(options.precision, torch.bfloat16), enabled=options.precision != "fp32"
     )
     # Gradients travel between processes once a step, with the last part.
-    hold = isinstance(net, DistributedDataParallel) and not last
-    with net.no_sync() if hold else contextlib.nullcontext():  # type: ignore[operator]
+    hold = isinstance(model, DistributedDataParallel) and not last
+    with model.no_sync() if hold else contextlib.nullcontext():  # type: ignore[operator]
         with autocast:
-            outputs = net(images)
+            outputs = model(images)
         loss = part.loss(outputs)
         log.add(loss, part.ids)
         training.scaler.scale(loss / options.accumulate).backward()
 
 
-def _update(training: Training[Any], options: OptimisationConfig) -> None:
+def _update(training: Training[Any], options: OptimizationConfig) -> None:
     if options.gradient_clip is not None:
         training.scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(training.net.parameters(), options.gradient_clip)
+        nn.utils.clip_grad_norm_(training.model.parameters(), options.gradient_clip)
     training.scaler.step(training.optimizer)
     training.scaler.update()
     training.optimizer.zero_grad(set_to_none=True)
     if training.ema is not None:
-        training.ema.update(training.net, training.progress.global_step)
+        training.ema.update(training.model, training.progress.global_step)
 
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ def check_run_folder(folder: Path, resume: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a net is.
+    """How good a model is.
 
     Attributes:
         score: the larger the better; decides which weights are the best.
@@ -273,78 +273,78 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Task(Generic[Net, Batch]):
+class Task(Generic[Model, Batch]):
     """What is trained, and how it is judged.
 
     Attributes:
         config: the experiment.
         options: its ``train`` section.
         training: all state that training changes.
-        net: ``training.net``, wrapped for its processes or compiled.
+        model: ``training.net``, wrapped for its processes or compiled.
         sampler: of the loader.
         loader: of training batches.
         records: what the data set has, such as "149813 persons".
         objective: what is minimised.
-        validate: judges a net in evaluation mode; every process gets the whole.
+        validate: judges a model in evaluation mode; every process gets the whole.
     """
 
     config: ExperimentConfig
-    options: OptimisationConfig
-    training: Training[Net]
-    net: nn.Module
+    options: OptimizationConfig
+    training: Training[Model]
+    model: nn.Module
     sampler: EpochSampler
     loader: DataLoader[Batch]
     records: str
     objective: Objective[Batch]
-    validate: Callable[[Net], Validation]
+    validate: Callable[[Model], Validation]
 
 
 def make_training(
-    raw: Net,
+    raw: Model,
     parts: tuple[nn.Module, nn.Module],
-    options: OptimisationConfig,
-    processes: Processes,
+    options: OptimizationConfig,
+    processes: DistContext,
     make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
-) -> tuple[Training[Net], nn.Module]:
-    """Make all that training changes, and the net as it runs on its processes.
+) -> tuple[Training[Model], nn.Module]:
+    """Make all that training changes, and the model as it runs on its processes.
 
     Args:
-        raw: the net; moved to the device.
+        raw: the model; moved to the device.
         parts: its backbone and its head, which may learn at different rates.
-        options: the optimisation.
+        options: the optimization.
         processes: this process among its equals.
         make_optimizer: of two groups of weights.
     """
     raw.to(processes.device)
     if options.channels_last:
         to_channels_last(raw)
-    net = distribute(raw, processes, options.sync_batch_norm, options.accumulate)
+    model = distribute(raw, processes, options.sync_batch_norm, options.accumulate)
     optimizer = make_optimizer([{"params": list(part.parameters())} for part in parts])
     scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
     ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None
     if options.compile:
-        net = cast(nn.Module, torch.compile(net))
-    return Training(raw, optimizer, scaler, ema), net
+        model = cast(nn.Module, torch.compile(model))
+    return Training(raw, optimizer, scaler, ema), model
 
 
-def to_channels_last(net: nn.Module) -> None:
-    """Lay a net's 4-D weights out as NHWC; `Module.to` would stumble over the 5-D kernels of dynamic convolution."""
-    for weight in net.parameters():
+def to_channels_last(model: nn.Module) -> None:
+    """Lay a model's 4-D weights out as NHWC; `Module.to` would stumble over the 5-D kernels of dynamic convolution."""
+    for weight in model.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
-class _Run(Generic[Net, Batch]):
+class _Run(Generic[Model, Batch]):
     """What stays the same during a run."""
 
-    task: Task[Net, Batch]
+    task: Task[Model, Batch]
     folder: Path
-    processes: Processes
+    processes: DistContext
     log: RunLog
 
 
-def run_epochs(task: Task[Net, Batch], folder: Path, processes: Processes, resume: Path | None = None) -> float:
+def run_epochs(task: Task[Model, Batch], folder: Path, processes: DistContext, resume: Path | None = None) -> float:
     """Train and return the best validation score.
 
     Args:
@@ -378,7 +378,7 @@ def run_epochs(task: Task[Net, Batch], folder: Path, processes: Processes, resum
             tau = temperature(
                 progress.epoch, options.temperature, options.temperature_final, options.temperature_epochs
             )
-            for module in {training.net, training.best_net}:
+            for module in {training.model, training.best_model}:
                 set_temperature(module, tau)
             sampler.start(progress.epoch, progress.step)
             _train_epoch(run, batches(task.loader), tau)
@@ -404,14 +404,14 @@ def _resume(training: Training[Any], config: ExperimentConfig, path: Path) -> No
             logger.warning("%s is now %s, the checkpoint was written with %s", key, value, before.get(key))
 
 
-def _train_epoch(run: _Run[Net, Batch], parts: Iterator[Batch], tau: float) -> None:
+def _train_epoch(run: _Run[Model, Batch], parts: Iterator[Batch], tau: float) -> None:
     training, options, steps = run.task.training, run.task.options, run.task.sampler.steps
-    run.task.net.train()
+    run.task.model.train()
     progress = training.progress
     meter = Meter(progress.samples)
     saved = time.monotonic()
     with ProgressLine(f"epoch {progress.epoch + 1}/{options.epochs}", steps, "steps", progress.step) as line:
-        for report in train_steps(training, run.task.net, parts, run.task.objective, steps, options, run.processes):
+        for report in train_steps(training, run.task.model, parts, run.task.objective, steps, options, run.processes):
             progress.seconds += meter.add(report, progress.samples)
             line.advance(1, **meter.shown(), tau=f"{tau:g}")
             if meter.due or progress.step == steps:
@@ -425,14 +425,14 @@ def _train_epoch(run: _Run[Net, Batch], parts: Iterator[Batch], tau: float) -> N
                     save_checkpoint(training, run.task.config, run.folder / "last.pt")
 
 
-def _validate(run: _Run[Net, Batch]) -> bool:
-    """Evaluate the net, log it, and return whether it is the best so far."""
-    net, progress = run.task.training.best_net, run.task.training.progress
-    broadcast_buffers(net, run.processes)
-    was_training = net.training
-    net.eval()
-    found = run.task.validate(net)
-    net.train(was_training)
+def _validate(run: _Run[Model, Batch]) -> bool:
+    """Evaluate the model, log it, and return whether it is the best so far."""
+    model, progress = run.task.training.best_model, run.task.training.progress
+    broadcast_buffers(model, run.processes)
+    was_training = model.training
+    model.eval()
+    found = run.task.validate(model)
+    model.train(was_training)
     figures = {"epoch": progress.epoch, **found.figures, "seconds": progress.seconds}
     run.log.write("validation", progress.samples, figures)
     logger.info("epoch %d, %d samples: %s", progress.epoch, progress.samples, found.words)
@@ -441,7 +441,7 @@ def _validate(run: _Run[Net, Batch]) -> bool:
     return best
 
 
-Train = Callable[[Path, Processes, Path | None], float]
+Train = Callable[[Path, DistContext, Path | None], float]
 """Called with the run's folder, the processes, and the checkpoint to resume; returns the best validation score."""
 
 
@@ -468,13 +468,13 @@ def launch(
     Raises:
         CheckpointError: there is nothing to resume, or the folder holds another run.
     """
-    with join_processes(device) as processes:
+    with init_distributed(device) as processes:
         if resume == NEWEST:
             resume = find_last(runs_folder(config))
         elif resume is not None and resume.is_dir():
             resume = find_last(resume)
         folder = run_dir or (resume.parent if resume else new_run_folder(config))
-        folder = from_main(folder, processes)
+        folder = broadcast_object(folder, processes)
         if processes.is_main:
             check_run_folder(folder, resume)
             prepare()

@@ -9,15 +9,15 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What share of pictures a net knows.
+    """What share of images a model knows.
 
     Attributes:
-        pictures: how many there were.
+        images: how many there were.
         top1: share whose class has the highest score, 0 to 1.
         top5: share whose class is among the five highest; None where there are fewer than five classes.
     """
 
-    pictures: int
+    images: int
     top1: float
     top5: float | None
 
@@ -31,9 +31,9 @@ class Accuracy:
 
 
 def ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the place of each picture's class among the scores, 0 for the highest.
+    """Return the place of each image's class among the scores, 0 for the highest.
 
-    Equal scores count as higher, so that a net that says the same of every class knows none.
+    Equal scores count as higher, so that a model that says the same of every class knows none.
 
     Args:
         scores: (N, C).
@@ -47,6 +47,6 @@ def ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def accuracy(found: torch.Tensor, num_classes: int) -> Accuracy:
-    """Return the accuracy of (N,) ``ranks`` among ``num_classes``; of no pictures it is 0."""
+    """Return the accuracy of (N,) ``ranks`` among ``num_classes``; of no images it is 0."""
     share = [(found < k).float().mean().item() if len(found) else 0.0 for k in (1, TOP)]
     return Accuracy(len(found), share[0], share[1] if num_classes >= TOP else None)

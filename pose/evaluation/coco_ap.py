@@ -19,7 +19,7 @@ from pose.evaluation.keypoint_eval import KeypointEval
 
 logger = logging.getLogger(__name__)
 
-FIGURES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+METRIC_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """In the order of pycocotools' ``COCOeval.stats`` for keypoints."""
 
 
@@ -61,17 +61,17 @@ def evaluate(
 ) -> Metrics:
     """Compare results with COCO keypoint annotations.
 
-    All pictures of the annotation file count, those without a result too, unless ``image_ids`` names some.
+    All images of the annotation file count, those without a result too, unless ``image_ids`` names some.
 
     Args:
         annotations: COCO keypoint annotation file.
         results: as of `pose.evaluation.coco_results.to_results`; other categories are left out.
         sigmas: K OKS constants.
-        image_ids: the pictures to measure on.
+        image_ids: the images to measure on.
         category_id: of the persons.
 
     Raises:
-        DataError: the file cannot be used, or a result or ``image_ids`` names a picture it does not have, or a result
+        DataError: the file cannot be used, or a result or ``image_ids`` names an image it does not have, or a result
             has not K keypoints.
     """
     with redirect_stdout(StringIO()):
@@ -85,7 +85,7 @@ def evaluate(
         evaluator.accumulate()
         evaluator.summarize()
     names = truth.cats[category_id].get("keypoints") or [str(index) for index in range(len(sigmas))]
-    figures = dict(zip(FIGURES, evaluator.stats.tolist(), strict=True))
+    figures = dict(zip(METRIC_NAMES, evaluator.stats.tolist(), strict=True))
     return Metrics(**figures, keypoint_similarity=_keypoint_similarity(evaluator, names))
 
 
@@ -174,10 +174,10 @@ def _keypoint_similarity(evaluator: KeypointEval, names: Sequence[str]) -> dict[
 def _matched(evaluator: KeypointEval) -> Iterable[tuple[Record, Record]]:
     """Yield (result, annotation) pairs that COCO matches at its first threshold, 0.5, over all areas."""
     # evalImgs runs over categories (one), area ranges ("all" first), images.
-    for picture in evaluator.evalImgs[: len(evaluator.params.imgIds)]:
-        if picture is not None:
-            matches, ignored = picture["dtMatches"][0], picture["dtIgnore"][0]
-            for result_id, true_id, ignore in zip(picture["dtIds"], matches, ignored, strict=True):
+    for image in evaluator.evalImgs[: len(evaluator.params.imgIds)]:
+        if image is not None:
+            matches, ignored = image["dtMatches"][0], image["dtIgnore"][0]
+            for result_id, true_id, ignore in zip(image["dtIds"], matches, ignored, strict=True):
                 if true_id and not ignore:
                     yield evaluator.cocoDt.anns[result_id], evaluator.cocoGt.anns[int(true_id)]
 
@@ -188,7 +188,7 @@ def _triples(row: Record) -> NDArray[np.float64]:
 
 def format_table(metrics: Metrics) -> str:
     """Return the figures as a table to print, in percent, with COCO's names."""
-    figures = {name: getattr(metrics, name) for name in FIGURES}
+    figures = {name: getattr(metrics, name) for name in METRIC_NAMES}
     lines = [
         "".join(f"{name:>7}" for name in figures),
         "".join(f"{100 * value:7.1f}" if value >= 0 else f"{'-':>7}" for value in figures.values()),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pose.datasets.coco_json import read_json
 from pose.errors import DataError
 from pose.evaluation.oks import oks_nms, rescore
+from pose.files import write_text
 
 Result = dict[str, Any]
 """One person of a result file: image_id, category_id, keypoints (3K floats x, y, score) and score."""
@@ -19,7 +20,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Predictions:
-    """N predicted persons of any number of pictures, in any order.
+    """N predicted persons of any number of images, in any order.
 
     Attributes:
         image_ids: (N,) integers.
@@ -47,7 +48,7 @@ def to_results(
     nms_threshold: float = 0.9,
     category_id: int = 1,
 ) -> list[Result]:
-    """Score the persons, suppress doubles in each picture, and lay them out as the COCO server wants them.
+    """Score the persons, suppress doubles in each image, and lay them out as the COCO server wants them.
 
     The same persons in another order give the same list: by image id, best first, ties by coordinates.
 
@@ -81,7 +82,7 @@ def _require_finite(predictions: Predictions, scores: NDArray[np.float64]) -> No
 
 
 def _rows_by_image(predictions: Predictions) -> list[NDArray[np.intp]]:
-    """Return the row indices of each picture, in an order that does not depend on the order of the rows."""
+    """Return the row indices of each image, in an order that does not depend on the order of the rows."""
     if not len(predictions):
         return []
     coordinates = predictions.keypoints_image.reshape(len(predictions), -1)
@@ -106,11 +107,7 @@ def _lay_out(
 
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a result file, whole or not at all; its folder is made when missing."""
-    text = json.dumps(list(results), allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, json.dumps(list(results), allow_nan=False))
 
 
 def read_results(path: Path) -> list[Result]:

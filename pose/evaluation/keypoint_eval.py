@@ -1,4 +1,4 @@
-"""pycocotools' evaluation of keypoints, with one person's OKS taken with all results of its picture at once.
+"""pycocotools' evaluation of keypoints, with one person's OKS taken with all results of its image at once.
 
 pycocotools takes them pair by pair, which is most of the time of an evaluation. The numbers are the same to the last
 bit, so that no figure changes; matching, accumulation and the figures stay pycocotools' own.
@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-Array = NDArray[np.float64]
+from pose.geometry import Array
 
 
 class KeypointEval(COCOeval):  # type: ignore[misc]
@@ -23,7 +22,7 @@ class KeypointEval(COCOeval):  # type: ignore[misc]
         self.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
 
     def computeOks(self, image_id: int, category_id: int) -> Array | list[Any]:  # noqa: N802
-        """Return the (results, persons) similarities of a picture, best scored first, or [] where one side is empty."""
+        """Return the (results, persons) similarities of an image, best scored first, or [] where one side is empty."""
         persons, results = self._gts[image_id, category_id], self._dts[image_id, category_id]
         if not persons or not results:
             return []

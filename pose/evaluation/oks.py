@@ -7,7 +7,7 @@ SimpleBaseline and HRNet, on which published COCO figures rest.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from pose.geometry import Array
 
 
 def oks(keypoints: ArrayLike, area: ArrayLike, others: ArrayLike, areas: ArrayLike, sigmas: ArrayLike) -> Array:
@@ -39,7 +39,7 @@ def oks_nms(
     """Drop every person whose OKS with a better one exceeds ``threshold``.
 
     Args:
-        keypoints: (N, K, 2 or 3) in image pixels, the persons of one picture.
+        keypoints: (N, K, 2 or 3) in image pixels, the persons of one image.
         areas: (N,) in square image pixels; the protocol takes the padded view's.
         scores: (N,) higher is better; equal scores keep their order.
         threshold: 0.9 in the protocol.

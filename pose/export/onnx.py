@@ -1,9 +1,9 @@
-"""A pose net as an ONNX file; `pose.export.verify` checks that it computes what the net does.
+"""A pose model as an ONNX file; `pose.export.verify` checks that it computes what the model does.
 
-What is exported is the net as `pose.models.fuse` leaves it, its dynamic convolutions in a form of
+What is exported is the model as `pose.models.fuse` leaves it, its dynamic convolutions in a form of
 `pose.models.fused_conv`. By default that is `BatchFreeDynamicConv2d`, for ONNX Runtime: the number of crops is free,
 without loops or branches, and at one crop the file is faster than with kernels that are mixed and convolved (its
-docstring has the figures). `pose.export.write` takes a dynamic net for one crop, `OneSampleDynamicConv2d`.
+docstring has the figures). `pose.export.write` takes a dynamic model for one crop, `OneSampleDynamicConv2d`.
 """
 
 import warnings
@@ -19,26 +19,26 @@ from torch import Tensor, nn
 from pose.config.pose import STRIDE
 from pose.errors import PoseError
 from pose.heatmap import flip_average
-from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES, NetCard
+from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES, ExportMetadata
 from pose.inference.pytorch import normalize
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.fuse import deploy
+from pose.models.fuse import fuse
 from pose.models.fused_conv import (
+    BackendDynamicConv2d,
     BatchFreeDynamicConv2d,
-    EngineDynamicConv2d,
-    FoldedDynamicConv2d,
+    FusedDynamicConv2d,
     OneSampleDynamicConv2d,
 )
 from pose.models.pose_net import PoseNet
 
 Heatmaps = Callable[[Tensor], Tensor]
-"""Normalised images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
+"""Normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
 
 OPSET = 17
 
 
 def to_onnx(net: PoseNet, size_hw: tuple[int, int]) -> bytes:
-    """Return the content of an ONNX file: ``images`` (N, 3, H, W), normalised, to ``heatmaps`` (N, K, H / 4, W / 4).
+    """Return the content of an ONNX file: ``images`` (N, 3, H, W), normalized, to ``heatmaps`` (N, K, H / 4, W / 4).
 
     Args:
         net: static or dynamic; not changed.
@@ -51,15 +51,15 @@ def to_onnx(net: PoseNet, size_hw: tuple[int, int]) -> bytes:
     return _export(_HeatmapNet(net, BatchFreeDynamicConv2d), images, "images", [HEATMAPS], {}, free_batch=True)
 
 
-def predictor_to_onnx(net: PoseNet, card: NetCard, *, decodes: bool, one_crop: bool = False) -> bytes:
+def predictor_to_onnx(net: PoseNet, card: ExportMetadata, *, decodes: bool, one_crop: bool = False) -> bytes:
     """Return the content of an ONNX file that takes pixels: ``crops`` (N, h, w, 3) uint8 RGB to ``heatmaps``.
 
-    It normalises the crops, and averages with the mirrored ones where the card says so. Its metadata are the card, and
+    It normalizes the crops, and averages with the mirrored ones where the card says so. Its metadata are the card, and
     `pose.inference.exported.ExportedPredictor` needs nothing else.
 
     Args:
         net: static or dynamic; not changed.
-        card: what the file is to say about the net.
+        card: what the file is to say about the model.
         decodes: also give ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K).
         one_crop: N is 1 for good.
 
@@ -67,22 +67,22 @@ def predictor_to_onnx(net: PoseNet, card: NetCard, *, decodes: bool, one_crop: b
         PoseError: the package onnx is not installed.
     """
     graph = _Predictor(net, card, decodes, OneSampleDynamicConv2d if one_crop else BatchFreeDynamicConv2d)
-    crops = torch.zeros((1, *card.geometry.size_hw, 3), dtype=torch.uint8)
+    crops = torch.zeros((1, *card.input_config.size_hw, 3), dtype=torch.uint8)
     outputs = [HEATMAPS, KEYPOINTS, SCORES] if decodes else [HEATMAPS]
     return _export(graph, crops, CROPS, outputs, card.metadata(), free_batch=not one_crop)
 
 
 def is_dynamic(net: nn.Module) -> bool:
-    """Say whether a net has dynamic convolutions."""
+    """Say whether a model has dynamic convolutions."""
     return any(isinstance(layer, DynamicConv2d) for layer in net.modules())
 
 
 class _HeatmapNet(nn.Module):
-    """A pose net ready for export, from normalised images to heatmaps."""
+    """A pose model ready for export, from normalized images to heatmaps."""
 
-    def __init__(self, net: PoseNet, form: type[EngineDynamicConv2d]) -> None:
+    def __init__(self, net: PoseNet, form: type[BackendDynamicConv2d]) -> None:
         super().__init__()
-        self.net = deploy(net).cpu()
+        self.net = fuse(net).cpu()
         self.form = form
         _take_form(self.net, form)
 
@@ -95,19 +95,19 @@ class _HeatmapNet(nn.Module):
 class _Predictor(nn.Module):
     """`pose.inference.pytorch.predict_heatmaps`, and decoding behind it, for a tracer to follow."""
 
-    def __init__(self, net: PoseNet, card: NetCard, decodes: bool, form: type[EngineDynamicConv2d]) -> None:
+    def __init__(self, net: PoseNet, card: ExportMetadata, decodes: bool, form: type[BackendDynamicConv2d]) -> None:
         super().__init__()
-        self.heatmaps_of = _HeatmapNet(net, form)
+        self.heatmap_fn = _HeatmapNet(net, form)
         self.card, self.decodes = card, decodes
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
         images = normalize(crops_rgb)
         if self.card.flip_shift is None:
-            heatmaps = self.heatmaps_of(images)
+            heatmaps = self.heatmap_fn(images)
         else:
-            # In one batch: called twice, the net would stand in the file twice.
+            # In one batch: called twice, the model would stand in the file twice.
             both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
-            heatmaps, flipped = self.heatmaps_of(both).unflatten(0, (-1, 2)).unbind(1)
+            heatmaps, flipped = self.heatmap_fn(both).unflatten(0, (-1, 2)).unbind(1)
             heatmaps = flip_average(heatmaps, flipped, self.card.skeleton.flip_pairs, self.card.flip_shift)
         return (heatmaps, *decode_in_graph(heatmaps)) if self.decodes else (heatmaps,)
 
@@ -137,10 +137,10 @@ def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     return keypoints * STRIDE, scores.squeeze(2)
 
 
-def _take_form(module: nn.Module, form: type[EngineDynamicConv2d]) -> None:
-    """Give the dynamic convolutions of a deployed net another form, in place."""
+def _take_form(module: nn.Module, form: type[BackendDynamicConv2d]) -> None:
+    """Give the dynamic convolutions of a deployed model another form, in place."""
     for name, child in module.named_children():
-        if isinstance(child, FoldedDynamicConv2d):
+        if isinstance(child, FusedDynamicConv2d):
             setattr(module, name, form(child.conv, child.shift))
         elif isinstance(child, DynamicConv2d):
             setattr(module, name, form(child))
@@ -165,7 +165,7 @@ def _export(
         # The tracer warns that sizes become constants, which is what we want, and that there is a newer exporter,
         # which needs another package.
         warnings.simplefilter("ignore")
-        path = Path(folder) / "net.onnx"
+        path = Path(folder) / "model.onnx"
         torch.onnx.export(
             graph.eval(),
             (example,),
@@ -181,7 +181,7 @@ def _export(
     return bytes(model.SerializeToString())
 
 
-def heatmaps_of(session: Any) -> Heatmaps:
+def heatmap_fn(session: Any) -> Heatmaps:
     """Return what `to_onnx` exported in the form of `PoseNet.heatmaps`, for tensors on the CPU."""
 
     def run(images: Tensor) -> Tensor:

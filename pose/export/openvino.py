@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, digest, import_openvino
-from pose.inference.metadata import NetCard
+from pose.inference.metadata import ExportMetadata
 
 
-def to_openvino(content: bytes, card: NetCard) -> Any:
+def to_openvino(content: bytes, card: ExportMetadata) -> Any:
     """Return an ``openvino.Model`` that does what an ONNX file does, for any number of crops.
 
     A file of one crop becomes a loop over crops. OpenVINO runs convolutions whose kernels are computed almost as fast
     as any, but not those whose number of groups is: so each crop meets its own kernels alone.
 
     Args:
-        content: of the file, as `content_for` returns it.
-        card: what the model is to say about the net.
+        content: of the file, as `build_onnx` returns it.
+        card: what the model is to say about the model.
 
     Raises:
         PoseError: openvino is not installed.

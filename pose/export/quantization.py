@@ -1,8 +1,8 @@
-"""A static net's ONNX file in 8-bit integers, calibrated on crops.
+"""A static model's ONNX file in 8-bit integers, calibrated on crops.
 
 Weights are scaled by output channel, activations by layer: from the smallest to the largest value that the crops bring
 about. The last convolution, whose maps are decoded, and the first three with what is before them stay in float32: their
-few channels, of such different ranges, cost the packaged net two AP otherwise. `onnxruntime.quantization` does the
+few channels, of such different ranges, cost the packaged model two AP otherwise. `onnxruntime.quantization` does the
 work.
 """
 
@@ -21,18 +21,18 @@ from pose.inference.metadata import CROPS
 FLOAT_CONVOLUTIONS = 3
 """At the beginning: the stem and the first block of a MobileNetV2 or a ResNet."""
 QUANTIZED = ("Conv", "Clip", "Relu", "Add", "Resize")
-"""Operators to quantise, where their input is."""
+"""Operators to quantize, where their input is."""
 
 
-def require_static(net: nn.Module) -> None:
-    """Refuse a net with dynamic convolutions.
+def require_static(model: nn.Module) -> None:
+    """Refuse a model with dynamic convolutions.
 
     Raises:
         ConfigError: it has them.
     """
-    if is_dynamic(net):
+    if is_dynamic(model):
         raise ConfigError(
-            "--int8: expected a static net, got a dynamic one, whose kernels are mixed anew for each crop and have no "
+            "--int8: expected a static model, got a dynamic one, whose kernels are mixed anew for each crop and have no "
             "scale beforehand; leave --int8 out"
         )
 
@@ -41,7 +41,7 @@ def quantize(content: bytes, crops_rgb: Image) -> bytes:
     """Return the content of an ONNX file in 8-bit integers.
 
     Args:
-        content: of a static net's file, as `pose.export.onnx.predictor_to_onnx` returns it.
+        content: of a static model's file, as `pose.export.onnx.predictor_to_onnx` returns it.
         crops_rgb: to calibrate on, (N, h, w, 3).
 
     Raises:

@@ -8,22 +8,22 @@ from pose.errors import CheckpointError
 from pose.export.onnx import is_dynamic, predictor_to_onnx
 from pose.export.openvino import save_openvino, to_openvino
 from pose.files import replacing
-from pose.inference.metadata import NetCard
+from pose.inference.metadata import ExportMetadata
 from pose.models.pose_net import PoseNet
 
 
 def is_openvino(path: Path) -> bool:
-    """Say whether a file's name is that of an OpenVINO net."""
+    """Say whether a file's name is that of an OpenVINO model."""
     return path.suffix.lower() == ".xml"
 
 
-def content_for(path: Path, net: PoseNet, card: NetCard, *, decodes: bool) -> bytes:
-    """Return what `exporting` takes for ``path``, in the form that its engine is fast with.
+def build_onnx(path: Path, net: PoseNet, card: ExportMetadata, *, decodes: bool) -> bytes:
+    """Return what `write_export` takes for ``path``, in the form that its engine is fast with.
 
     Args:
         path: of the file to make.
         net: static or dynamic; not changed.
-        card: what the file is to say about the net.
+        card: what the file is to say about the model.
         decodes: also give keypoints and scores.
 
     Raises:
@@ -33,13 +33,13 @@ def content_for(path: Path, net: PoseNet, card: NetCard, *, decodes: bool) -> by
 
 
 @contextmanager
-def exporting(path: Path, content: bytes, card: NetCard) -> Iterator[Path]:
-    """Write an exported net under a temporary name; move it to ``path`` at the end, or remove it after an exception.
+def write_export(path: Path, content: bytes, card: ExportMetadata) -> Iterator[Path]:
+    """Write an exported model under a temporary name; move it to ``path`` at the end, or remove it after an exception.
 
     Args:
         path: a name ending in .onnx, or in .xml for OpenVINO, whose weights become a .bin beside it.
-        content: of an ONNX file, as `content_for` returns it.
-        card: what the file is to say about the net.
+        content: of an ONNX file, as `build_onnx` returns it.
+        card: what the file is to say about the model.
 
     Raises:
         PoseError: openvino is needed and not installed.

@@ -1,6 +1,6 @@
-"""The engines that run exported nets on the CPU: ONNX Runtime and OpenVINO, each imported when it is first used.
+"""The engines that run exported models on the CPU: ONNX Runtime and OpenVINO, each imported when it is first used.
 
-To add one, write a function that opens a file as an `ExportedNet`, and name it in `ENGINES`.
+To add one, write a function that opens a file as an `InferenceSession`, and name it in `BACKENDS`.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pose.errors import CheckpointError, PoseError
+from pose.geometry import Float32
 from pose.images import Image
 from pose.inference.metadata import CROPS
-from pose.inference.predictor import Float32
 
 OPENVINO_SECTION = "framework"
 """Of an OpenVINO file: where it keeps the metadata of an ONNX file that it was made from."""
@@ -22,8 +22,8 @@ WEIGHTS_DIGEST = "weights_sha256"
 
 
 @dataclass(frozen=True)
-class ExportedNet:
-    """An exported net in the engine that runs it.
+class InferenceSession:
+    """An exported model in the engine that runs it.
 
     Attributes:
         metadata: what the file says about itself.
@@ -36,7 +36,7 @@ class ExportedNet:
     run: Callable[[Image], dict[str, Float32]]
 
 
-def open_exported(path: Path, threads: int) -> ExportedNet:
+def open_exported(path: Path, threads: int) -> InferenceSession:
     """Open an exported file on the CPU, with the engine that its suffix asks for.
 
     Args:
@@ -48,12 +48,12 @@ def open_exported(path: Path, threads: int) -> ExportedNet:
         CheckpointError: the file is missing, damaged, or of another kind.
     """
     check_exported_name(path)
-    return ENGINES[path.suffix.lower()](path, threads)
+    return BACKENDS[path.suffix.lower()](path, threads)
 
 
 def is_exported(path: Path) -> bool:
-    """Say whether a file's name is that of an exported net."""
-    return path.suffix.lower() in ENGINES
+    """Say whether a file's name is that of an exported model."""
+    return path.suffix.lower() in BACKENDS
 
 
 def check_exported_name(path: Path) -> None:
@@ -63,7 +63,7 @@ def check_exported_name(path: Path) -> None:
         CheckpointError: its suffix is another.
     """
     if not is_exported(path):
-        raise CheckpointError(f"{path}: expected a name ending in {' or '.join(ENGINES)}")
+        raise CheckpointError(f"{path}: expected a name ending in {' or '.join(BACKENDS)}")
 
 
 def open_session(model: bytes | Path, threads: int) -> Any:
@@ -75,12 +75,12 @@ def open_session(model: bytes | Path, threads: int) -> Any:
 
     Raises:
         PoseError: onnxruntime is not installed.
-        CheckpointError: the file is missing or not an ONNX net.
+        CheckpointError: the file is missing or not an ONNX model.
     """
     try:
         import onnxruntime
     except ImportError:
-        raise PoseError("ONNX nets: need the package onnxruntime; pip install 'dyconv-pose[export]'") from None
+        raise PoseError("ONNX models: need the package onnxruntime; pip install 'dyconv-pose[export]'") from None
     if isinstance(model, Path) and not model.is_file():
         raise CheckpointError(f"{model}: no such ONNX file")
     options = onnxruntime.SessionOptions()
@@ -92,17 +92,17 @@ def open_session(model: bytes | Path, threads: int) -> Any:
         if not isinstance(model, Path):
             raise
         reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{model}: not an ONNX net that can be read ({reason})") from None
+        raise CheckpointError(f"{model}: not an ONNX model that can be read ({reason})") from None
 
 
-def _open_onnx(path: Path, threads: int) -> ExportedNet:
+def _open_onnx(path: Path, threads: int) -> InferenceSession:
     session = open_session(path, threads)
     names = tuple(output.name for output in session.get_outputs())
 
     def run(crops_rgb: Image) -> dict[str, Float32]:
         return dict(zip(names, session.run(names, {CROPS: crops_rgb}), strict=True))
 
-    return ExportedNet(session.get_modelmeta().custom_metadata_map, names, run)
+    return InferenceSession(session.get_modelmeta().custom_metadata_map, names, run)
 
 
 def import_openvino() -> Any:
@@ -116,7 +116,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError:
-        raise PoseError("OpenVINO nets: need the package openvino; pip install 'dyconv-pose[export]'") from None
+        raise PoseError("OpenVINO models: need the package openvino; pip install 'dyconv-pose[export]'") from None
     return openvino
 
 
@@ -135,22 +135,26 @@ def compile_openvino(model: Any, threads: int) -> Any:
     return import_openvino().Core().compile_model(model, "CPU", options)
 
 
-def _open_openvino(path: Path, threads: int) -> ExportedNet:
+def _open_openvino(path: Path, threads: int) -> InferenceSession:
     openvino = import_openvino()
     weights = path.with_suffix(".bin")
     for file in (path, weights):
         if not file.is_file():
-            raise CheckpointError(f"{file}: no such file; an OpenVINO net is a .xml and a .bin of the same name")
+            raise CheckpointError(f"{file}: no such file; an OpenVINO model is a .xml and a .bin of the same name")
     graph, constants = path.read_bytes(), weights.read_bytes()
     try:
         # From memory: files that are mapped cannot be moved on every system.
         model = openvino.Core().read_model(graph, constants)
         metadata = _metadata(model)
         if metadata.get(WEIGHTS_DIGEST, digest(constants)) != digest(constants):
-            raise CheckpointError(f"{weights}: not the weights that {path.name} was written with; export the net again")
+            raise CheckpointError(
+                f"{weights}: not the weights that {path.name} was written with; export the model again"
+            )
         compiled = compile_openvino(model, threads)
     except RuntimeError:  # its message is of places in OpenVINO's source
-        raise CheckpointError(f"{path}: it or {weights.name} is damaged, or no OpenVINO net; export it again") from None
+        raise CheckpointError(
+            f"{path}: it or {weights.name} is damaged, or no OpenVINO model; export it again"
+        ) from None
     request = compiled.create_infer_request()
     names = tuple(output.any_name for output in compiled.outputs)
 
@@ -158,7 +162,7 @@ def _open_openvino(path: Path, threads: int) -> ExportedNet:
         found = request.infer({CROPS: crops_rgb})
         return {name: found[name] for name in names}
 
-    return ExportedNet(metadata, names, run)
+    return InferenceSession(metadata, names, run)
 
 
 def _metadata(model: Any) -> dict[str, str]:
@@ -171,5 +175,5 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-ENGINES: dict[str, Callable[[Path, int], ExportedNet]] = {".onnx": _open_onnx, ".xml": _open_openvino}
+BACKENDS: dict[str, Callable[[Path, int], InferenceSession]] = {".onnx": _open_onnx, ".xml": _open_openvino}
 """By the suffix of their files."""

@@ -1,4 +1,4 @@
-"""Person detectors behind one call: pictures in, a box and a score for each person out.
+"""Person detectors behind one call: images in, a box and a score for each person out.
 
 Three kinds, chosen by name in `load_detector`: an ONNX file of the YOLOX family, a detector of torchvision with its
 COCO weights, and ``none``, the whole frame as one person. To add another, write a class with `Detector`'s ``__call__``
@@ -16,10 +16,10 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from pose.errors import MediaError, near_name
+from pose.geometry import Array
 from pose.images import Image
 
-Array = NDArray[np.float64]
-Net = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 WHOLE_FRAME = "none"
 PERSON = 0
 """Of the 80 classes of COCO detectors trained without a background class."""
@@ -31,14 +31,14 @@ DEFAULT_INPUT_WH = (416, 416)
 
 
 class Detections(NamedTuple):
-    """Persons of one picture, best first: boxes (N, 4) as left, top, width, height in its pixels, and scores (N,)."""
+    """Persons of one image, best first: boxes (N, 4) as left, top, width, height in its pixels, and scores (N,)."""
 
     bboxes_xywh: Array
     scores: Array
 
 
 class Detector(Protocol):
-    """Finds the persons of some (H, W, 3) uint8 BGR pictures."""
+    """Finds the persons of some (H, W, 3) uint8 BGR images."""
 
     def __call__(self, images: Sequence[Image]) -> list[Detections]: ...
 
@@ -59,7 +59,7 @@ def load_detector(
         device: of torchvision's detectors, such as ``cuda``; by default the GPU where there is one.
 
     Raises:
-        MediaError: the name is unknown, the file is not a YOLOX net, or weights cannot be fetched.
+        MediaError: the name is unknown, the file is not a YOLOX model, or weights cannot be fetched.
     """
     name = str(name_or_path)
     if name == WHOLE_FRAME:
@@ -71,7 +71,7 @@ def load_detector(
 
 
 def whole_frame(images: Sequence[Image]) -> list[Detections]:
-    """Take every picture as one person with score 1."""
+    """Take every image as one person with score 1."""
     return [Detections(np.array([[0.0, 0.0, image.shape[1], image.shape[0]]]), np.ones(1)) for image in images]
 
 
@@ -80,13 +80,13 @@ class YoloxDetector:
     """YOLOX with its raw grid output: (1, 3, H, W) BGR 0..255 in, rows of box offsets, objectness and classes out.
 
     Attributes:
-        run: the net, one picture at a time: exported files fix their batch at 1.
+        run: the model, one image at a time: exported files fix their batch at 1.
         input_wh: width and height of its input.
         score_threshold: of objectness times class.
         nms_threshold: IoU.
     """
 
-    run: Net
+    run: Model
     input_wh: tuple[int, int]
     score_threshold: float
     nms_threshold: float
@@ -103,12 +103,12 @@ class YoloxDetector:
 
 
 def letterbox(image: Image, input_wh: tuple[int, int]) -> tuple[NDArray[np.float32], float]:
-    """Fit a picture into the top left of a gray input.
+    """Fit an image into the top left of a gray input.
 
-    Pillow's filter widens as the picture shrinks, where OpenCV's would skip pixels: small persons keep their shape.
+    Pillow's filter widens as the image shrinks, where OpenCV's would skip pixels: small persons keep their shape.
 
     Returns:
-        (1, 3, H, W) float32 BGR 0..255, and input pixels a picture's pixel.
+        (1, 3, H, W) float32 BGR 0..255, and input pixels an image's pixel.
     """
     height, width = image.shape[:2]
     ratio = min(input_wh[0] / width, input_wh[1] / height)
@@ -160,21 +160,21 @@ def _suppress(found: Detections, nms_threshold: float) -> Detections:
 
 
 def _clip(found: Detections, image_wh: tuple[int, int]) -> Detections:
-    """Cut boxes at the picture's edge and leave out those beyond it."""
+    """Cut boxes at the image's edge and leave out those beyond it."""
     top_left = found.bboxes_xywh[:, :2].clip(0, image_wh)
     size = (found.bboxes_xywh[:, :2] + found.bboxes_xywh[:, 2:]).clip(0, image_wh) - top_left
     inside = (size > 0).all(axis=1)
     return Detections(np.concatenate([top_left, size], axis=1)[inside], found.scores[inside])
 
 
-def open_onnx(path: Path) -> tuple[Net, tuple[int, int]]:
-    """Open an ONNX net with onnxruntime, or with OpenCV where that is not installed.
+def open_onnx(path: Path) -> tuple[Model, tuple[int, int]]:
+    """Open an ONNX model with onnxruntime, or with OpenCV where that is not installed.
 
     Returns:
-        The net as a function of its input, and the width and height of that input.
+        The model as a function of its input, and the width and height of that input.
 
     Raises:
-        MediaError: the file is missing or not an ONNX net.
+        MediaError: the file is missing or not an ONNX model.
     """
     if not path.is_file():
         raise MediaError(f"{path}: no such detector file")
@@ -187,7 +187,7 @@ def open_onnx(path: Path) -> tuple[Net, tuple[int, int]]:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=[name for name in wanted if name in available])
     except Exception as error:  # onnxruntime raises a class of its own for each way a file can be wrong
-        raise _not_a_net(path, error) from None
+        raise _not_a_model(path, error) from None
     entry = session.get_inputs()[0]
     height, width = entry.shape[2:4] if len(entry.shape) == 4 else (None, None)
     input_wh = (width, height) if isinstance(width, int) and isinstance(height, int) else DEFAULT_INPUT_WH
@@ -198,11 +198,11 @@ def open_onnx(path: Path) -> tuple[Net, tuple[int, int]]:
     return run, input_wh
 
 
-def _open_with_opencv(path: Path) -> tuple[Net, tuple[int, int]]:
+def _open_with_opencv(path: Path) -> tuple[Model, tuple[int, int]]:
     try:
         net = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error as error:
-        raise _not_a_net(path, error) from None
+        raise _not_a_model(path, error) from None
 
     def run(blob: NDArray[np.float32]) -> NDArray[np.float32]:
         net.setInput(blob)
@@ -211,8 +211,8 @@ def _open_with_opencv(path: Path) -> tuple[Net, tuple[int, int]]:
     return run, DEFAULT_INPUT_WH
 
 
-def _not_a_net(path: Path, error: Exception) -> MediaError:
-    return MediaError(f"{path}: not an ONNX net that can be read ({' '.join(str(error).split())[:120]})")
+def _not_a_model(path: Path, error: Exception) -> MediaError:
+    return MediaError(f"{path}: not an ONNX model that can be read ({' '.join(str(error).split())[:120]})")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class TorchvisionDetector:
     """A detector of torchvision.
 
     Attributes:
-        model: in evaluation mode: a list of (3, H, W) RGB pictures in 0..1 to ``boxes`` (xyxy), ``labels``, ``scores``.
+        model: in evaluation mode: a list of (3, H, W) RGB images in 0..1 to ``boxes`` (xyxy), ``labels``, ``scores``.
         person_label: the label that means a person.
         score_threshold: persons scored lower are left out.
         device: of the model.

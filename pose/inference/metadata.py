@@ -1,4 +1,4 @@
-"""What an exported file says about its net, and the names of what goes in and comes out."""
+"""What an exported file says about its model, and the names of what goes in and comes out."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ x, y in crop pixels and (N, K)."""
 
 
 @dataclass(frozen=True)
-class NetCard:
-    """What a file says about its net.
+class ExportMetadata:
+    """What a file says about its model.
 
     Attributes:
-        geometry: of the crops that it takes.
+        input_config: of the crops that it takes.
         skeleton: of the keypoints that it gives.
         flip_shift: it averages with the mirrored crop, whose maps it moves so many columns; None: it does not.
         licence: of the weights, in words.
     """
 
-    geometry: InputConfig
+    input_config: InputConfig
     skeleton: Skeleton
     flip_shift: int | None
     licence: str
@@ -34,15 +34,15 @@ class NetCard:
         """Return it as a file's metadata, each value JSON but the licence."""
         skeleton = {"names": self.skeleton.names, "limbs": self.skeleton.limbs, "sigmas": self.skeleton.sigmas}
         return {
-            "input": self.geometry.model_dump_json(),
+            "input": self.input_config.model_dump_json(),
             "skeleton": json.dumps(skeleton),
             "flip_shift": json.dumps(self.flip_shift),
             "licence": self.licence,
         }
 
 
-def read_card(metadata: Mapping[str, str], path: Path) -> NetCard:
-    """Read what `NetCard.metadata` wrote.
+def read_metadata(metadata: Mapping[str, str], path: Path) -> ExportMetadata:
+    """Read what `ExportMetadata.metadata` wrote.
 
     Args:
         metadata: of an exported file.
@@ -52,18 +52,20 @@ def read_card(metadata: Mapping[str, str], path: Path) -> NetCard:
         CheckpointError: something is missing or has another form.
     """
     try:
-        return NetCard(
+        return ExportMetadata(
             InputConfig.model_validate_json(metadata["input"]),
             make_skeleton(**json.loads(metadata["skeleton"])),
             _columns(json.loads(metadata["flip_shift"])),
             metadata["licence"],
         )
     except KeyError as error:
-        raise CheckpointError(f"{path}: has no {error} in its metadata; export the net with tools/export.py") from None
+        raise CheckpointError(
+            f"{path}: has no {error} in its metadata; export the model with tools/export.py"
+        ) from None
     except (TypeError, ValueError, PoseError) as error:  # pydantic's and json's errors are ValueErrors
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
-            f"{path}: its metadata does not fit this version ({reason}); export the net with tools/export.py again"
+            f"{path}: its metadata does not fit this version ({reason}); export the model with tools/export.py again"
         ) from None
 
 

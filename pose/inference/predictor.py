@@ -1,6 +1,6 @@
-"""What every predictor does around its net, without knowing what runs it: checks, crops, batches.
+"""What every predictor does around its model, without knowing what runs it: checks, crops, batches.
 
-Nothing here imports torch. `pose.inference.pytorch.PosePredictor` runs a net in PyTorch, `pose.inference.exported.ExportedPredictor` an
+Nothing here imports torch. `pose.inference.pytorch.PosePredictor` runs a model in PyTorch, `pose.inference.exported.ExportedPredictor` an
 exported one; to add another, write `CropPredictor.find_keypoints`.
 """
 
@@ -15,16 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError
+from pose.geometry import Array, Float32
 from pose.images import Image, person_crop, read_image
 from pose.skeleton import Skeleton
-
-Array = NDArray[np.float64]
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Poses:
-    """N persons of one picture.
+    """N persons of one image.
 
     Attributes:
         keypoints: (N, K, 2) x, y in image pixels.
@@ -46,16 +44,16 @@ class Poses:
 
 
 class CropPredictor(ABC):
-    """Finds the keypoints of the persons in a picture.
+    """Finds the keypoints of the persons in an image.
 
     Args:
-        skeleton: the keypoint set of the net.
-        geometry: of its input.
+        skeleton: the keypoint set of the model.
+        input_config: of its input.
         batch_size: crops a batch.
     """
 
-    def __init__(self, skeleton: Skeleton, geometry: InputConfig, batch_size: int) -> None:
-        self.skeleton, self.geometry, self.batch_size = skeleton, geometry, batch_size
+    def __init__(self, skeleton: Skeleton, input_config: InputConfig, batch_size: int) -> None:
+        self.skeleton, self.input_config, self.batch_size = skeleton, input_config, batch_size
 
     @abstractmethod
     def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
@@ -70,28 +68,28 @@ class CropPredictor(ABC):
         """
 
     def __call__(self, image: str | Path | Image, boxes: ArrayLike | None = None) -> Poses:
-        """Find the keypoints of one picture.
+        """Find the keypoints of one image.
 
         Args:
             image: path, or (H, W, 3) uint8 BGR.
-            boxes: (N, 4) persons as left, top, width, height in pixels; by default the whole picture is one person.
+            boxes: (N, 4) persons as left, top, width, height in pixels; by default the whole image is one person.
 
         Raises:
-            DataError: the picture cannot be read, or the boxes have another form.
+            DataError: the image cannot be read, or the boxes have another form.
         """
         pixels = read_image(image) if isinstance(image, (str, Path)) else _pixels(image)
         return self.predict_batch([pixels], [_whole(pixels) if boxes is None else boxes])[0]
 
     def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]:
-        """Find the keypoints of several pictures, the persons of all of them in common batches.
+        """Find the keypoints of several images, the persons of all of them in common batches.
 
         Args:
             images: (H, W, 3) uint8 BGR each.
-            boxes: (N_i, 4) xywh in pixels of each picture.
+            boxes: (N_i, 4) xywh in pixels of each image.
         """
         checked = [_boxes(rows) for rows in boxes]
         crops = [
-            person_crop(_pixels(image), bbox, self.geometry)
+            person_crop(_pixels(image), bbox, self.input_config)
             for image, rows in zip(images, checked, strict=True)
             for bbox in rows
         ]
@@ -118,7 +116,7 @@ def _pixels(image: Image) -> Image:
     array = isinstance(image, np.ndarray) and image.dtype == np.uint8
     if not array or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
-            "predictor: expected a picture of (H, W, 3) uint8 BGR, got "
+            "predictor: expected an image of (H, W, 3) uint8 BGR, got "
             f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}; read it with cv2.imread"
         )
     return image

@@ -11,20 +11,20 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from pose.geometry import transform_points
+from pose.geometry import Array, Float32, transform_points
 from pose.heatmap import decode, flip_average
 from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image
-from pose.inference.predictor import Array, CropPredictor, Float32
-from pose.models.fuse import deploy
+from pose.inference.predictor import CropPredictor
+from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
 
-HeatmapFunction = Callable[[torch.Tensor], torch.Tensor]
-"""Normalised images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4), as `PoseNet.heatmaps`."""
+HeatmapFn = Callable[[torch.Tensor], torch.Tensor]
+"""Normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4), as `PoseNet.heatmaps`."""
 
 
 def normalize(crops_rgb: torch.Tensor) -> torch.Tensor:
-    """(B, h, w, 3) uint8 RGB to the nets' input: (B, 3, h, w) float32, ImageNet mean and deviation, on its device."""
+    """(B, h, w, 3) uint8 RGB to the models' input: (B, 3, h, w) float32, ImageNet mean and deviation, on its device."""
     mean = torch.tensor(IMAGENET_MEAN, device=crops_rgb.device)[:, None, None] * 255
     std = torch.tensor(IMAGENET_STD, device=crops_rgb.device)[:, None, None] * 255
     # Planes first: to calculate on pixels of three channels takes a CPU several times longer.
@@ -34,36 +34,36 @@ def normalize(crops_rgb: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def predict_heatmaps(
-    heatmaps_of: HeatmapFunction,
+    heatmap_fn: HeatmapFn,
     crops_rgb: torch.Tensor,
     flip_pairs: Sequence[tuple[int, int]] | None,
     shift: int = 1,
 ) -> torch.Tensor:
-    """Return (B, K, H, W) heatmaps of (B, h, w, 3) uint8 crops on the net's device.
+    """Return (B, K, H, W) heatmaps of (B, h, w, 3) uint8 crops on the model's device.
 
     Args:
-        heatmaps_of: `PoseNet.heatmaps`, or what takes its place.
+        heatmap_fn: `PoseNet.heatmaps`, or what takes its place.
         crops_rgb: RGB.
         flip_pairs: to average with the mirrored crop, or None to leave that out.
         shift: see `flip_average`.
     """
     inputs = normalize(crops_rgb).contiguous()
-    heatmaps = heatmaps_of(inputs)
+    heatmaps = heatmap_fn(inputs)
     if flip_pairs is None:
         return heatmaps
-    return flip_average(heatmaps, heatmaps_of(inputs.flip(-1)), flip_pairs, shift)
+    return flip_average(heatmaps, heatmap_fn(inputs.flip(-1)), flip_pairs, shift)
 
 
-def in_bf16(heatmaps_of: HeatmapFunction, device: torch.device) -> HeatmapFunction:
+def in_bf16(heatmap_fn: HeatmapFn, device: torch.device) -> HeatmapFn:
     """Return a function that does the same in bfloat16 where autocast allows it, to float32 heatmaps.
 
-    Worth it where the processor multiplies in bfloat16: with AVX512-BF16 the packaged net takes two thirds of the time
+    Worth it where the processor multiplies in bfloat16: with AVX512-BF16 the packaged model takes two thirds of the time
     for one crop and half of it for four. Elsewhere it is emulated.
     """
 
     def heatmaps_in_bf16(images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return heatmaps_of(images).float()
+            return heatmap_fn(images).float()
 
     return heatmaps_in_bf16
 
@@ -78,21 +78,21 @@ def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[Flo
     return transform_points(keypoints_heatmap, matrices).astype(np.float32), scores
 
 
-def deployed_for(device: torch.device, net: PoseNet) -> PoseNet:
-    """Return a copy on a device that predicts what a net does, faster: see `pose.models.fuse`; channels_last on a CPU."""
-    deployed = deploy(net).to(device)
+def prepare_for_inference(device: torch.device, model: PoseNet) -> PoseNet:
+    """Return a copy on a device that predicts what a model does, faster: see `pose.models.fuse`; channels_last on a CPU."""
+    fused = fuse(model).to(device)
     if device.type == "cpu":
-        convert_conv2d_weight_memory_format(deployed, torch.channels_last)
-    return deployed
+        convert_conv2d_weight_memory_format(fused, torch.channels_last)
+    return fused
 
 
 class PosePredictor(CropPredictor):
-    """Finds the keypoints of the persons in a picture with a net in PyTorch.
+    """Finds the keypoints of the persons in an image with a model in PyTorch.
 
-    Its net is deployed, and on a CPU its convolutions lie in channels_last: nets take three quarters of the time so.
+    Its model is deployed, and on a CPU its convolutions lie in channels_last: models take three quarters of the time so.
 
     Args:
-        weights: file that tools/train.py wrote, or a run folder; by default the net that comes with the package.
+        weights: file that tools/train.py wrote, or a run folder; by default the model that comes with the package.
         device: ``"cpu"``, ``"cuda"``, ...; by default a GPU where there is one.
         flip: average with the mirrored crop: twice the time, about one AP.
         bf16: compute in bfloat16, see `in_bf16`; costs up to .3 AP.
@@ -111,18 +111,18 @@ class PosePredictor(CropPredictor):
         bf16: bool = False,
         batch_size: int | None = None,
     ) -> None:
-        net, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
+        model, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         super().__init__(
             self.config.keypoints, self.config.input, batch_size or (4 if self.device.type == "cpu" else 32)
         )
-        self.net = deployed_for(self.device, net)
+        self.model = prepare_for_inference(self.device, model)
         self.flip, self.bf16 = flip, bf16
 
     def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
         batch = torch.from_numpy(crops_rgb).to(self.device)
         pairs = self.skeleton.flip_pairs if self.flip else None
-        heatmaps_of = in_bf16(self.net.heatmaps, self.device) if self.bf16 else self.net.heatmaps
-        heatmaps = predict_heatmaps(heatmaps_of, batch, pairs, self.config.test.flip_shift)
+        heatmap_fn = in_bf16(self.model.heatmaps, self.device) if self.bf16 else self.model.heatmaps
+        heatmaps = predict_heatmaps(heatmap_fn, batch, pairs, self.config.test.flip_shift)
         return keypoints_in_image(heatmaps, matrices)

@@ -1,6 +1,6 @@
-"""Pictures of poses: skeletons on a frame, and sheets of many crops.
+"""Images of poses: skeletons on a frame, and sheets of many crops.
 
-The person's left is blue, the right orange, the middle white: a pair that people with any colour vision tell apart
+The person's left is blue, the right orange, the middle white: a pair that people with any color vision tell apart
 (Okabe & Ito). Everything scales with the person, so that far people stay readable and near ones are not smeared.
 """
 
@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.geometry import Array
 from pose.images import Image
 from pose.inference.predictor import Poses
 from pose.skeleton import Skeleton
 
-Array = NDArray[np.float64]
 Color = tuple[int, int, int]
 
 LEFT: Color = (240, 165, 50)
@@ -41,7 +41,7 @@ def draw_poses(
     boxes: bool = True,
     opacity: float = 0.9,
 ) -> Image:
-    """Return a copy of a picture with its people drawn on it, near (large) ones first.
+    """Return a copy of an image with its people drawn on it, near (large) ones first.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -109,7 +109,7 @@ def _widths(keypoints: Array) -> tuple[float, float, float]:
 
 
 def side_colors(skeleton: Skeleton) -> list[Color]:
-    """Colour of each keypoint by its side of the body."""
+    """Color of each keypoint by its side of the body."""
     colors = [MIDDLE] * skeleton.num_keypoints
     for left, right in skeleton.flip_pairs:
         colors[left], colors[right] = LEFT, RIGHT
@@ -146,7 +146,7 @@ def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float) -> None:
 
 
 def _inside(canvas: Image, box_xyxy: ArrayLike) -> list[int]:
-    """Box corners on whole pixels of the picture."""
+    """Box corners on whole pixels of the image."""
     height, width = canvas.shape[:2]
     limits = np.array([width - 1, height - 1, width - 1, height - 1])
     corners: list[int] = np.clip(np.round(np.asarray(box_xyxy)), 0, limits).astype(int).tolist()
@@ -154,7 +154,7 @@ def _inside(canvas: Image, box_xyxy: ArrayLike) -> list[int]:
 
 
 def draw_label(canvas: Image, text: str, bottom_left: tuple[int, int], text_height: float) -> None:
-    """Write text on a dark plate that stands on a point, moved so that it never leaves the picture."""
+    """Write text on a dark plate that stands on a point, moved so that it never leaves the image."""
     scale = text_height / cv2.getTextSize("0", FONT, 1.0, 1)[0][1]
     (text_width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
     margin = max(2, round(text_height * 0.35))
@@ -176,14 +176,14 @@ def prediction_sheet(
     cell_wh: tuple[int, int] = (192, 256),
     keypoint_threshold: float = 0.3,
 ) -> Image:
-    """Return a sheet of pictures or crops with their predictions, each beside its ground truth where that is given.
+    """Return a sheet of images or crops with their predictions, each beside its ground truth where that is given.
 
     Args:
         images: (H, W, 3) uint8 BGR of any sizes; each is fitted into a cell before it is drawn on.
-        poses: predicted, one `Poses` a picture, in its pixels.
+        poses: predicted, one `Poses` an image, in its pixels.
         skeleton: of the keypoints.
         columns: of the sheet.
-        truths: annotated, one a picture, scores positive where labelled.
+        truths: annotated, one an image, scores positive where labelled.
         cell_wh: width and height of a cell in pixels.
         keypoint_threshold: of the predictions.
     """
@@ -196,11 +196,11 @@ def prediction_sheet(
                 draw_label(half, text, (0, cell_wh[1]), 9)
             tile = np.hstack([truth, tile])
         tiles.append(tile)
-    return tile_pictures(tiles, columns)
+    return tile_images(tiles, columns)
 
 
-def tile_pictures(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
-    """Lay pictures of one size out in rows of ``columns`` on a dark ground."""
+def tile_images(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
+    """Lay images of one size out in rows of ``columns`` on a dark ground."""
     height, width = tiles[0].shape[:2]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -212,7 +212,7 @@ def tile_pictures(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
 
 
 def _fitted(image: Image, poses: Poses, skeleton: Skeleton, cell_wh: tuple[int, int], threshold: float) -> Image:
-    """A picture in the middle of a cell, its poses drawn at the cell's resolution."""
+    """An image in the middle of a cell, its poses drawn at the cell's resolution."""
     height, width = image.shape[:2]
     ratio = min(cell_wh[0] / width, cell_wh[1] / height)
     size_wh = max(1, round(width * ratio)), max(1, round(height * ratio))

@@ -1,7 +1,7 @@
-"""The attention of a trained net's dynamic convolutions: watched over many inputs, and changed to see what it is worth.
+"""The attention of a trained model's dynamic convolutions: watched over many inputs, and changed to see what it is worth.
 
-Source: *Dynamic Convolution* (Chen et al., CVPR 2020), where trained nets are inspected (Tables 3 and 4). Nothing here
-knows what a net is for. Convolutions of a single kernel have nothing to mix and are left out everywhere.
+Source: *Dynamic Convolution* (Chen et al., CVPR 2020), where trained models are inspected (Tables 3 and 4). Nothing here
+knows what a model is for. Convolutions of a single kernel have nothing to mix and are left out everywhere.
 
 To add a mode: write a `Change`, name it in `attention_modes`.
 """
@@ -22,10 +22,12 @@ Change = Callable[[Tensor], Tensor]
 """From the weights (N, K) that a layer finds for N inputs to the weights (N, K) to mix its kernels with."""
 
 
-def dynamic_layers(net: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the dynamic convolutions of a net by their names, in the order of its modules."""
+def dynamic_layers(model: nn.Module) -> dict[str, DynamicConv2d]:
+    """Return the dynamic convolutions of a model by their names, in the order of its modules."""
     return {
-        name: layer for name, layer in net.named_modules() if isinstance(layer, DynamicConv2d) and layer.num_kernels > 1
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, DynamicConv2d) and layer.num_kernels > 1
     }
 
 
@@ -34,9 +36,9 @@ class LayerAttention:
     """What one layer's attention was over M inputs.
 
     Attributes:
-        name: of the layer in the net.
+        name: of the layer in the model.
         kind: kernel size in words, ``1x1`` or ``depthwise 3x3``.
-        stride: height of the net's input over that of the layer's output, rounded.
+        stride: height of the model's input over that of the layer's output, rounded.
         weights: (M, K) float64 of the K kernels for each input.
     """
 
@@ -84,22 +86,22 @@ def _entropy(shares: Tensor) -> Tensor:
 
 
 class AttentionRecord:
-    """Keeps the attention of every dynamic convolution for all that a net sees while this context is entered.
+    """Keeps the attention of every dynamic convolution for all that a model sees while this context is entered.
 
     Args:
-        net: called with images (N, C, H, W) as its first argument.
+        model: called with images (N, C, H, W) as its first argument.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        self._net = net
-        self._layers = dynamic_layers(net)
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._layers = dynamic_layers(model)
         self._weights: dict[str, list[Tensor]] = {name: [] for name in self._layers}
         self._strides: dict[str, int] = {}
         self._input_height = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> "AttentionRecord":
-        self._hooks.append(self._net.register_forward_pre_hook(self._look_at_input))
+        self._hooks.append(self._model.register_forward_pre_hook(self._look_at_input))
         for name, layer in self._layers.items():
             self._hooks.append(layer.register_forward_hook(self._measuring(name)))
             self._hooks.append(layer.attention.register_forward_hook(self._keeping(name)))
@@ -120,7 +122,7 @@ class AttentionRecord:
             if self._weights[name]
         ]
 
-    def _look_at_input(self, net: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def _look_at_input(self, model: nn.Module, arguments: tuple[Any, ...]) -> None:
         self._input_height = arguments[0].shape[2]
 
     def _measuring(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
@@ -143,13 +145,13 @@ def _kind(layer: DynamicConv2d) -> str:
 
 
 @contextmanager
-def changed_attention(net: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
-    """Change the attention of the layers that ``changes`` names; afterwards the net is as it was.
+def changed_attention(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+    """Change the attention of the layers that ``changes`` names; afterwards the model is as it was.
 
     Raises:
-        KeyError: the net has no such dynamic layer.
+        KeyError: the model has no such dynamic layer.
     """
-    attentions = {name: dynamic_layers(net)[name].attention for name in changes}
+    attentions = {name: dynamic_layers(model)[name].attention for name in changes}
     hooks = [attentions[name].register_forward_hook(_changing(change)) for name, change in changes.items()]
     try:
         yield
@@ -167,7 +169,7 @@ def average(weights: Tensor) -> Tensor:
     return weights.mean(1, keepdim=True).expand_as(weights)
 
 
-def largest(weights: Tensor) -> Tensor:
+def argmax_only(weights: Tensor) -> Tensor:
     """Give the kernel of the largest weight the weight of all: 1, or the sum of a sigmoid's weights."""
     alone = nn.functional.one_hot(weights.argmax(1), weights.shape[1]).to(weights)
     return alone * weights.sum(1, keepdim=True)
@@ -188,15 +190,15 @@ def shuffle_across(weights: Tensor) -> Tensor:
     return weights.roll(max(1, len(weights) // 2), 0)
 
 
-def always(weights: Tensor) -> Change:
+def constant(weights: Tensor) -> Change:
     """Give every input the same weights (K,)."""
     return lambda found: weights.to(found).expand_as(found)
 
 
 def attention_modes(layers: Sequence[LayerAttention], generator: torch.Generator) -> dict[str, dict[str, Change]]:
-    """Return what to do to a net's attention, mode by mode: the rows of the paper's Tables 3 and 4, and ours.
+    """Return what to do to a model's attention, mode by mode: the rows of the paper's Tables 3 and 4, and ours.
 
-    Ours is ``mean of all inputs``: static as well, but the mixture that the net makes on average. By resolution there
+    Ours is ``mean of all inputs``: static as well, but the mixture that the model makes on average. By resolution there
     are two rows a stride, attention nowhere else and attention everywhere else; where it is off it is averaged.
 
     Args:
@@ -209,8 +211,8 @@ def attention_modes(layers: Sequence[LayerAttention], generator: torch.Generator
 
     modes: dict[str, dict[str, Change]] = {
         "averaged": everywhere(average),
-        "mean of all inputs": {layer.name: always(layer.weights.mean(0)) for layer in layers},
-        "largest only": everywhere(largest),
+        "mean of all inputs": {layer.name: constant(layer.weights.mean(0)) for layer in layers},
+        "largest only": everywhere(argmax_only),
         "shuffled within each image": everywhere(shuffle_within(generator)),
         "shuffled across images": everywhere(shuffle_across),
     }

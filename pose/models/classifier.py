@@ -26,10 +26,10 @@ class ClassifierHead(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Class scores of pictures.
+    """Class scores of images.
 
     Args:
-        backbone: pictures to features at stride 32.
+        backbone: images to features at stride 32.
         head: features to scores.
     """
 
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to scores (N, classes) before the softmax."""
+        """Map normalized images (N, 3, H, W) to scores (N, classes) before the softmax."""
         scores: Tensor = self.head(self.backbone(images))
         return scores
 

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a net, counted layer by layer while it runs on shapes without data.
+"""Parameters and multiply-adds of a model, counted layer by layer while it runs on shapes without data.
 
 Multiply-adds are those of convolutions and linear layers, as the paper counts them; batch norms, activations and
 biases are free. A dynamic convolution adds its attention and the mixing of its kernels (paper, section 3.2).
@@ -39,19 +39,19 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
 
 
 def count_config(config: AnyConfig) -> dict[str, int]:
-    """Count the net of a config for one picture of its input size, as `count_parts`; no weights are drawn."""
+    """Count the model of a config for one image of its input size, as `count_parts`; no weights are drawn."""
     with torch.device("meta"):
-        net = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
-    return count_parts(net, config.input.size_hw)
+        model = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
+    return count_parts(model, config.input.size_hw)
 
 
-def count_parts(net: PoseNet | Classifier, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Return backbone_params, backbone_madds, head_params, head_madds for one picture of ``size_hw`` pixels.
+def count_parts(model: PoseNet | Classifier, size_hw: tuple[int, int]) -> dict[str, int]:
+    """Return backbone_params, backbone_madds, head_params, head_madds for one image of ``size_hw`` pixels.
 
     Of a classifier the head is all that makes scores of the features.
     """
-    backbone, features = _run(net.backbone, torch.empty((1, 3, *size_hw), device="meta"))
-    head, _ = _run(net.head, features)
+    backbone, features = _run(model.backbone, torch.empty((1, 3, *size_hw), device="meta"))
+    head, _ = _run(model.head, features)
     return {
         "backbone_params": backbone.params,
         "backbone_madds": backbone.madds,

@@ -193,7 +193,7 @@ class DynamicConv2d(nn.Module):
 
 
 def set_temperature(module: nn.Module, temperature: float) -> None:
-    """Set tau of every dynamic convolution in ``module``, in place; static nets stay as they are.
+    """Set tau of every dynamic convolution in ``module``, in place; static models stay as they are.
 
     Raises:
         ValueError: ``temperature`` is not positive.

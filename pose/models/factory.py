@@ -45,7 +45,7 @@ def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
 
 
 def build_pose_net(config: Config) -> PoseNet:
-    """Make the net of ``config`` with new weights, drawn from torch's default generator."""
+    """Make the model of ``config`` with new weights, drawn from torch's default generator."""
     model, temperature = config.model, config.train.temperature
     in_head = _layer(model, model.num_kernels, temperature) if model.dynamic_head else Conv2d
     heads: dict[str, Callable[[int, int, float], nn.Module]] = {

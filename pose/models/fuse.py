@@ -1,4 +1,4 @@
-"""A trained net without what only training needed: batch norms and the temperature are folded into the weights.
+"""A trained model without what only training needed: batch norms and the temperature are folded into the weights.
 
 In evaluation a batch norm is one scale and one shift a channel, and convolutions are linear: the scale moves into the
 kernels, into each of the K of a dynamic convolution, and the shift becomes a bias. The attention's temperature divides
@@ -14,66 +14,66 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
-from pose.models.fused_conv import FoldedDynamicConv2d, fold_temperature
+from pose.models.fused_conv import FusedDynamicConv2d, fuse_temperature
 
-Net = TypeVar("Net", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DynamicConv2d)
 
 
-def deploy(net: Net) -> Net:
-    """Return a net of equal outputs in evaluation, without batch norms and with temperature 1.
+def fuse(model: Model) -> Model:
+    """Return a model of equal outputs in evaluation, without batch norms and with temperature 1.
 
     Pairs of a convolution and the batch norm behind it are found in the flow of the data, whatever modules they are
     in; an `torch.nn.Identity` takes the place of the norm.
 
     Args:
-        net: whose ``forward`` `torch.fx` can trace, as it can those of `pose.models`; not changed.
+        model: whose ``forward`` `torch.fx` can trace, as it can those of `pose.models`; not changed.
 
     Raises:
         ValueError: a batch norm stands behind something else than one convolution of its own, or has no statistics.
     """
-    deployed = copy.deepcopy(net).eval()
-    for conv_name, norm_name in list(_pairs(deployed)):
-        conv, norm = deployed.get_submodule(conv_name), deployed.get_submodule(norm_name)
-        _replace(deployed, conv_name, _fold(conv, norm, norm_name))
-        _replace(deployed, norm_name, nn.Identity())
-    left = [name for name, layer in deployed.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    fused = copy.deepcopy(model).eval()
+    for conv_name, norm_name in list(_pairs(fused)):
+        conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
+        _replace(fused, conv_name, _fold(conv, norm, norm_name))
+        _replace(fused, norm_name, nn.Identity())
+    left = [name for name, layer in fused.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if left:
         raise ValueError(
             f"deploy: '{left[0]}' is not the only batch norm behind one convolution, which is used once "
             f"({len(left)} such); nothing can take it up"
         )
-    for layer in deployed.modules():
+    for layer in fused.modules():
         if isinstance(layer, KernelAttention):
-            fold_temperature(layer)
-    return deployed
+            fuse_temperature(layer)
+    return fused
 
 
-def _pairs(net: nn.Module) -> Iterator[tuple[str, str]]:
+def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the names of convolutions that are used once, and of the batch norms that alone take their outputs."""
-    nodes = [node for node in _Tracer().trace(net).nodes if node.op == "call_module"]
+    nodes = [node for node in _Tracer().trace(model).nodes if node.op == "call_module"]
     calls = Counter(node.target for node in nodes)
     for node in nodes:
         source: Any = node.args[0]
-        is_norm = isinstance(net.get_submodule(str(node.target)), nn.BatchNorm2d)
+        is_norm = isinstance(model.get_submodule(str(node.target)), nn.BatchNorm2d)
         if not is_norm or source.op != "call_module" or len(source.users) > 1:
             continue
-        is_conv = isinstance(net.get_submodule(source.target), CONVOLUTIONS)
+        is_conv = isinstance(model.get_submodule(source.target), CONVOLUTIONS)
         if is_conv and calls[node.target] == calls[source.target] == 1:
             yield source.target, str(node.target)
 
 
 class _Tracer(fx.Tracer):
-    """Follows a net's data from layer to layer, and does not look into convolutions."""
+    """Follows a model's data from layer to layer, and does not look into convolutions."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*CONVOLUTIONS, FoldedDynamicConv2d)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*CONVOLUTIONS, FusedDynamicConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _replace(net: nn.Module, name: str, layer: nn.Module) -> None:
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
-    setattr(net.get_submodule(parent), child, layer)
+    setattr(model.get_submodule(parent), child, layer)
 
 
 def _fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
@@ -81,7 +81,7 @@ def _fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
     if norm.running_mean is None:
         raise ValueError(f"deploy: '{name}' keeps no running statistics, so it is never a constant scale")
     if isinstance(conv, DynamicConv2d):
-        return FoldedDynamicConv2d(conv, norm)
+        return FusedDynamicConv2d(conv, norm)
     if isinstance(conv, nn.ConvTranspose2d):
         if conv.groups > 1:  # the library scales the wrong channels
             raise ValueError(f"deploy: '{name}' stands behind a transposed convolution with groups; not supported")

@@ -1,6 +1,6 @@
 """Dynamic convolutions on their way out of PyTorch: the batch norm folded in, and the forms that engines are fast with.
 
-`pose.models.fuse` makes the first of a net's dynamic convolutions, `pose.export.onnx` one of the others of the first.
+`pose.models.fuse` makes the first of a model's dynamic convolutions, `pose.export.onnx` one of the others of the first.
 """
 
 from functools import reduce
@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
 
 
-class FoldedDynamicConv2d(nn.Module):
+class FusedDynamicConv2d(nn.Module):
     """A dynamic convolution, the batch norm behind it and the temperature, for predicting.
 
     The norm's scale goes into every kernel, and into every bias where there are any. Its shift stays one constant
@@ -32,7 +32,7 @@ class FoldedDynamicConv2d(nn.Module):
         conv.weight = nn.Parameter(weight)
         if conv.bias is not None:
             conv.bias = nn.Parameter(_scaled(conv.bias, norm)[0])
-        fold_temperature(conv.attention)
+        fuse_temperature(conv.attention)
         self.conv = conv
         self.shift = nn.Parameter(shift)
         self._is_lean = conv.bias is None and conv.attention.kind == "softmax"
@@ -63,7 +63,7 @@ class FoldedDynamicConv2d(nn.Module):
 
 
 @torch.no_grad()
-def fold_temperature(attention: KernelAttention) -> None:
+def fuse_temperature(attention: KernelAttention) -> None:
     """Let the second layer take the temperature up, which is 1 then; a sigmoid attention has no use for it."""
     if attention.kind == "softmax":
         attention.fc2.weight.div_(attention.temperature)
@@ -79,12 +79,12 @@ def _scaled(bank: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return weight.detach().transpose(0, 1).contiguous(), shift.detach()
 
 
-class EngineDynamicConv2d(nn.Module):
+class BackendDynamicConv2d(nn.Module):
     """The same in operators that an engine is fast with; its subclasses are the forms.
 
     Args:
         conv: kept.
-        shift: (out_channels,) constant bias, as of `FoldedDynamicConv2d`.
+        shift: (out_channels,) constant bias, as of `FusedDynamicConv2d`.
     """
 
     def __init__(self, conv: DynamicConv2d, shift: Tensor | None = None) -> None:
@@ -93,7 +93,7 @@ class EngineDynamicConv2d(nn.Module):
         self.shift = None if shift is None else nn.Parameter(shift.detach())
 
 
-class OneSampleDynamicConv2d(EngineDynamicConv2d):
+class OneSampleDynamicConv2d(BackendDynamicConv2d):
     """For a batch of one: a plain convolution with the mixed kernel, which OpenVINO runs as fast as any.
 
     Mixing is the K kernels, each times its weight, added up: OpenVINO makes one loop of that.
@@ -116,7 +116,7 @@ def _mix(attention: Tensor, bank: Tensor) -> Tensor:
     return reduce(torch.add, weighed)
 
 
-class BatchFreeDynamicConv2d(EngineDynamicConv2d):
+class BatchFreeDynamicConv2d(BackendDynamicConv2d):
     """In operators that know no batch size, for graphs that are traced once and run with any batch.
 
     `DynamicConv2d` folds a batch into the groups of a convolution, whose number a graph freezes. Here a convolution

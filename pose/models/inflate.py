@@ -1,4 +1,4 @@
-"""Inflation: the weights of a trained static net become those of a dynamic one that starts with the same outputs.
+"""Inflation: the weights of a trained static model become those of a dynamic one that starts with the same outputs.
 
 K equal kernels, weighed by a softmax that sums to 1, compute what the one kernel did, at any temperature and for any
 attention. They part as soon as training begins, because the attention is not flat: a kernel learns most from the
@@ -19,19 +19,19 @@ SIGMOID_SPREAD = 0.1
 """Deviation of the kernels from their mean, in standard deviations of the static kernel's weights."""
 
 
-def inflate(state: Mapping[str, Tensor], net: nn.Module, seed: int = 0) -> dict[str, Tensor]:
-    """Return the state dict for ``net`` that continues the static ``state``.
+def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
+    """Return the state dict for ``model`` that continues the static ``state``.
 
-    Convolutions that are static in ``net``, or dynamic in ``state`` already, are passed on as they are.
+    Convolutions that are static in ``model``, or dynamic in ``state`` already, are passed on as they are.
 
     Args:
-        state: of a net that differs from ``net`` only in convolutions being static.
-        net: dynamic in some or all of its convolutions; not changed. What its attention starts from is taken.
+        state: of a model that differs from ``model`` only in convolutions being static.
+        model: dynamic in some or all of its convolutions; not changed. What its attention starts from is taken.
         seed: of the differences between kernels under sigmoid attention.
     """
     generator = torch.Generator().manual_seed(seed)
     inflated = dict(state)
-    for prefix, layer in new_layers(state, net).items():
+    for prefix, layer in new_layers(state, model).items():
         weight, bias = state[f"{prefix}weight"], state.get(f"{prefix}bias")
         kernels = weight.repeat(layer.num_kernels, *[1] * weight.dim())
         attention = {key: value.clone() for key, value in layer.attention.state_dict().items()}
@@ -49,9 +49,9 @@ def inflate(state: Mapping[str, Tensor], net: nn.Module, seed: int = 0) -> dict[
     return inflated
 
 
-def new_layers(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the convolutions of ``net`` that are dynamic there and static in ``state``, by their prefix in it."""
-    named = ((f"{name}." if name else "", layer) for name, layer in net.named_modules())
+def new_layers(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, DynamicConv2d]:
+    """Return the convolutions of ``model`` that are dynamic there and static in ``state``, by their prefix in it."""
+    named = ((f"{name}." if name else "", layer) for name, layer in model.named_modules())
     return {
         prefix: layer
         for prefix, layer in named

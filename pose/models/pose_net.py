@@ -1,4 +1,4 @@
-"""The pose net: backbone, head, and what makes heatmaps of its maps."""
+"""The pose model: backbone, head, and what makes heatmaps of its maps."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class SpatialSoftmax(nn.Module):
-    """Turns the maps of a net trained with cross-entropy into heatmaps comparable with the other loss's.
+    """Turns the maps of a model trained with cross-entropy into heatmaps comparable with the other loss's.
 
     The softmax over a map's pixels is fitted to a Gaussian that sums to 1; multiplied by the sum of a Gaussian with
     peak 1, which is 2 pi sigma^2, a perfect map has peak 1 again (within 1% on a grid).
@@ -40,11 +40,11 @@ class PoseNet(nn.Module):
         self.activation = activation
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to what the loss takes, (N, K, H / 4, W / 4)."""
+        """Map normalized images (N, 3, H, W) to what the loss takes, (N, K, H / 4, W / 4)."""
         maps: Tensor = self.head(self.backbone(images))
         return maps
 
     def heatmaps(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4) to decode."""
+        """Map normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4) to decode."""
         heatmaps: Tensor = self.activation(self(images))
         return heatmaps

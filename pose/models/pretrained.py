@@ -58,12 +58,12 @@ def from_movenet(path: Path) -> dict[str, Tensor]:
 
     MoveNet (Google, Apache-2.0) has batch norm folded into its convolutions, so that ours come out with statistics 0
     and 1 that say nothing: before training on batch statistics, see `pose.engine.initialize.calibrate_batch_norm`. It takes
-    RGB in [-1, 1]; the stem is rescaled to our ImageNet normalisation. It pads strided convolutions at the right and
+    RGB in [-1, 1]; the stem is rescaled to our ImageNet normalization. It pads strided convolutions at the right and
     bottom only, where ours pad all round, so our features lie half an output pixel to the left and top at each of the
     five levels; the tests compare both under its padding.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds another net.
+        CheckpointError: the file cannot be read, or holds another model.
     """
     convolutions = _onnx_convolutions(path)
     backbone = MobileNetV2()

@@ -1,6 +1,6 @@
-"""What the paper prints of its nets' parameters and multiply-adds, for `tools/count_complexity.py` to put beside ours.
+"""What the paper prints of its models' parameters and multiply-adds, for `tools/count_complexity.py` to put beside ours.
 
-Source: *Dynamic Convolution* (Chen et al., CVPR 2020), section 5 for classifiers, Table 10 for pose nets. Ours follow
+Source: *Dynamic Convolution* (Chen et al., CVPR 2020), section 5 for classifiers, Table 10 for pose models. Ours follow
 the paper's text and formulas and are never tuned to its figures; where the two part, a note says what is known.
 """
 
@@ -24,11 +24,11 @@ TYPE_A = (
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's figures of one part of one net.
+    """The paper's figures of one part of one model.
 
     Attributes:
-        config: name of the packaged config that describes the net.
-        part: what is counted: a whole classifier, or the backbone or the head of a pose net.
+        config: name of the packaged config that describes the model.
+        part: what is counted: a whole classifier, or the backbone or the head of a pose model.
         params: in 1e6, as printed.
         madds: in 1e6, as printed.
         notes: known misfits.

@@ -1,4 +1,4 @@
-"""Small weight files of trained nets: what predicting needs of one run, or of the mean of several."""
+"""Small weight files of trained models: what predicting needs of one run, or of the mean of several."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from pose.errors import CheckpointError
 from pose.models.weights import inference_state, read_weights, saved_any_config
 
 
-def averaged(paths: Sequence[Path]) -> dict[str, Any]:
+def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
     """Return the mean of files' weights, each those to predict with, under the config of the first.
 
-    Runs that went on from the same weights often lie around a better net than each of them is (Wortsman et al., *Model
+    Runs that went on from the same weights often lie around a better model than each of them is (Wortsman et al., *Model
     soups*, ICML 2022). One file's come back as they are.
 
     Args:
         paths: at least one, each as for `read_weights`.
 
     Raises:
-        CheckpointError: they are not of the same net, skeleton, sigma and loss, or classes.
+        CheckpointError: they are not of the same model, skeleton, sigma and loss, or classes.
     """
     contents = [read_weights(path) for path in paths]
     configs = [saved_any_config(content, path) for content, path in zip(contents, paths, strict=True)]
@@ -31,8 +31,8 @@ def averaged(paths: Sequence[Path]) -> dict[str, Any]:
     for config, state, path in zip(configs[1:], states[1:], paths[1:], strict=True):
         if _what_weights_mean(config) != _what_weights_mean(configs[0]) or _shapes(state) != _shapes(states[0]):
             raise CheckpointError(
-                f"{path}: trained as another net than {paths[0]}, or with another skeleton, sigma, loss or other "
-                "classes; only runs of one net can be averaged"
+                f"{path}: trained as another model than {paths[0]}, or with another skeleton, sigma, loss or other "
+                "classes; only runs of one model can be averaged"
             )
     mean = {
         name: sum(state[name].float() / len(states) for state in states)
@@ -52,7 +52,7 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 
 
-def packed(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def export_weights(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return what predicting needs of a weight file: the weights, their larger tensors in half precision, the config.
 
     One-dimensional tensors (biases, batch norm) keep their precision: they weigh next to nothing, and a variance may

@@ -4,8 +4,6 @@ A weight file is a dict saved by `torch.save` with at least ``model`` (a state d
 as plain values); a training checkpoint (`pose.engine.checkpoint`) is one with more keys.
 """
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,27 +16,19 @@ from pose.config.classification import ClassificationConfig
 from pose.config.loader import CONFIGS, AnyConfig
 from pose.config.pose import Config
 from pose.errors import CheckpointError
+from pose.files import newest_below, replacing
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "default_model.pt"
-"""The net that `PosePredictor` takes by itself; its card, ``default_model.md``, lies beside it."""
+"""The model that `PosePredictor` takes by itself; its card, ``default_model.md``, lies beside it."""
 
 
 def write_weights(content: Mapping[str, Any], path: Path) -> None:
     """Write a weight file so that ``path`` always holds either the old or the new content, whatever interrupts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")  # in the same folder: a rename is atomic there
-    try:
-        with temporary.open("xb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        torch.save(dict(content), temporary)
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -91,9 +81,9 @@ def find_weights(folder: Path) -> Path:
         CheckpointError: the folder holds neither.
     """
     for name in ("best.pt", "last.pt"):
-        files = sorted(folder.rglob(name), key=lambda file: file.stat().st_mtime)
-        if files:
-            return files[-1]
+        newest = newest_below(folder, name)
+        if newest is not None:
+            return newest
     raise CheckpointError(f"{folder}: neither best.pt nor last.pt below this folder; has a training run written here?")
 
 
@@ -118,40 +108,40 @@ def saved_any_config(content: Mapping[str, Any], path: Path) -> AnyConfig:
 
 
 def saved_config(content: Mapping[str, Any], path: Path) -> Config:
-    """Return the config that a pose net's weight file was trained with.
+    """Return the config that a pose model's weight file was trained with.
 
     Raises:
-        CheckpointError: it is another net's, or does not fit this version's options.
+        CheckpointError: it is another model's, or does not fit this version's options.
     """
     config = saved_any_config(content, path)
     if not isinstance(config, Config):
         raise CheckpointError(
-            f"{path}: expected weights of a pose net, got a classifier's; test it with tools/test_imagenet.py, or "
-            "begin a pose net with train.start"
+            f"{path}: expected weights of a pose model, got a classifier's; test it with tools/test_imagenet.py, or "
+            "begin a pose model with train.start"
         )
     return config
 
 
-def load_strict(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Copy a state dict into a net; every name and shape must agree.
+def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Copy a state dict into a model; every name and shape must agree.
 
     Raises:
         CheckpointError: the first differences, and how many there are.
     """
-    own = net.state_dict()
+    own = model.state_dict()
     problems = [f"lacks '{name}'" for name in own if name not in state]
-    problems += [f"has '{name}', which the net has not" for name in state if name not in own]
+    problems += [f"has '{name}', which the model has not" for name in state if name not in own]
     problems += [
-        f"'{name}' is {list(state[name].shape)}, the net has {list(value.shape)}"
+        f"'{name}' is {list(state[name].shape)}, the model has {list(value.shape)}"
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
     if problems:
         raise CheckpointError(
-            f"{path}: made for another net: {'; '.join(problems[:3])} ({len(problems)} differences); "
+            f"{path}: made for another model: {'; '.join(problems[:3])} ({len(problems)} differences); "
             "use the config that it was trained with"
         )
-    net.load_state_dict(dict(state))
+    model.load_state_dict(dict(state))
 
 
 def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
@@ -161,10 +151,10 @@ def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
 
 
 def load_weights_for(config: Config, path: Path) -> PoseNet:
-    """Build the net of ``config`` with the weights of a file, in evaluation mode.
+    """Build the model of ``config`` with the weights of a file, in evaluation mode.
 
     Raises:
-        CheckpointError: the file was trained as another net, or its output means something else.
+        CheckpointError: the file was trained as another model, or its output means something else.
     """
     content = read_weights(path)
     trained = saved_config(content, path)
@@ -183,15 +173,17 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
     """Build the classifier of ``config`` with the weights of a file, in evaluation mode.
 
     Returns:
-        the net, and the classes that it was trained on.
+        the model, and the classes that it was trained on.
 
     Raises:
-        CheckpointError: the file was trained as another net, or on other classes than the config names.
+        CheckpointError: the file was trained as another model, or on other classes than the config names.
     """
     content = read_weights(path)
     trained = saved_any_config(content, path)
     if not isinstance(trained, ClassificationConfig):
-        raise CheckpointError(f"{path}: expected weights of a classifier, got a pose net's; test it with tools/test.py")
+        raise CheckpointError(
+            f"{path}: expected weights of a classifier, got a pose model's; test it with tools/test.py"
+        )
     classes = trained.data.classes
     if classes is None:
         raise CheckpointError(f"{path}: its config does not name the classes (data.classes) as a training run's does")
@@ -200,13 +192,13 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
             f"{path}: trained on other classes than data.classes names, or in another order; leave data.classes out to "
             "take those of the weights"
         )
-    net = build_classifier(config.model_copy(update={"data": trained.data}))
-    load_strict(net, inference_state(content), path)
-    return net.eval(), classes
+    model = build_classifier(config.model_copy(update={"data": trained.data}))
+    load_strict(model, inference_state(content), path)
+    return model.eval(), classes
 
 
 def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
-    """Build the net that a weight file was trained as, with its weights, in evaluation mode.
+    """Build the model that a weight file was trained as, with its weights, in evaluation mode.
 
     Raises:
         CheckpointError: see `read_weights`, `saved_config` and `load_strict`.
@@ -218,6 +210,6 @@ def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
 
 
 def _build(config: Config, content: Mapping[str, Any], path: Path) -> PoseNet:
-    net = build_pose_net(config)
-    load_strict(net, inference_state(content), path)
-    return net.eval()
+    model = build_pose_net(config)
+    load_strict(model, inference_state(content), path)
+    return model.eval()

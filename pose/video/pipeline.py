@@ -1,8 +1,8 @@
 """From frames to drawn frames: boxes, keypoints, drawing and files, a few frames at a time.
 
 People of several frames share the predictor's batches; frames with nobody pass through as they are. Frames are read,
-and drawn and written, in threads beside the one that runs the nets. A long video needs no more memory than a short one:
-only some frames ahead of the nets and some behind them are alive at once.
+and drawn and written, in threads beside the one that runs the models. A long video needs no more memory than a short one:
+only some frames ahead of the models and some behind them are alive at once.
 """
 
 import signal
@@ -24,12 +24,12 @@ from pose.inference.predictor import Poses
 from pose.inference.visualize import draw_poses
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
-from pose.video.prefetch import read_ahead, write_behind
+from pose.video.prefetch import background_writer, prefetch
 from pose.video.readers import Frame, FrameSource
-from pose.video.writers import ImageSink, PoseSink
+from pose.video.writers import ImageWriter, PoseWriter
 
 AHEAD = 8
-"""Frames that are read ahead of the nets, and that wait behind them to be drawn and written, at most."""
+"""Frames that are read ahead of the models, and that wait behind them to be drawn and written, at most."""
 
 
 class Predictor(Protocol):
@@ -46,19 +46,19 @@ class FramePoses(NamedTuple):
     scores: NDArray[np.float64]
 
 
-FindPeople = Callable[[Sequence[Frame]], list[Detections]]
-EstimatePoses = Callable[[Iterable[Frame]], Iterator[FramePoses]]
+DetectFunction = Callable[[Sequence[Frame]], list[Detections]]
+EstimateFunction = Callable[[Iterable[Frame]], Iterator[FramePoses]]
 
 
-def people_by_detector(detector: Detector) -> FindPeople:
+def detect_with(detector: Detector) -> DetectFunction:
     """Look for people with a detector."""
     return lambda frames: detector([frame.image for frame in frames])
 
 
-def people_by_file(path: Path, source: FrameSource, score_threshold: float = 0.0) -> FindPeople:
+def read_boxes(path: Path, source: FrameSource, score_threshold: float = 0.0) -> DetectFunction:
     """Take people from a file in COCO result format: ``image_id``, ``category_id`` (1), ``bbox`` xywh, ``score``.
 
-    ``image_id`` is a video's frame index from 0; of pictures the number that is the file's name
+    ``image_id`` is a video's frame index from 0; of images the number that is the file's name
     (``000000000139.jpg``: 139), else its place among the sorted names, from 0. `tools/detect.py` writes such a file.
 
     Raises:
@@ -85,12 +85,12 @@ def _detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
 
 
 def estimate_poses(
-    frames: Iterable[Frame], find_people: FindPeople, predictor: Predictor, batch_frames: int = 8
+    frames: Iterable[Frame], detect: DetectFunction, predictor: Predictor, batch_frames: int = 8
 ) -> Iterator[FramePoses]:
     """Yield every frame with its poses, in order, looking at ``batch_frames`` at a time."""
     iterator = iter(frames)
     while chunk := list(islice(iterator, batch_frames)):
-        found = find_people(chunk)
+        found = detect(chunk)
         boxes = [detections.bboxes_xywh for detections in found]
         poses = predictor.predict_batch([frame.image for frame in chunk], boxes)
         for frame, people, detections in zip(chunk, poses, found, strict=True):
@@ -99,24 +99,24 @@ def estimate_poses(
 
 def run_demo(
     source: FrameSource,
-    estimate: EstimatePoses,
+    estimate: EstimateFunction,
     skeleton: Skeleton,
-    sink: ImageSink,
-    json_sink: PoseSink | None = None,
+    sink: ImageWriter,
+    json_sink: PoseWriter | None = None,
     *,
     keypoint_threshold: float = 0.3,
     max_frames: int | None = None,
 ) -> tuple[int, int]:
     """Find, draw and write the people of every frame.
 
-    An error in reading, drawing or writing ends it like an error in the nets.
+    An error in reading, drawing or writing ends it like an error in the models.
 
     Args:
         source: of the frames; a live one (camera) ends at Ctrl-C with everything so far written.
-        estimate: `estimate_poses` or `pose.video.tracking.follow_person`, but for their frames.
+        estimate: `estimate_poses` or `pose.video.tracking.track_person`, but for their frames.
         skeleton: of the keypoints.
-        sink: takes the drawn frames (`pose.video.writers.open_sink`), in another thread.
-        json_sink: takes the keypoints (`pose.video.writers.open_json_sink`), in another thread.
+        sink: takes the drawn frames (`pose.video.writers.open_writer`), in another thread.
+        json_sink: takes the keypoints (`pose.video.writers.open_json_writer`), in another thread.
         keypoint_threshold: keypoints scored lower are not drawn; the JSON holds all.
         max_frames: stop after so many.
 
@@ -134,8 +134,8 @@ def run_demo(
     count = persons = 0
     with (
         ProgressLine("demo", total, "frames") as progress,
-        closing(read_ahead(islice(source, max_frames), AHEAD)) as ahead,
-        write_behind(write, AHEAD) as write_later,
+        closing(prefetch(islice(source, max_frames), AHEAD)) as ahead,
+        background_writer(write, AHEAD) as write_later,
     ):
         for result in estimate(ahead if source.count is not None else _until_interrupted(ahead)):
             write_later(result)

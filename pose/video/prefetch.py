@@ -16,13 +16,13 @@ Arguments = ParamSpec("Arguments")
 _END = object()
 
 
-def read_ahead(items: Iterable[Item], count: int) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], count: int) -> Generator[Item, None, None]:
     """Yield items in order while a thread takes the next ones, at most ``count`` ahead.
 
     An error in taking an item is raised in that item's place, after those before it.
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(1, "read_ahead") as thread:
+    with ThreadPoolExecutor(1, "prefetch") as thread:
         ahead: deque[Future[object]] = deque(thread.submit(next, iterator, _END) for _ in range(count))
         try:
             while (item := ahead.popleft().result()) is not _END:
@@ -33,14 +33,14 @@ def read_ahead(items: Iterable[Item], count: int) -> Generator[Item, None, None]
 
 
 @contextmanager
-def write_behind(write: Callable[Arguments, object], count: int) -> Iterator[Callable[Arguments, None]]:
+def background_writer(write: Callable[Arguments, object], count: int) -> Iterator[Callable[Arguments, None]]:
     """Give a function that lets a thread call ``write``, and waits where that is ``count`` calls behind.
 
     An error is raised by one of the calls that follow, or at the end, which waits for all calls. When the block is left
     by an exception, calls that have not begun are dropped.
     """
     behind: deque[Future[object]] = deque()
-    with ThreadPoolExecutor(1, "write_behind") as thread:
+    with ThreadPoolExecutor(1, "background_writer") as thread:
 
         def later(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
             if len(behind) == count:

@@ -1,4 +1,4 @@
-"""Where frames come from: a video, a camera, one picture or a folder of pictures, behind one iterator.
+"""Where frames come from: a video, a camera, one image or a folder of images, behind one iterator.
 
     for frame in open_source("street.mp4"):
         frame.image  # (H, W, 3) uint8 BGR, upright
@@ -31,14 +31,14 @@ COMPLETE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         index: position in the source, from 0.
         image: (H, W, 3) uint8 BGR, turned upright where the file says how.
-        image_id: of box files: the number that is a picture's file name (``000000000139.jpg``), else ``index``.
-        file_name: name in a folder of pictures.
-        time_s: presentation time in the source; None for pictures.
+        image_id: of box files: the number that is an image's file name (``000000000139.jpg``), else ``index``.
+        file_name: name in a folder of images.
+        time_s: presentation time in the source; None for images.
     """
 
     index: int
@@ -61,13 +61,13 @@ class FrameSource:
         location: as it was given.
         kind: of source.
         frames: the iterator.
-        size_wh: width and height of the first frame; pictures of a folder may differ.
-        fps: frames a second; None for pictures.
+        size_wh: width and height of the first frame; images of a folder may differ.
+        fps: frames a second; None for images.
         image_ids: `Frame.image_id` of all frames as far as they are known before reading; None for a live source.
     """
 
     location: str
-    kind: Literal["video", "camera", "picture", "folder"]
+    kind: Literal["video", "camera", "image", "folder"]
     frames: Iterator[Frame]
     size_wh: tuple[int, int]
     fps: float | None = None
@@ -83,10 +83,10 @@ class FrameSource:
 
 
 def open_source(location: str | Path) -> FrameSource:
-    """Open a video file or stream address, a picture, a folder of pictures (by name), or a camera (an integer).
+    """Open a video file or stream address, an image, a folder of images (by name), or a camera (an integer).
 
     Raises:
-        MediaError: nothing is there, it is empty, or OpenCV cannot read it; while iterating, also where a picture or
+        MediaError: nothing is there, it is empty, or OpenCV cannot read it; while iterating, also where an image or
             the rest of a video is damaged.
     """
     location = str(location)
@@ -96,15 +96,15 @@ def open_source(location: str | Path) -> FrameSource:
         return _open_capture(_capture(location), location, "video")
     path = Path(location)
     if path.is_dir():
-        return _open_pictures(find_images(path), location, "folder")
+        return _open_images(find_images(path), location, "folder")
     if not path.is_file():
-        raise MediaError(f"{location}: no such video, picture or folder; for a camera give its number, such as 0")
+        raise MediaError(f"{location}: no such video, image or folder; for a camera give its number, such as 0")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _open_pictures([path], location, "picture")
+        return _open_images([path], location, "image")
     return _open_capture(_capture(location), location, "video")
 
 
-def _open_pictures(paths: list[Path], location: str, kind: Literal["picture", "folder"]) -> FrameSource:
+def _open_images(paths: list[Path], location: str, kind: Literal["image", "folder"]) -> FrameSource:
     first = read_upright_image(paths[0])
     image_ids = tuple(int(path.stem) if path.stem.isdecimal() else index for index, path in enumerate(paths))
     frames = (

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pose.evaluation.oks import oks
+from pose.geometry import Array
 from pose.inference.predictor import Poses
 from pose.video.pipeline import FramePoses
 from pose.video.tracking import SEEN
-
-Array = NDArray[np.float64]
 
 CUTOFF_HZ = 1.0
 """Of a keypoint at rest."""
@@ -38,7 +37,7 @@ class _State:
 
 
 def smooth_poses(results: Iterable[FramePoses], sigmas: ArrayLike) -> Iterator[FramePoses]:
-    """Yield the frames of a video with smoothed keypoints; boxes and scores stay, pictures pass as they are.
+    """Yield the frames of a video with smoothed keypoints; boxes and scores stay, images pass as they are.
 
     Args:
         results: in order.

@@ -1,6 +1,6 @@
-"""One person found and followed by the pose net itself: keypoints on a video without any detector.
+"""One person found and followed by the pose model itself: keypoints on a video without any detector.
 
-Where nobody is followed yet, the net looks into upright windows all over the frame; from then on into the box around
+Where nobody is followed yet, the model looks into upright windows all over the frame; from then on into the box around
 the keypoints of the frame before, and into the windows again when it loses the person.
 """
 
@@ -10,12 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.geometry import Array
 from pose.images import Image
 from pose.inference.predictor import Poses
 from pose.video.pipeline import FramePoses
 from pose.video.readers import Frame
-
-Array = NDArray[np.float64]
 
 SEEN = 0.3
 """Score of a keypoint that counts, and mean score of a person who does; noise stays below on the default model."""
@@ -24,7 +23,7 @@ MIN_KEYPOINTS = 5
 MARGIN = 0.15
 """Keypoints end at eyes, wrists and ankles; annotated boxes go on around them by about this part of their size."""
 WINDOW_ASPECT = 3 / 4
-"""Width over height of a search window: that of the net's input."""
+"""Width over height of a search window: that of the model's input."""
 REFINEMENTS = 2
 """Looks into a box around the keypoints that the last look found, after a window."""
 SEARCH_EVERY = 3
@@ -32,15 +31,15 @@ SEARCH_EVERY = 3
 
 
 class PoseFunction(Protocol):
-    """`pose.PosePredictor`, or what takes its place: a picture and its boxes xywh in, poses out."""
+    """`pose.PosePredictor`, or what takes its place: an image and its boxes xywh in, poses out."""
 
     def __call__(self, image: Image, boxes: ArrayLike) -> Poses: ...
 
 
-def follow_person(frames: Iterable[Frame], predict: PoseFunction, look: PoseFunction) -> Iterator[FramePoses]:
+def track_person(frames: Iterable[Frame], predict: PoseFunction, look: PoseFunction) -> Iterator[FramePoses]:
     """Yield every frame with the most visible person, or nobody; of several people it keeps to whom it found first.
 
-    Boxes are those around the keypoints found, with a margin. Pictures that follow each other in no time (of a folder)
+    Boxes are those around the keypoints found, with a margin. Images that follow each other in no time (of a folder)
     are searched one by one.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where drawn frames and keypoints go: a video, a picture, a folder of pictures, a JSON file.
+"""Where drawn frames and keypoints go: a video, an image, a folder of images, a JSON file.
 
 A sink is a context manager that gives a function to call once a frame. It writes under a temporary name beside its
 output and moves that there at the end, so that nothing half written ever bears the final name.
@@ -22,10 +22,10 @@ from pose.video.readers import Frame, FrameSource
 FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 """Codec by container: those that the OpenCV wheels can encode on every platform."""
 PICTURES_FPS = 10.0
-"""Of a video that is made from pictures."""
+"""Of a video that is made from images."""
 
-ImageSink = Callable[[Frame, Image], None]
-PoseSink = Callable[[Frame, Poses, ArrayLike], None]
+ImageWriter = Callable[[Frame, Image], None]
+PoseWriter = Callable[[Frame, Poses, ArrayLike], None]
 
 
 def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | Path | None]) -> None:
@@ -43,14 +43,14 @@ def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | P
         seen[Path(path).resolve()] = "another output"
 
 
-def open_sink(output: str | Path, source: FrameSource) -> AbstractContextManager[ImageSink]:
-    """Open the sink that the name of ``output`` asks for: a video, a picture, or (no suffix) a folder.
+def open_writer(output: str | Path, source: FrameSource) -> AbstractContextManager[ImageWriter]:
+    """Open the sink that the name of ``output`` asks for: a video, an image, or (no suffix) a folder.
 
-    A video keeps the source's frame rate and size. A folder keeps the names of pictures; frames of a video become
+    A video keeps the source's frame rate and size. A folder keeps the names of images; frames of a video become
     ``000000.jpg`` and so on.
 
     Raises:
-        MediaError: the suffix is unknown, several frames should become one picture, or the output is the source.
+        MediaError: the suffix is unknown, several frames should become one image, or the output is the source.
     """
     check_outputs([output], [source.location])
     path = Path(output)
@@ -59,8 +59,8 @@ def open_sink(output: str | Path, source: FrameSource) -> AbstractContextManager
         return _video_sink(path, source)
     if suffix in IMAGE_SUFFIXES:
         if source.count != 1:
-            raise MediaError(f"{output}: one picture cannot hold all of {source.location}; give a folder or a video")
-        return _picture_sink(path)
+            raise MediaError(f"{output}: one image cannot hold all of {source.location}; give a folder or a video")
+        return _image_sink(path)
     if path.is_dir() or not suffix:
         return _folder_sink(path, source)
     known = ", ".join((*FOURCC, *IMAGE_SUFFIXES))
@@ -68,7 +68,7 @@ def open_sink(output: str | Path, source: FrameSource) -> AbstractContextManager
 
 
 @contextmanager
-def _video_sink(path: Path, source: FrameSource) -> Iterator[ImageSink]:
+def _video_sink(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
     fps = source.fps or PICTURES_FPS
     with replacing(path) as temporary:
         writer = _open_writer(temporary, path, fps, _even(source.size_wh))
@@ -118,41 +118,41 @@ def _pad_to_even(image: Image) -> Image:
 
 
 @contextmanager
-def _picture_sink(path: Path) -> Iterator[ImageSink]:
-    yield lambda _frame, image: write_picture(path, image)
+def _image_sink(path: Path) -> Iterator[ImageWriter]:
+    yield lambda _frame, image: write_image(path, image)
 
 
 @contextmanager
-def _folder_sink(folder: Path, source: FrameSource) -> Iterator[ImageSink]:
+def _folder_sink(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
     def write(frame: Frame, image: Image) -> None:
         path = folder / frame.file_name
         check_outputs([path], [source.location])
-        write_picture(path, image)
+        write_image(path, image)
 
     yield write
 
 
-def write_picture(path: str | Path, image: Image) -> None:
-    """Write a BGR picture in the format of the path's suffix.
+def write_image(path: str | Path, image: Image) -> None:
+    """Write a BGR image in the format of the path's suffix.
 
     Raises:
-        MediaError: the suffix is not a picture's, or the path cannot be written.
+        MediaError: the suffix is not an image's, or the path cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise MediaError(f"{path}: not the name of a picture; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise MediaError(f"{path}: not the name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix, image)
     with replacing(path) as temporary, writing(path):
         temporary.write_bytes(encoded.tobytes())
 
 
 @contextmanager
-def open_json_sink(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseSink]:
+def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
     """Write all keypoints as one JSON object, a frame a line, never holding more than one frame.
 
     ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"bbox_xywh", "score",
-    "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. Pictures have no ``fps`` and ``time_s`` (null)
-    but a ``file_name``; of a folder, whose pictures differ, ``size_wh`` stands in each frame.
+    "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. Images have no ``fps`` and ``time_s`` (null)
+    but a ``file_name``; of a folder, whose images differ, ``size_wh`` stands in each frame.
     """
     path = Path(path)
     head = {

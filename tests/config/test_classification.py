@@ -34,10 +34,10 @@ def message(name: str | Path, *overrides: str) -> str:
 
 
 def test_every_row_of_table_8_has_a_config() -> None:
-    nets = [f"mobilenetv2{width}" for width in ("", "_w0.75", "_w0.5", "_w0.35")]
-    nets += ["mobilenetv3_small", "resnet18", "resnet10"]
+    models = [f"mobilenetv2{width}" for width in ("", "_w0.75", "_w0.5", "_w0.35")]
+    models += ["mobilenetv3_small", "resnet18", "resnet10"]
 
-    assert sorted(TABLE_8) == sorted(f"imagenet/{kind}_{net}" for net in nets for kind in ("static", "dy"))
+    assert sorted(TABLE_8) == sorted(f"imagenet/{kind}_{net}" for net in models for kind in ("static", "dy"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +66,7 @@ def test_the_schedule_is_its_familys(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("net", "dropout", "smooth", "mixup"),
+    ("model", "dropout", "smooth", "mixup"),
     [
         ("mobilenetv2", 0.2, True, True),
         ("mobilenetv2_w0.75", 0.1, True, False),
@@ -88,7 +88,7 @@ def test_of_the_resnets_only_the_dynamic_18_drops_out() -> None:
 
 
 @pytest.mark.parametrize("name", TABLE_8)
-def test_the_name_says_what_the_net_is(name: str) -> None:
+def test_the_name_says_what_the_model_is(name: str) -> None:
     model = load_classification_config(name).model
     kind, _, net = name.removeprefix("imagenet/").partition("_")
     assert model.dynamic_backbone == (kind == "dy")
@@ -99,7 +99,7 @@ def test_the_name_says_what_the_net_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("net", [name.removeprefix("imagenet/static_") for name in TABLE_8 if "static" in name])
-def test_static_and_dynamic_differ_in_the_net_alone(net: str) -> None:
+def test_static_and_dynamic_differ_in_the_model_alone(net: str) -> None:
     static, dynamic = (load_classification_config(f"imagenet/{kind}_{net}") for kind in ("static", "dy"))
     train = {"train": static.train} if net == "resnet18" else {}  # whose dropout differs
     model = static.model.model_copy(update={"dynamic_backbone": True})

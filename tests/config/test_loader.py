@@ -233,7 +233,7 @@ def test_a_packaged_config_loads_and_says_what_it_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in packaged_names() if name.startswith("pose/")])
-def test_the_name_of_a_pose_config_says_what_the_net_is(name: str) -> None:
+def test_the_name_of_a_pose_config_says_what_the_model_is(name: str) -> None:
     config = load_config(name)
     head, kind = config.name.split("_")[:2]
     model = config.model
@@ -356,7 +356,7 @@ def test_a_config_that_is_not_there_is_answered_with_the_nearest_name(tmp_path: 
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
+    path = tmp_path / "model.pt"
     path.write_bytes(b"PK\x03\x04\xff\xfe")
     assert message(path) == f"{path}: expected YAML in UTF-8, got binary data; is this a config file?"
 

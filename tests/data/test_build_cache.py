@@ -55,7 +55,7 @@ def test_it_is_built_once_and_says_what_it_costs(words: tuple[str, ...], capsys:
     assert capsys.readouterr().out == first.replace("\n", "; was up to date\n")
 
 
-def test_training_reads_crops_and_no_picture(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reads_crops_and_no_image(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     from pose.datasets import samples
 
     build(*words)
@@ -98,7 +98,7 @@ def test_a_cache_can_lie_anywhere(words: tuple[str, ...], tmp_path: Path) -> Non
     assert not Path("people/train.crops").exists()
 
 
-def test_the_embedded_pictures_are_drawn_again_beside_a_cache_of_others(words: tuple[str, ...]) -> None:
+def test_the_embedded_images_are_drawn_again_beside_a_cache_of_others(words: tuple[str, ...]) -> None:
     build(*words)
     drawn_otherwise = (*words, "data.synthetic.seed=5")
 

@@ -14,7 +14,7 @@ Content = dict[str, Any]
 
 
 def content(image_ids: range | list[int], persons: int = 2) -> Content:
-    """Pictures with ``persons`` persons each, and keys that the project does not read."""
+    """Images with ``persons`` persons each, and keys that the project does not read."""
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 64, "height": 48, "flickr_url": "x"} for i in image_ids]
     annotations = [
         {
@@ -80,7 +80,7 @@ def by_id(records: list[Content]) -> list[Content]:
     return sorted(records, key=lambda record: record["id"])
 
 
-def test_the_two_files_part_pictures_and_annotations_and_keep_the_rest(folder: Folder) -> None:
+def test_the_two_files_part_images_and_annotations_and_keep_the_rest(folder: Folder) -> None:
     whole, before = read(folder.people), folder.people.read_bytes()
 
     assert folder.run("--fraction", "0.3") == 0
@@ -91,7 +91,7 @@ def test_the_two_files_part_pictures_and_annotations_and_keep_the_rest(folder: F
         assert kept[name] == [record for record in whole[name] if record in kept[name]]  # in their order
     for part in (kept, held_out):
         pictures = {image["id"] for image in part["images"]}
-        assert {one["image_id"] for one in part["annotations"]} == pictures  # whole pictures with all their persons
+        assert {one["image_id"] for one in part["annotations"]} == pictures  # whole images with all their persons
         assert {name: part[name] for name in part if name not in ("images", "annotations")} == {
             name: whole[name] for name in ("info", "licenses", "categories")
         }
@@ -111,8 +111,8 @@ def test_what_is_written_is_said(folder: Folder, capsys: pytest.CaptureFixture[s
     count = len(folder.held_out_ids("--fraction", "0.3"))
 
     assert capsys.readouterr().out == (
-        f"{folder.kept}: {200 - count} pictures, {2 * (200 - count)} annotations\n"
-        f"{folder.held_out}: {count} pictures, {2 * count} annotations\n"
+        f"{folder.kept}: {200 - count} images, {2 * (200 - count)} annotations\n"
+        f"{folder.held_out}: {count} images, {2 * count} annotations\n"
     )
 
 
@@ -127,19 +127,19 @@ def test_ids_and_seed_alone_decide(folder: Folder) -> None:
     assert folder.held_out_ids("--fraction", "0.3", "--seed", "1") != first
 
 
-def test_pictures_added_later_do_not_move_the_others(folder: Folder) -> None:
+def test_images_added_later_do_not_move_the_others(folder: Folder) -> None:
     first = folder.held_out_ids("--fraction", "0.3")
     folder.write(content(range(-50, 400)))
 
     assert {number for number in folder.held_out_ids("--fraction", "0.3") if 1 <= number <= 200} == first
 
 
-def test_a_larger_fraction_holds_out_the_same_pictures_and_more(folder: Folder) -> None:
+def test_a_larger_fraction_holds_out_the_same_images_and_more(folder: Folder) -> None:
     assert folder.held_out_ids("--fraction", "0.2") < folder.held_out_ids("--fraction", "0.5")
 
 
 def test_the_choice_is_the_same_on_every_machine(folder: Folder) -> None:
-    """Measured once: with another choice an old run's settings were chosen by pictures that a new one is fitted to."""
+    """Measured once: with another choice an old run's settings were chosen by images that a new one is fitted to."""
     folder.write(content(range(1, 31)))
 
     assert folder.held_out_ids("--fraction", "0.25") == {7, 15, 18, 20, 25}

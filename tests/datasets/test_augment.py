@@ -143,7 +143,7 @@ def test_joints_at_one_point_make_no_half_body():
 
 
 @pytest.fixture(scope="module", params=["light", "strong"])
-def recolour(request):
+def color_augment(request):
     return photometric(request.param)
 
 
@@ -153,26 +153,26 @@ def texture():
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
 
 
-def test_a_preset_changes_pixels_and_not_the_input(recolour, texture):
+def test_a_preset_changes_pixels_and_not_the_input(color_augment, texture):
     before = texture.copy()
 
-    after = recolour(texture, np.random.default_rng(0))
+    after = color_augment(texture, np.random.default_rng(0))
 
     assert (after.shape, after.dtype) == (texture.shape, np.uint8)
     np.testing.assert_array_equal(texture, before)
-    assert any((recolour(texture, np.random.default_rng(seed)) != texture).any() for seed in range(5))
+    assert any((color_augment(texture, np.random.default_rng(seed)) != texture).any() for seed in range(5))
 
 
-def test_a_preset_is_a_function_of_the_generator(recolour, texture):
-    drawn = [recolour(texture, np.random.default_rng(seed)) for seed in range(12)]
-    again = [recolour(texture, np.random.default_rng(seed)) for seed in reversed(range(12))][::-1]
+def test_a_preset_is_a_function_of_the_generator(color_augment, texture):
+    drawn = [color_augment(texture, np.random.default_rng(seed)) for seed in range(12)]
+    again = [color_augment(texture, np.random.default_rng(seed)) for seed in reversed(range(12))][::-1]
 
     np.testing.assert_array_equal(drawn, again)
     assert len({image.tobytes() for image in drawn}) > 6
 
 
-def test_a_preset_never_moves_geometry(recolour, texture):
-    presets = [recolour(texture, np.random.default_rng(seed)) for seed in range(40)]
+def test_a_preset_never_moves_geometry(color_augment, texture):
+    presets = [color_augment(texture, np.random.default_rng(seed)) for seed in range(40)]
 
     assert sum(quarters_in_place(texture, image) >= 2 for image in presets) > 35  # a patch may cover a quarter or two
     for moved in (
@@ -185,7 +185,7 @@ def test_a_preset_never_moves_geometry(recolour, texture):
 
 
 def quarters_in_place(image, other):
-    """Count the quarters of a picture that are where they were; the phase of the spectrum shows shifts."""
+    """Count the quarters of an image that are where they were; the phase of the spectrum shows shifts."""
 
     def quarters(rgb):
         gray = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Class folders to labelled pictures: what is listed, how it is seen, and what is wrong with a layout in words."""
+"""Class folders to labelled images: what is listed, how it is seen, and what is wrong with a layout in words."""
 
 import shutil
 from pathlib import Path
@@ -10,15 +10,15 @@ import torch
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from pose.config.classification import ClassFoldersConfig, PictureAugmentConfig, PictureConfig
+from pose.config.classification import ClassFoldersConfig, ImageAugmentConfig, ImageInputConfig
 from pose.datasets import imagenet, loading
-from pose.datasets.imagenet import TrainingPictures, load_test_pictures, load_training_pictures
+from pose.datasets.imagenet import TrainingImages, load_test_images, load_training_images
 from pose.datasets.loading import EpochSampler, batches, training_loader
 from pose.errors import DataError
 from pose.images import read_image
 
 CLASSES = ("disc", "ring", "square")
-SQUARE = PictureConfig(size=32, resize=36)
+SQUARE = ImageInputConfig(size=32, resize=36)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def data(class_folders: Path) -> ClassFoldersConfig:
 
 def message(data: ClassFoldersConfig) -> str:
     with pytest.raises(DataError) as caught:
-        load_training_pictures(data)
+        load_training_images(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -36,21 +36,21 @@ def message(data: ClassFoldersConfig) -> str:
 # --- listing
 
 
-def test_pictures_and_labels_are_those_of_torchvisions_folders(data):
-    for found, part in zip(load_training_pictures(data), ("train", "val"), strict=True):
+def test_images_and_labels_are_those_of_torchvisions_folders(data):
+    for found, part in zip(load_training_images(data), ("train", "val"), strict=True):
         expected = ImageFolder(data.root / part)
 
         assert list(found.classes) == expected.classes == list(CLASSES)
         assert [(str(found.path(row)), int(found.labels[row])) for row in range(len(found))] == expected.samples
 
 
-def test_pictures_may_lie_deeper_and_other_files_are_left_out(data):
+def test_images_may_lie_deeper_and_other_files_are_left_out(data):
     deeper = data.root / "train/disc/more"
     deeper.mkdir()
     (data.root / "train/disc/0.png").rename(deeper / "näme 0.png")
     (data.root / "train/disc/notes.txt").write_text("none")
 
-    pictures = load_training_pictures(data)[0]
+    pictures = load_training_images(data)[0]
 
     assert len(pictures) == 12
     assert deeper / "näme 0.png" in [pictures.path(row) for row in range(len(pictures))]
@@ -60,7 +60,7 @@ def test_named_classes_are_taken_in_their_order_and_others_left_out(data):
     (data.root / "val/unknown").mkdir()
     named = data.model_copy(update={"classes": ("square", "disc")})
 
-    train, val = load_training_pictures(named)
+    train, val = load_training_images(named)
 
     assert (len(train), len(val)) == (8, 6)
     for pictures in (train, val):
@@ -68,8 +68,8 @@ def test_named_classes_are_taken_in_their_order_and_others_left_out(data):
             assert pictures.path(row).parent.name == ("square", "disc")[pictures.labels[row]]
 
 
-def test_some_pictures_keep_their_labels(data):
-    pictures = load_training_pictures(data)[0]
+def test_some_images_keep_their_labels(data):
+    pictures = load_training_images(data)[0]
 
     some = pictures.take(np.array([11, 0]))
 
@@ -90,7 +90,7 @@ def test_a_missing_folder_is_named_with_the_option_to_set(data):
     assert "set data.root" in text
 
 
-def test_pictures_that_are_not_sorted_into_classes(data):
+def test_images_that_are_not_sorted_into_classes(data):
     for file in list((data.root / "val").rglob("*.*")):
         file.rename(data.root / "val" / f"{file.parent.name}{file.name}")
     for folder in (data.root / "val").iterdir():
@@ -118,13 +118,13 @@ def test_of_many_names_a_few_are_told(data):
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_a_class_without_pictures(part, data):
+def test_a_class_without_images(part, data):
     for file in (data.root / part / "ring").iterdir():
         file.rename(file.with_suffix(".txt"))
 
     text = message(data)
 
-    assert text.startswith(f"{data.root / part}: no picture (.jpg ")
+    assert text.startswith(f"{data.root / part}: no image (.jpg ")
     assert "in the class folders 'ring'; " in text
 
 
@@ -134,25 +134,25 @@ def test_a_named_class_that_has_no_folder(data):
     assert message(named) == f"{data.root / 'train'}: lacks the class folders 'star'"
 
 
-def test_a_net_is_tested_on_its_own_classes_only(data):
-    assert load_test_pictures(data, CLASSES).classes == CLASSES
-    with pytest.raises(DataError, match="expected the classes that the net was trained on, lacks 'star'"):
-        load_test_pictures(data, ("disc", "ring", "square", "star"))
+def test_a_model_is_tested_on_its_own_classes_only(data):
+    assert load_test_images(data, CLASSES).classes == CLASSES
+    with pytest.raises(DataError, match="expected the classes that the model was trained on, lacks 'star'"):
+        load_test_images(data, ("disc", "ring", "square", "star"))
     with pytest.raises(DataError, match="has 'square' beyond them"):
-        load_test_pictures(data, ("disc", "ring"))
+        load_test_images(data, ("disc", "ring"))
     named = data.model_copy(update={"classes": ("disc", "ring")})
-    assert len(load_test_pictures(named, ("disc", "ring"))) == 6
+    assert len(load_test_images(named, ("disc", "ring"))) == 6
 
 
-# --- what the net sees
+# --- what the model sees
 
 
-def test_a_test_picture_is_torchvisions_preset(data):
-    """`ImageClassification` resizes, cuts the centre, and normalises, which is left to the device here."""
-    pictures = load_training_pictures(data)[1]
+def test_a_test_image_is_torchvisions_preset(data):
+    """`ImageClassification` resizes, cuts the centre, and normalizes, which is left to the device here."""
+    pictures = load_training_images(data)[1]
     view = v2.Compose([v2.Resize(36, antialias=True), v2.CenterCrop(32)])
 
-    samples = imagenet.TestPictures(pictures, SQUARE)
+    samples = imagenet.TestImages(pictures, SQUARE)
 
     assert len(samples) == 9
     for row in range(9):
@@ -166,10 +166,10 @@ def test_a_test_picture_is_torchvisions_preset(data):
 
 
 def training(data, seed=0, **augment):
-    return TrainingPictures(load_training_pictures(data)[0], SQUARE, PictureAugmentConfig(**augment), seed)
+    return TrainingImages(load_training_images(data)[0], SQUARE, ImageAugmentConfig(**augment), seed)
 
 
-def test_a_training_picture_is_a_function_of_seed_epoch_and_row(data):
+def test_a_training_image_is_a_function_of_seed_epoch_and_row(data):
     one, other = training(data, seed=1), training(data, seed=1)
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -186,7 +186,7 @@ def test_a_training_picture_is_a_function_of_seed_epoch_and_row(data):
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0, 0.0), (1, 1.0), (0.5, 0.5)])
-def test_pictures_are_mirrored_as_often_as_asked(probability, share, data):
+def test_images_are_mirrored_as_often_as_asked(probability, share, data):
     image = np.zeros((40, 40, 3), dtype=np.uint8)
     image[:, :20] = 255
     cv2.imwrite(str(data.root / "train/disc/0.png"), image)
@@ -199,7 +199,7 @@ def test_pictures_are_mirrored_as_often_as_asked(probability, share, data):
 
 
 def test_crops_have_the_area_that_was_asked_for(data):
-    """A picture whose red grows from left to right and green from top to bottom tells what part of it is seen."""
+    """An image whose red grows from left to right and green from top to bottom tells what part of it is seen."""
     ramp = np.linspace(0, 255, 200)
     image = np.stack(np.broadcast_arrays(np.zeros((200, 200)), ramp[:, None], ramp[None]), axis=2).astype(np.uint8)
     cv2.imwrite(str(data.root / "train/disc/0.png"), image)
@@ -211,7 +211,7 @@ def test_crops_have_the_area_that_was_asked_for(data):
         assert 0.17 < width * height < 0.33
 
 
-def test_workers_and_processes_do_not_change_the_pictures(data):
+def test_workers_and_processes_do_not_change_the_images(data):
     samples = training(data)
     found = {}
     for workers, processes in ((0, 1), (2, 1), (0, 2)):
@@ -228,19 +228,19 @@ def test_workers_and_processes_do_not_change_the_pictures(data):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_is_named_whoever_reads_it(workers, data):
+def test_an_unreadable_image_is_named_whoever_reads_it(workers, data):
     broken = data.root / "val/ring/1.jpg"
-    broken.write_bytes(b"not a picture")
-    samples = imagenet.TestPictures(load_training_pictures(data)[1], SQUARE)
+    broken.write_bytes(b"not an image")
+    samples = imagenet.TestImages(load_training_images(data)[1], SQUARE)
 
-    with pytest.raises(DataError, match=r"val/ring/1\.jpg: not a picture OpenCV can read \(13 bytes\)"):
+    with pytest.raises(DataError, match=r"val/ring/1\.jpg: not an image OpenCV can read \(13 bytes\)"):
         list(batches(loading.test_loader(samples, 4, workers)))
 
 
-def test_grey_and_transparent_pictures_have_three_channels(data):
+def test_grey_and_transparent_images_have_three_channels(data):
     cv2.imwrite(str(data.root / "val/ring/1.jpg"), np.full((40, 50), 128, dtype=np.uint8))
     cv2.imwrite(str(data.root / "val/ring/0.png"), np.full((40, 50, 4), 128, dtype=np.uint8))
 
-    samples = imagenet.TestPictures(load_training_pictures(data)[1], SQUARE)
+    samples = imagenet.TestImages(load_training_images(data)[1], SQUARE)
 
     assert {tuple(samples[row].image.shape) for row in range(9)} == {(32, 32, 3)}

@@ -143,14 +143,14 @@ def test_the_test_loader_gives_every_row_in_order(persons, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_missing_picture_is_one_line_wherever_it_is_read(training, workers):
+def test_a_missing_image_is_one_line_wherever_it_is_read(training, workers):
     path = training.persons.record(0).image_path
     path.unlink()
 
     with pytest.raises(DataError) as caught:
         drawn(training, workers)
 
-    assert str(caught.value).startswith(f"{path}: cannot read the picture")
+    assert str(caught.value).startswith(f"{path}: cannot read the image")
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
 

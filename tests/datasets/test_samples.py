@@ -31,12 +31,12 @@ def persons(tiny_coco):
     return annotated_persons(tiny_coco.annotations, tiny_coco.images, COCO)
 
 
-def sample(record, augment=None, seed=3, geometry=SMALL, **options):
-    return make_sample(record, COCO, geometry, augment, np.random.default_rng(seed), **options)
+def sample(record, augment=None, seed=3, input_config=SMALL, **options):
+    return make_sample(record, COCO, input_config, augment, np.random.default_rng(seed), **options)
 
 
 def mirrored_by_hand(record, folder):
-    """Write the mirrored picture and say for each keypoint name where it is on the mirrored person."""
+    """Write the mirrored image and say for each keypoint name where it is on the mirrored person."""
     image = read_image(record.image_path)
     path = folder / "mirrored.png"
     cv2.imwrite(str(path), image[:, ::-1])
@@ -58,7 +58,7 @@ def mirrored_by_hand(record, folder):
 
 @pytest.mark.parametrize("row", range(5))
 @pytest.mark.parametrize(("augment", "flipping"), [(STILL, FLIP), (TURN, TURN_AND_FLIP)], ids=["upright", "turned"])
-def test_a_flipped_sample_is_the_sample_of_the_picture_mirrored_by_hand(persons, tmp_path, row, augment, flipping):
+def test_a_flipped_sample_is_the_sample_of_the_image_mirrored_by_hand(persons, tmp_path, row, augment, flipping):
     record = persons.record(row)
 
     flipped, mirrored = sample(record, flipping), sample(mirrored_by_hand(record, tmp_path), augment)
@@ -74,7 +74,7 @@ def test_a_flipped_sample_is_the_sample_of_the_picture_mirrored_by_hand(persons,
 @pytest.mark.parametrize("geometry", [SMALL, FULL], ids=["128x96", "256x192"])
 @pytest.mark.parametrize("augment", [None, FLIP, TURN, TURN_AND_FLIP], ids=["upright", "flip", "turn", "turn+flip"])
 @pytest.mark.parametrize("row", [0, 3])
-def test_the_picture_shows_each_keypoint_where_its_target_says(persons, tmp_path, row, augment, geometry):
+def test_the_image_shows_each_keypoint_where_its_target_says(persons, tmp_path, row, augment, input_config):
     record, checked = persons.record(row), 0
     for keypoint in np.flatnonzero(record.visibility):
         large = replace(
@@ -85,11 +85,11 @@ def test_the_picture_shows_each_keypoint_where_its_target_says(persons, tmp_path
         )
         cv2.imwrite(str(large.image_path), disc_at(large.keypoints_image[keypoint], (480, 480)))
 
-        drawn = sample(large, augment, geometry=geometry)
+        drawn = sample(large, augment, input_config=input_config)
 
         target = COCO.flip_order[keypoint] if augment in (FLIP, TURN_AND_FLIP) else keypoint
         center = center_of_light(drawn.image.numpy())
-        inside = center is not None and (center > 4).all() and (center < np.array(geometry.size_wh) - 5).all()
+        inside = center is not None and (center > 4).all() and (center < np.array(input_config.size_wh) - 5).all()
         if inside and drawn.weights[target]:
             peak, score = decode(drawn.heatmaps.numpy())
             assert score[target] == 1
@@ -100,7 +100,7 @@ def test_the_picture_shows_each_keypoint_where_its_target_says(persons, tmp_path
 
 
 @pytest.mark.parametrize("augment", [None, FLIP], ids=["upright", "flip"])
-def test_on_the_grid_picture_and_target_agree_to_a_twentieth_of_a_pixel(persons, tmp_path, augment):
+def test_on_the_grid_image_and_target_agree_to_a_twentieth_of_a_pixel(persons, tmp_path, augment):
     record = persons.record(0)
     in_image = np.array([70 - 20, 90 + 16])  # 5 and 4 heatmap pixels from the view's centre
     path = tmp_path / "disc.png"
@@ -198,7 +198,7 @@ def test_a_test_crops_peaks_come_back_to_the_annotated_keypoints(persons):
     assert len(crops) == len(persons)
     for row in range(len(crops)):
         crop, record = crops[row], persons.record(row)
-        heatmaps, weights = (part.numpy() for part in sample(record, geometry=FULL)[1:3])
+        heatmaps, weights = (part.numpy() for part in sample(record, input_config=FULL)[1:3])
         image, _, area = person_crop(read_image(record.image_path), record.bbox_xywh, FULL)
 
         found = transform_points(decode(heatmaps)[0], crop.matrix)
@@ -217,7 +217,7 @@ def test_both_data_sets_travel_to_processes_that_are_started_afresh(persons):
     assert torch.equal(training[(0, 1)].image, testing[1].image)
 
 
-def test_a_missing_picture_is_named(persons):
+def test_a_missing_image_is_named(persons):
     record = persons.record(0)
     record.image_path.unlink()
 
@@ -243,7 +243,7 @@ def test_training_decodes_a_large_person_no_larger_than_its_crop(large_jpeg):
     np.testing.assert_array_equal(sample(large_jpeg).image, read_crop(large_jpeg.image_path, matrix, SMALL.size_wh))
 
 
-def test_testing_decodes_every_picture_whole(persons, large_jpeg):
+def test_testing_decodes_every_image_whole(persons, large_jpeg):
     one = persons.take(np.array([0]))
     one = replace(
         one,

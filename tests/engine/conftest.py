@@ -1,4 +1,4 @@
-"""A training run small enough for a second: the embedded data set and the quickstart net, both cut down."""
+"""A training run small enough for a second: the embedded data set and the quickstart model, both cut down."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_classification_config, load_config
 from pose.config.pose import Config
 from pose.datasets.synthetic.prepare import prepare_data
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 
 TINY = (
     "data.synthetic.train_images=10",
@@ -56,7 +56,7 @@ TINY_CLASSIFIER = (
 
 @pytest.fixture
 def tiny_classifier(class_folders: Path) -> Callable[..., ClassificationConfig]:
-    """Return a function from overrides to a config of drawn pictures and a net cut down."""
+    """Return a function from overrides to a config of drawn images and a model cut down."""
 
     def make(*overrides: str, cfg: str = "imagenet/dy_mobilenetv2_w0.5") -> ClassificationConfig:
         return load_classification_config(cfg, [f"data.root={class_folders}", *TINY_CLASSIFIER, *overrides])
@@ -65,13 +65,13 @@ def tiny_classifier(class_folders: Path) -> Callable[..., ClassificationConfig]:
 
 
 @pytest.fixture(scope="session")
-def alone() -> Processes:
-    return Processes(0, 1, torch.device("cpu"))
+def alone() -> DistContext:
+    return DistContext(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Nets this small lose time to a second thread, above all beside other tests."""
+    """Models this small lose time to a second thread, above all beside other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

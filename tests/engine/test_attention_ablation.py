@@ -1,4 +1,4 @@
-"""A net measured with its attention changed: a toy for the modes, the embedded data set for AP."""
+"""A model measured with its attention changed: a toy for the modes, the embedded data set for AP."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from pose.datasets.imagenet import class_folders as class_folders_of
-from pose.datasets.imagenet import load_pictures
+from pose.datasets.imagenet import load_images
 from pose.engine.attention_ablation import (
     AS_TRAINED,
     first_persons,
     format_figures,
     measure_modes,
-    mixed_pictures,
     pose_measure,
     require_dynamic,
+    shuffled_images,
 )
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError, ConfigError, DataError
 from pose.models import build_pose_net
@@ -30,17 +30,17 @@ from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 @pytest.fixture
 def classifier():
     """Two dynamic layers and a mean over pixels: nothing of a pose."""
-    net = nn.Sequential(
+    model = nn.Sequential(
         DynamicConv2d(3, 8, 3, stride=2, padding=1),
         nn.ReLU(),
         DynamicConv2d(8, 4, 3, stride=2, padding=1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    for parameter in net.parameters():
+    for parameter in model.parameters():
         nn.init.normal_(parameter)
-    set_temperature(net, 1.0)
-    return net.eval().requires_grad_(False)
+    set_temperature(model, 1.0)
+    return model.eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def measure(classifier):
     return lambda: {"first": float(classifier(batches[0])[:, 0].mean()), "last": float(classifier(batches[1]).mean())}
 
 
-def test_any_net_is_measured_as_it_is_and_in_every_mode(classifier, measure):
+def test_any_model_is_measured_as_it_is_and_in_every_mode(classifier, measure):
     plain = measure()
 
     figures, layers = measure_modes(classifier, measure, seed=5)
@@ -64,7 +64,7 @@ def test_any_net_is_measured_as_it_is_and_in_every_mode(classifier, measure):
         assert figures[mode] != plain
 
 
-def test_the_attention_recorded_is_the_unchanged_nets(classifier, measure):
+def test_the_attention_recorded_is_the_unchanged_models(classifier, measure):
     with AttentionRecord(classifier) as record:
         measure()
 
@@ -93,16 +93,16 @@ def test_the_table_is_in_percent():
     ]
 
 
-def test_a_static_net_is_refused_in_one_line(tiny_config, classifier):
-    net = build_pose_net(tiny_config("model.dynamic_backbone=false", "model.dynamic_head=false"))
+def test_a_static_model_is_refused_in_one_line(tiny_config, classifier):
+    model = build_pose_net(tiny_config("model.dynamic_backbone=false", "model.dynamic_head=false"))
 
-    with pytest.raises(CheckpointError, match=r"^runs/best\.pt: expected a dynamic net, got a static one") as caught:
-        require_dynamic(net, Path("runs/best.pt"))
+    with pytest.raises(CheckpointError, match=r"^runs/best\.pt: expected a dynamic model, got a static one") as caught:
+        require_dynamic(model, Path("runs/best.pt"))
     assert "\n" not in str(caught.value)
     require_dynamic(classifier, Path("runs/best.pt"))
 
 
-def test_a_net_of_single_kernels_is_static(tiny_config):
+def test_a_model_of_single_kernels_is_static(tiny_config):
     with pytest.raises(CheckpointError):
         require_dynamic(build_pose_net(tiny_config("model.num_kernels=1")), Path("best.pt"))
 
@@ -116,13 +116,13 @@ def test_set(tiny_config):
 
 
 def counts(test_set):
-    """Persons by picture, in the order of its id."""
+    """Persons by image, in the order of its id."""
     image_ids, numbers = np.unique(test_set.persons.image_ids, return_counts=True)
     return dict(zip(image_ids.tolist(), numbers.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 1000])
-def test_a_limit_takes_as_many_whole_first_pictures_as_fit(limit, test_set):
+def test_a_limit_takes_as_many_whole_first_images_as_fit(limit, test_set):
     whole, few = counts(test_set), counts(first_persons(test_set, limit))
 
     taken = list(whole)[: len(few)]
@@ -133,7 +133,7 @@ def test_a_limit_takes_as_many_whole_first_pictures_as_fit(limit, test_set):
 
 
 def test_a_limit_is_said(test_set):
-    assert first_persons(test_set, 1).boxes == "ground-truth boxes of the first 1 pictures"
+    assert first_persons(test_set, 1).boxes == "ground-truth boxes of the first 1 images"
 
 
 @pytest.mark.parametrize("limit", [0, -3])
@@ -146,39 +146,39 @@ def test_a_limit_of_nobody_is_refused(limit, test_set):
 
 
 @pytest.fixture
-def net(tiny_config):
+def model(tiny_config):
     made = build_pose_net(tiny_config()).eval()
     nn.init.normal_(made.head[-1].weight)
     return made
 
 
-def test_the_measure_is_the_usual_test(tiny_config, net, test_set, alone):
+def test_the_measure_is_the_usual_test(tiny_config, model, test_set, alone):
     config = tiny_config()
-    predictions = predict_persons(net.heatmaps, test_set.persons, config, alone, 0)
+    predictions = predict_persons(model.heatmaps, test_set.persons, config, alone, 0)
     metrics = score_results(make_results(predictions, test_set, config), test_set, config)
 
-    assert pose_measure(net, test_set, config, alone, limited=False)() == {"AP": metrics.AP, "AP50": metrics.AP50}
+    assert pose_measure(model, test_set, config, alone, limited=False)() == {"AP": metrics.AP, "AP50": metrics.AP50}
 
 
-def test_limited_only_the_pictures_of_these_persons_count(tiny_config, test_set, alone, monkeypatch):
+def test_limited_only_the_images_of_these_persons_count(tiny_config, test_set, alone, monkeypatch):
     config = tiny_config("test.nms_threshold=1")
     some = first_persons(test_set, 4)
 
-    def perfect(heatmaps_of, persons, *_):
+    def perfect(heatmap_fn, persons, *_):
         predicted = predict_persons(lambda images: torch.zeros(len(images), 17, 16, 16), persons, config, alone, 0)
         return replace(predicted, keypoints_image=persons.keypoints_image, keypoint_scores=persons.visibility + 1.0)
 
     monkeypatch.setattr("pose.engine.attention_ablation.predict_persons", perfect)
-    net = build_pose_net(config)
+    model = build_pose_net(config)
 
     assert 0 < len(some.persons) < len(test_set.persons)
-    assert pose_measure(net, some, config, alone, limited=True)()["AP"] == pytest.approx(1)
-    assert pose_measure(net, some, config, alone, limited=False)()["AP"] < 0.99
+    assert pose_measure(model, some, config, alone, limited=True)()["AP"] == pytest.approx(1)
+    assert pose_measure(model, some, config, alone, limited=False)()["AP"] < 0.99
 
 
-def test_averaged_in_every_layer_the_net_is_the_static_one_of_the_mean_kernels(tiny_config, net):
+def test_averaged_in_every_layer_the_model_is_the_static_one_of_the_mean_kernels(tiny_config, model):
     static = build_pose_net(tiny_config("model.dynamic_backbone=false", "model.dynamic_head=false")).eval()
-    state = net.state_dict()
+    state = model.state_dict()
     static.load_state_dict(
         {
             name: state[name].mean(0) if state[name].shape != value.shape else state[name]
@@ -187,39 +187,39 @@ def test_averaged_in_every_layer_the_net_is_the_static_one_of_the_mean_kernels(t
     )
     images = torch.randn(3, 3, 64, 64)
 
-    with torch.no_grad(), AttentionRecord(net) as record:
-        net(images)
-    with torch.no_grad(), changed_attention(net, {layer.name: average for layer in record.layers()}):
-        changed = net.heatmaps(images)
+    with torch.no_grad(), AttentionRecord(model) as record:
+        model(images)
+    with torch.no_grad(), changed_attention(model, {layer.name: average for layer in record.layers()}):
+        changed = model.heatmaps(images)
 
     torch.testing.assert_close(changed, static.heatmaps(images).detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_batches_of_one_have_nobody_to_exchange_with(tiny_config, net, test_set, alone):
+def test_batches_of_one_have_nobody_to_exchange_with(tiny_config, model, test_set, alone):
     with pytest.raises(ConfigError, match=r"test\.batch_size"):
-        pose_measure(net, test_set, tiny_config("test.batch_size=1"), alone, limited=False)
+        pose_measure(model, test_set, tiny_config("test.batch_size=1"), alone, limited=False)
 
 
-def test_several_processes_are_refused(tiny_config, net, test_set):
+def test_several_processes_are_refused(tiny_config, model, test_set):
     with pytest.raises(ConfigError, match="torchrun"):
-        pose_measure(net, test_set, tiny_config(), Processes(0, 2, torch.device("cpu")), limited=False)
+        pose_measure(model, test_set, tiny_config(), DistContext(0, 2, torch.device("cpu")), limited=False)
 
 
-def test_a_test_set_to_measure_nothing_on_is_refused(tiny_config, net, test_set, alone):
+def test_a_test_set_to_measure_nothing_on_is_refused(tiny_config, model, test_set, alone):
     nobody = replace(test_set, persons=test_set.persons.take(np.arange(0)))
     for bad, words in ((nobody, "no persons"), (replace(test_set, annotated=False), "no annotations")):
         with pytest.raises(DataError, match=words):
-            pose_measure(net, bad, tiny_config(), alone, limited=False)
+            pose_measure(model, bad, tiny_config(), alone, limited=False)
 
 
-def test_pictures_of_all_classes_are_mixed(class_folders):
-    pictures = load_pictures(class_folders / "train", class_folders_of(class_folders / "train"))
+def test_images_of_all_classes_are_mixed(class_folders):
+    pictures = load_images(class_folders / "train", class_folders_of(class_folders / "train"))
 
-    mixed = mixed_pictures(pictures, None, seed=1)
+    mixed = shuffled_images(pictures, None, seed=1)
 
     assert sorted(mixed.names) == sorted(pictures.names)
     assert (np.diff(pictures.labels) >= 0).all()
     assert (np.diff(mixed.labels) < 0).sum() > 1
     assert {mixed.path(row).parent.name for row in range(12)} == set(pictures.classes)
     assert all(mixed.path(row).parent.name == mixed.classes[mixed.labels[row]] for row in range(12))
-    assert (mixed_pictures(pictures, 5, seed=1).names == mixed.names[:5]).all()
+    assert (shuffled_images(pictures, 5, seed=1).names == mixed.names[:5]).all()

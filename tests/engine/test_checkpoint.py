@@ -13,22 +13,22 @@ from pose.models.weights import load_pose_net, write_weights
 
 def make_training(config, ema: bool = True, seed: int = 0) -> Training:
     torch.manual_seed(seed)
-    net = build_pose_net(config)
-    optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
-    average = MovingAverage(net, 0.9) if ema else None
-    return Training(net, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average)
+    model = build_pose_net(config)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    average = MovingAverage(model, 0.9) if ema else None
+    return Training(model, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average)
 
 
 def train_a_little(training: Training, steps: int = 2) -> None:
     """Steps that draw their data from torch's random state."""
     for _ in range(steps):
-        loss = training.net(torch.randn(2, 3, 64, 64)).square().mean()
+        loss = training.model(torch.randn(2, 3, 64, 64)).square().mean()
         training.scaler.scale(loss).backward()
         training.scaler.step(training.optimizer)
         training.scaler.update()
         training.optimizer.zero_grad()
         if training.ema is not None:
-            training.ema.update(training.net, training.progress.global_step)
+            training.ema.update(training.model, training.progress.global_step)
         training.progress.global_step += 1
 
 
@@ -36,8 +36,8 @@ def assert_same(one: Training, other: Training) -> None:
     """Bit for bit."""
     assert one.progress == other.progress
     pairs = [
-        (one.net.state_dict(), other.net.state_dict()),
-        (one.ema.net.state_dict(), other.ema.net.state_dict()),
+        (one.model.state_dict(), other.model.state_dict()),
+        (one.ema.model.state_dict(), other.ema.model.state_dict()),
         (one.optimizer.state_dict(), other.optimizer.state_dict()),
         (one.scaler.state_dict(), other.scaler.state_dict()),
     ]
@@ -73,7 +73,7 @@ def test_the_learning_rate_and_the_moments_of_adam_come_back(tiny_config, tmp_pa
     load_checkpoint(fresh, tmp_path / "last.pt")
 
     assert fresh.optimizer.param_groups[0]["lr"] == 1.25e-5
-    first = next(iter(fresh.net.parameters()))
+    first = next(iter(fresh.model.parameters()))
     assert fresh.optimizer.state[first]["exp_avg"].any()
     assert fresh.optimizer.state[first]["step"] == 2
 
@@ -87,22 +87,22 @@ def test_a_moving_average_begun_on_resuming_starts_at_the_weights(tiny_config, t
     resumed = make_training(config, seed=9)
     load_checkpoint(resumed, tmp_path / "last.pt")
 
-    torch.testing.assert_close(resumed.ema.net.state_dict(), without.net.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.ema.model.state_dict(), without.model.state_dict(), rtol=0, atol=0)
 
 
 def test_the_temperature_is_saved_with_the_weights(tiny_config, tmp_path):
     config = tiny_config("model.dynamic_head=true")
     training = make_training(config)
-    buffers = [name for name in training.net.state_dict() if name.endswith("temperature")]
+    buffers = [name for name in training.model.state_dict() if name.endswith("temperature")]
     assert buffers
     for name in buffers:
-        training.net.get_buffer(name).fill_(7.5)
+        training.model.get_buffer(name).fill_(7.5)
     save_checkpoint(training, config, tmp_path / "last.pt")
 
     fresh = make_training(config, seed=9)
     load_checkpoint(fresh, tmp_path / "last.pt")
 
-    assert {fresh.net.get_buffer(name).item() for name in buffers} == {7.5}
+    assert {fresh.model.get_buffer(name).item() for name in buffers} == {7.5}
 
 
 def test_a_checkpoint_is_a_weight_file_that_predicts_with_its_moving_average(tiny_config, tmp_path):
@@ -111,27 +111,27 @@ def test_a_checkpoint_is_a_weight_file_that_predicts_with_its_moving_average(tin
     train_a_little(training)
     save_checkpoint(training, config, tmp_path / "last.pt")
 
-    net, saved = load_pose_net(tmp_path / "last.pt")
+    model, saved = load_pose_net(tmp_path / "last.pt")
 
     assert saved == config
-    torch.testing.assert_close(net.state_dict(), training.ema.net.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict(), training.ema.model.state_dict(), rtol=0, atol=0)
 
 
 def test_weights_without_training_state_are_refused(tiny_config, tmp_path):
     config = tiny_config()
     training = make_training(config)
-    content = {"model": training.net.state_dict(), "config": config.model_dump(mode="json")}
+    content = {"model": training.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "weights.pt")
 
     with pytest.raises(CheckpointError, match=r"weights\.pt: holds weights but no training state .*optimizer"):
         load_checkpoint(training, tmp_path / "weights.pt")
 
 
-def test_a_checkpoint_of_another_net_is_refused(tiny_config, tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(tiny_config, tmp_path):
     config, wider = tiny_config(), tiny_config("model.head_width=0.25")
     save_checkpoint(make_training(config), config, tmp_path / "last.pt")
 
-    with pytest.raises(CheckpointError, match=r"last\.pt: made for another net: .*differences"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: made for another model: .*differences"):
         load_checkpoint(make_training(wider), tmp_path / "last.pt")
 
 
@@ -185,7 +185,7 @@ def test_weights_that_are_not_finite_never_replace_good_ones(tiny_config, tmp_pa
     save_checkpoint(training, tiny_config(), tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():
-        next(training.net.parameters()).fill_(float("nan"))
+        next(training.model.parameters()).fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="not finite"):
         save_checkpoint(training, tiny_config(), tmp_path / "last.pt")

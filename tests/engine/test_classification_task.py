@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from pose.config.classification import ClassifierTrainConfig
 from pose.config.loader import load_classification_config
-from pose.datasets.imagenet import Picture, TrainingPictures, load_training_pictures
+from pose.datasets.imagenet import ImageSample, TrainingImages, load_training_images
 from pose.datasets.loading import EpochSampler, batches, training_loader
 from pose.engine import classification_task as classify_module
 from pose.engine import trainer as run_module
-from pose.engine.classification_task import classification_objective, classify_pictures, protocol_line, train
-from pose.engine.distributed import Processes
+from pose.engine.classification_task import classification_objective, classify_images, protocol_line, train
+from pose.engine.distributed import DistContext
 from pose.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pose.evaluation.accuracy import Accuracy
 from pose.inference.pytorch import normalize
@@ -28,14 +28,14 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def pictures(tiny_classifier):
-    return load_training_pictures(tiny_classifier().data)[0]
+def labeled(tiny_classifier):
+    return load_training_images(tiny_classifier().data)[0]
 
 
-def make_batch(size: int = 4) -> Picture:
+def make_batch(size: int = 4) -> ImageSample:
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(0, 256, (size, 8, 8, 3), dtype=torch.uint8, generator=generator)
-    return Picture(images, torch.arange(size) % 3, 10 + torch.arange(size))
+    return ImageSample(images, torch.arange(size) % 3, 10 + torch.arange(size))
 
 
 def make_scores(size: int = 4) -> torch.Tensor:
@@ -53,11 +53,11 @@ def read_rows(folder, kind):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
-def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing, pictures):
+def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing, labeled):
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(label_smoothing=smoothing)
 
-    part = classification_objective(options, pictures, CPU).prepare(batch)
+    part = classification_objective(options, labeled, CPU).prepare(batch)
 
     targets = (1 - smoothing) * functional.one_hot(batch.label, 3) + smoothing / 3
     expected = -(targets * scores.log_softmax(1)).sum(1).mean()
@@ -67,11 +67,11 @@ def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing, pictures):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_mixup_mixes_pictures_and_losses_in_one_proportion(smoothing, pictures):
+def test_mixup_mixes_images_and_losses_in_one_proportion(smoothing, labeled):
     """Lambda x_i + (1 - lambda) x_j, and the same of their losses (Zhang et al., ICLR 2018, equation 1)."""
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(mixup=0.2, label_smoothing=smoothing)
-    objective = classification_objective(options, pictures, CPU)
+    objective = classification_objective(options, labeled, CPU)
     images, proportions = normalize(batch.image), []
     partners = torch.arange(4).roll(1)
 
@@ -93,21 +93,19 @@ def test_mixup_mixes_pictures_and_losses_in_one_proportion(smoothing, pictures):
     assert np.var(proportions) == pytest.approx(1 / (4 * 1.4), rel=0.15)
 
 
-def test_without_mixup_nothing_is_drawn(pictures):
+def test_without_mixup_nothing_is_drawn(labeled):
     before = torch.get_rng_state()
 
-    classification_objective(ClassifierTrainConfig(), pictures, CPU).prepare(make_batch())
+    classification_objective(ClassifierTrainConfig(), labeled, CPU).prepare(make_batch())
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_batch_whose_loss_is_not_finite_is_named_by_its_pictures(pictures):
-    objective = classification_objective(ClassifierTrainConfig(), pictures, CPU)
+def test_a_batch_whose_loss_is_not_finite_is_named_by_its_images(labeled):
+    objective = classification_objective(ClassifierTrainConfig(), labeled, CPU)
 
-    assert objective.describe([0, 5]) == (
-        f"a batch with the pictures {pictures.path(0)}, {pictures.path(5)}; look at them"
-    )
-    assert f"{pictures.path(3)}, ...; look" in objective.describe(list(range(12)))
+    assert objective.describe([0, 5]) == (f"a batch with the images {labeled.path(0)}, {labeled.path(5)}; look at them")
+    assert f"{labeled.path(3)}, ...; look" in objective.describe(list(range(12)))
 
 
 # --- a run
@@ -131,20 +129,20 @@ def test_a_run_follows_a_plain_loop_of_gradient_descent(tiny_classifier, alone, 
         "train.learning_rate=0.1",
     )  # fmt: skip
     torch.manual_seed(config.seed)
-    net = Classifier(_Plain(), ClassifierHead(8, 3))
-    velocity = [torch.zeros_like(weight) for weight in net.parameters()]
+    model = Classifier(_Plain(), ClassifierHead(8, 3))
+    velocity = [torch.zeros_like(weight) for weight in model.parameters()]
     sampler = EpochSampler(12, 4, seed=config.seed)
-    samples = TrainingPictures(load_training_pictures(config.data)[0], config.input, config.augment, config.seed)
+    samples = TrainingImages(load_training_images(config.data)[0], config.input, config.augment, config.seed)
     losses = []
     for epoch in range(3):
-        net.backbone[0].attention.temperature.fill_((30.0, 15.5, 1.0)[epoch])
+        model.backbone[0].attention.temperature.fill_((30.0, 15.5, 1.0)[epoch])
         sampler.start(epoch)
         for step, batch in enumerate(batches(training_loader(samples, sampler, 0, False))):
             rate = 0.1 * 0.5 * (1 + math.cos(math.pi * (epoch + step / 3) / 3))
-            loss = functional.cross_entropy(net(normalize(batch.image)), batch.label, label_smoothing=0.1)
-            gradients = torch.autograd.grad(loss, list(net.parameters()))
+            loss = functional.cross_entropy(model(normalize(batch.image)), batch.label, label_smoothing=0.1)
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
-                for weight, gradient, speed in zip(net.parameters(), gradients, velocity, strict=True):
+                for weight, gradient, speed in zip(model.parameters(), gradients, velocity, strict=True):
                     speed.mul_(0.9).add_(gradient + 0.01 * weight)
                     weight -= rate * speed
             losses.append(loss.item())
@@ -155,7 +153,7 @@ def test_a_run_follows_a_plain_loop_of_gradient_descent(tiny_classifier, alone, 
     assert [row["temperature"] for row in rows] == [30, 15.5, 1]
     assert [row["loss"] for row in rows] == pytest.approx(np.reshape(losses, (3, 3)).mean(1), rel=1e-5)
     found = torch.load(tmp_path / "run/last.pt", weights_only=True)["model"]
-    torch.testing.assert_close(dict(found), dict(net.state_dict()), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(dict(found), dict(model.state_dict()), rtol=1e-4, atol=1e-6)
 
 
 FORGETFUL = (
@@ -210,8 +208,8 @@ def test_the_run_folder_names_the_classes(tiny_classifier, alone, tmp_path):
     assert torch.load(tmp_path / "run/best.pt", weights_only=True)["progress"]["best_score"] == best
 
 
-def test_a_net_learns_to_tell_drawn_shapes_by_heart(tiny_classifier, alone, tmp_path, caplog):
-    """Twelve pictures, which also are the ones to validate on."""
+def test_a_model_learns_to_tell_drawn_shapes_by_heart(tiny_classifier, alone, tmp_path, caplog):
+    """Twelve images, which also are the ones to validate on."""
     config = tiny_classifier(
         "data.val_images=train", "train.epochs=30", "train.learning_rate=0.05", "train.validate_every=5",
         "augment.crop_area=[0.8, 1]", "input.size=64", "input.resize=64", "train.batch_size=6",
@@ -221,8 +219,8 @@ def test_a_net_learns_to_tell_drawn_shapes_by_heart(tiny_classifier, alone, tmp_
         best = train(config, tmp_path / "run", alone)
 
     assert best >= 0.75
-    assert "12 pictures of 3 classes, global batch 6 (1 processes x 1 parts x 6), 2 steps an epoch" in caplog.text
-    assert "no top-5 below 5 classes of 12 pictures" in caplog.text
+    assert "12 images of 3 classes, global batch 6 (1 processes x 1 parts x 6), 2 steps an epoch" in caplog.text
+    assert "no top-5 below 5 classes of 12 images" in caplog.text
 
 
 def test_a_run_starts_from_a_classifier_of_other_classes(tiny_classifier, alone, tmp_path, caplog):
@@ -247,31 +245,29 @@ def test_a_run_starts_from_a_classifier_of_other_classes(tiny_classifier, alone,
 
 
 def test_a_batch_larger_than_the_data_is_the_users_mistake(tiny_classifier, alone, tmp_path):
-    with pytest.raises(ConfigError, match=r"train\.batch_size 64 is larger than the 12 training pictures"):
+    with pytest.raises(ConfigError, match=r"train\.batch_size 64 is larger than the 12 training images"):
         train(tiny_classifier("train.batch_size=64"), tmp_path, alone)
 
 
-def test_a_checkpoint_of_another_net_is_not_resumed(tiny_classifier, alone, tmp_path):
+def test_a_checkpoint_of_another_model_is_not_resumed(tiny_classifier, alone, tmp_path):
     train(tiny_classifier("train.epochs=1"), tmp_path, alone)
 
     for other in ("model.width=0.3", "data.classes=[ring, disc]", "model.dynamic_backbone=false"):
-        with pytest.raises(CheckpointError, match=r"last\.pt: made for another net"):
+        with pytest.raises(CheckpointError, match=r"last\.pt: made for another model"):
             train(tiny_classifier(other), tmp_path, alone, resume=tmp_path / "last.pt")
 
 
-def test_an_unreadable_picture_ends_the_run_with_its_name(tiny_classifier, class_folders, alone, tmp_path):
+def test_an_unreadable_image_ends_the_run_with_its_name(tiny_classifier, class_folders, alone, tmp_path):
     (class_folders / "train/ring/2.JPEG").write_bytes(b"")
 
-    with pytest.raises(DataError, match=r"train/ring/2\.JPEG: not a picture"):
+    with pytest.raises(DataError, match=r"train/ring/2\.JPEG: not an image"):
         train(tiny_classifier(), tmp_path, alone)
 
 
-def test_a_loss_that_is_not_finite_names_pictures_and_leaves_no_checkpoint(
-    tiny_classifier, alone, tmp_path, monkeypatch
-):
+def test_a_loss_that_is_not_finite_names_images_and_leaves_no_checkpoint(tiny_classifier, alone, tmp_path, monkeypatch):
     monkeypatch.setattr(classify_module, "_cross_entropy", lambda labels, smoothing, scores: scores.sum() * math.nan)
 
-    with pytest.raises(TrainingError, match=r"not finite \(nan\) on a batch with the pictures .*/train/.*; look at th"):
+    with pytest.raises(TrainingError, match=r"not finite \(nan\) on a batch with the images .*/train/.*; look at th"):
         train(tiny_classifier(), tmp_path, alone)
 
     assert not list(tmp_path.glob("*.pt"))
@@ -281,7 +277,7 @@ def test_a_loss_that_is_not_finite_names_pictures_and_leaves_no_checkpoint(
 
 
 class _Counter(nn.Module):
-    """Says of a picture the class whose brightness it has: of 0, 10, 20, ... of 255."""
+    """Says of an image the class whose brightness it has: of 0, 10, 20, ... of 255."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -294,7 +290,7 @@ class _Counter(nn.Module):
 
 @pytest.fixture
 def brightness(tmp_path):
-    """Six classes of two pictures: of their own brightness, and of that two classes further on."""
+    """Six classes of two images: of their own brightness, and of that two classes further on."""
     import cv2
 
     for number in range(6):
@@ -306,32 +302,32 @@ def brightness(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-def test_accuracy_counts_every_picture_once(processes, brightness, tiny_classifier, monkeypatch):
-    from pose.datasets.imagenet import load_pictures
+def test_accuracy_counts_every_image_once(processes, brightness, tiny_classifier, monkeypatch):
+    from pose.datasets.imagenet import load_images
 
-    pictures = load_pictures(brightness / "val", tuple(f"class{number}" for number in range(6)))
+    labeled = load_images(brightness / "val", tuple(f"class{number}" for number in range(6)))
     config = tiny_classifier("test.batch_size=3")
     shares = []
     # Each process's share is gathered by hand.
     monkeypatch.setattr(classify_module, "gather", lambda item, processes: shares.append(item) or [item])
     for rank in range(processes):
-        classify_pictures(_Counter(6), pictures, config, Processes(rank, processes, CPU))
+        classify_images(_Counter(6), labeled, config, DistContext(rank, processes, CPU))
     monkeypatch.setattr(classify_module, "gather", lambda item, processes: shares)
 
-    found = classify_pictures(_Counter(6), pictures, config, Processes(0, processes, CPU))
+    found = classify_images(_Counter(6), labeled, config, DistContext(0, processes, CPU))
 
-    # The picture of another class's brightness ranks its own class 4th to 6th: classes 0 and 5 lie at the ends.
-    assert (found.pictures, found.top1) == (12, 0.5)
+    # The image of another class's brightness ranks its own class 4th to 6th: classes 0 and 5 lie at the ends.
+    assert (found.labeled, found.top1) == (12, 0.5)
     ranks = torch.cat(shares)
     assert (ranks == 0).sum() == 6
     assert found.top5 == (ranks < 5).float().mean()
 
 
-def test_the_protocol_says_how_it_was_measured(tiny_classifier, pictures, tmp_path):
-    line = protocol_line(tiny_classifier(), pictures, tmp_path / "best.pt")
+def test_the_protocol_says_how_it_was_measured(tiny_classifier, labeled, tmp_path):
+    line = protocol_line(tiny_classifier(), labeled, tmp_path / "best.pt")
 
     assert line == (
-        f"dy_mobilenetv2_w0.5: 12 pictures of 3 classes in {pictures.folder}; shorter side to 36, centre 32x32; "
+        f"dy_mobilenetv2_w0.5: 12 images of 3 classes in {labeled.folder}; shorter side to 36, centre 32x32; "
         f"weights {tmp_path / 'best.pt'}"
     )
 

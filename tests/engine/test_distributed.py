@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pose.engine.distributed import distribute, join_processes, share_batch_norm
+from pose.engine.distributed import distribute, init_distributed, share_batch_norm
 
 WORKER = Path(__file__).with_name("process_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,19 +37,19 @@ def two_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_shared_batch_norm_gives_the_outputs_of_the_whole_batch(alone_found, two_found):
-    torch.testing.assert_close(two_found["net"]["outputs"], alone_found["net"]["outputs"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(two_found["model"]["outputs"], alone_found["model"]["outputs"], atol=1e-5, rtol=1e-5)
 
 
 def test_shared_batch_norm_gives_the_gradients_of_the_whole_batch(alone_found, two_found):
-    torch.testing.assert_close(two_found["net"]["gradients"], alone_found["net"]["gradients"], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(two_found["model"]["gradients"], alone_found["model"]["gradients"], atol=1e-6, rtol=1e-4)
 
 
 def test_shared_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone_found, two_found):
-    two, one = two_found["net"]["state"], alone_found["net"]["state"]
+    two, one = two_found["model"]["state"], alone_found["model"]["state"]
 
     assert one["1.num_batches_tracked"] == 3
     torch.testing.assert_close(dict(two), dict(one), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(two_found["net"]["evaluated"], alone_found["net"]["evaluated"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(two_found["model"]["evaluated"], alone_found["model"]["evaluated"], atol=1e-5, rtol=1e-5)
 
 
 def test_small_words_speak_with_all_processes(two_found):
@@ -71,20 +71,20 @@ def test_every_process_names_the_records_of_the_one_whose_loss_is_not_finite(alo
 def test_outside_torchrun_a_process_stands_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
-    with join_processes("cpu") as processes:
+    with init_distributed("cpu") as processes:
         assert (processes.rank, processes.count, processes.device.type) == (0, 1, "cpu")
         assert processes.is_main
-        net = nn.BatchNorm2d(2)
-        assert distribute(net, processes, sync_batch_norm=True) is net
+        model = nn.BatchNorm2d(2)
+        assert distribute(model, processes, sync_batch_norm=True) is model
     assert not torch.distributed.is_initialized()
 
 
 def test_sharing_keeps_names_weights_and_parameters():
-    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=0.1, momentum=0.4)))
-    net[1][0].running_mean.fill_(3)
-    before, parameters = {name: value.clone() for name, value in net.state_dict().items()}, list(net.parameters())
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=0.1, momentum=0.4)))
+    model[1][0].running_mean.fill_(3)
+    before, parameters = {name: value.clone() for name, value in model.state_dict().items()}, list(model.parameters())
 
-    shared = share_batch_norm(net)
+    shared = share_batch_norm(model)
 
     torch.testing.assert_close(dict(shared.state_dict()), before, rtol=0, atol=0)
     assert [id(value) for value in shared.parameters()] == [id(value) for value in parameters]

@@ -1,4 +1,4 @@
-"""From person boxes to AP, with a stand-in for the net: brightness at a quarter of the input's size."""
+"""From person boxes to AP, with a stand-in for the model: brightness at a quarter of the input's size."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from pose.config.pose import DataConfig
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.errors import DataError
 from pose.geometry import box_to_view
@@ -87,8 +87,8 @@ def test_a_test_set_without_annotations_is_known_as_such(config, tiny_coco):
         load_test_set(config, ground_truth=True)
 
 
-def predict(config, persons, heatmaps_of=brightness, alone=Processes(0, 1, torch.device("cpu"))):  # noqa: B008
-    return predict_persons(heatmaps_of, persons, config, alone, workers=0)
+def predict(config, persons, heatmap_fn=brightness, alone=DistContext(0, 1, torch.device("cpu"))):  # noqa: B008
+    return predict_persons(heatmap_fn, persons, config, alone, workers=0)
 
 
 def test_predictions_stand_in_the_order_of_the_persons(config):

@@ -1,4 +1,4 @@
-"""An exported net is tested as the net in PyTorch is, with the flip average that it does itself."""
+"""An exported model is tested as the model in PyTorch is, with the flip average that it does itself."""
 
 from dataclasses import replace
 
@@ -7,62 +7,62 @@ import pytest
 import torch
 
 from pose.config.pose import SkeletonConfig
-from pose.engine.distributed import Processes
-from pose.engine.evaluate import load_test_set, open_to_test, predict_crops, predict_persons
+from pose.engine.distributed import DistContext
+from pose.engine.evaluate import load_for_eval, load_test_set, predict_crops, predict_persons
 from pose.errors import CheckpointError
-from pose.export.write import content_for, exporting
-from pose.inference.metadata import NetCard
+from pose.export.write import build_onnx, write_export
+from pose.inference.metadata import ExportMetadata
 from pose.models import build_pose_net
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = DistContext(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def net(tiny_config):
+def model(tiny_config):
     torch.manual_seed(0)
-    net = build_pose_net(tiny_config()).eval()
-    torch.nn.init.normal_(net.head[-1].weight)
-    return net
+    model = build_pose_net(tiny_config()).eval()
+    torch.nn.init.normal_(model.head[-1].weight)
+    return model
 
 
 @pytest.fixture(scope="module")
 def card(tiny_config):
     config = tiny_config()
-    return NetCard(config.input, config.keypoints, flip_shift=0, licence="MIT")
+    return ExportMetadata(config.input, config.keypoints, flip_shift=0, licence="MIT")
 
 
-def export(path, net, card):
-    with exporting(path, content_for(path, net, card, decodes=True), card):
+def export(path, model, card):
+    with write_export(path, build_onnx(path, model, card, decodes=True), card):
         pass
     return path
 
 
-def test_it_finds_what_the_net_finds_with_the_flip_average_of_the_file(suffix, net, card, tiny_config, tmp_path):
+def test_it_finds_what_the_model_finds_with_the_flip_average_of_the_file(suffix, model, card, tiny_config, tmp_path):
     config = tiny_config("test.flip=false", "test.flip_shift=1")
     persons = load_test_set(config, ground_truth=True).persons
     averages = {"flip": True, "flip_shift": 0}
 
-    find_heatmaps, theirs = open_to_test(config, export(tmp_path / f"net{suffix}", net, card))
+    heatmap_fn, theirs = load_for_eval(config, export(tmp_path / f"model{suffix}", model, card))
 
     assert theirs.test == config.test.model_copy(update=averages)
-    found = predict_crops(find_heatmaps, persons, theirs, ALONE, workers=0)
-    expected = predict_persons(net.heatmaps, persons, theirs, ALONE, workers=0)
+    found = predict_crops(heatmap_fn, persons, theirs, ALONE, workers=0)
+    expected = predict_persons(model.heatmaps, persons, theirs, ALONE, workers=0)
     np.testing.assert_allclose(found.keypoint_scores, expected.keypoint_scores, rtol=1e-3)
     np.testing.assert_allclose(found.keypoints_image, expected.keypoints_image, atol=1e-2)
 
 
-def test_a_file_without_flip_average_is_tested_without(suffix, net, card, tiny_config, tmp_path):
-    path = export(tmp_path / f"net{suffix}", net, replace(card, flip_shift=None))
+def test_a_file_without_flip_average_is_tested_without(suffix, model, card, tiny_config, tmp_path):
+    path = export(tmp_path / f"model{suffix}", model, replace(card, flip_shift=None))
 
-    assert open_to_test(tiny_config("test.flip=true"), path)[1].test.flip is False
+    assert load_for_eval(tiny_config("test.flip=true"), path)[1].test.flip is False
 
 
 @pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
-def test_a_file_for_other_crops_or_keypoints_is_refused(suffix, net, card, tiny_config, tmp_path):
-    path = export(tmp_path / "net.onnx", net, card)
+def test_a_file_for_other_crops_or_keypoints_is_refused(suffix, model, card, tiny_config, tmp_path):
+    path = export(tmp_path / "model.onnx", model, card)
 
-    with pytest.raises(CheckpointError, match=r"net\.onnx: exported with another input than the config's"):
-        open_to_test(tiny_config("input.padding=1.5"), path)
+    with pytest.raises(CheckpointError, match=r"model\.onnx: exported with another input than the config's"):
+        load_for_eval(tiny_config("input.padding=1.5"), path)
     hand = SkeletonConfig(names=("left_tip", "right_tip"))
     with pytest.raises(CheckpointError, match="another skeleton"):
-        open_to_test(tiny_config().model_copy(update={"skeleton": hand}), path)
+        load_for_eval(tiny_config().model_copy(update={"skeleton": hand}), path)

@@ -1,4 +1,4 @@
-"""A run that starts from trained weights: it begins as the net that it was given, and says what it could not take."""
+"""A run that starts from trained weights: it begins as the model that it was given, and says what it could not take."""
 
 import logging
 from copy import deepcopy
@@ -12,7 +12,7 @@ from pose.config.pose import SkeletonConfig
 from pose.engine import initialize as start_module
 from pose.engine import trainer as run_module
 from pose.engine.calibration import calibrate_attention, calibrate_batch_norm
-from pose.engine.initialize import load_start
+from pose.engine.initialize import load_pretrained
 from pose.engine.pose_task import train
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
@@ -44,7 +44,7 @@ def batch_norms(net):
 
 @torch.no_grad()
 def assert_same_outputs(one, other):
-    """In double precision; weights of single precision differ by rounding, which so deep a random net magnifies."""
+    """In double precision; weights of single precision differ by rounding, which so deep a random model magnifies."""
     images = torch.randn(3, 3, 64, 64, dtype=torch.double)
     expected = deepcopy(other).double().eval()(images)
     assert expected.std() > 0
@@ -113,7 +113,7 @@ def test_the_statistics_are_those_of_the_inputs(net):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_net_stays_in_its_mode_and_keeps_nothing_of_the_calibration(training, net):
+def test_the_model_stays_in_its_mode_and_keeps_nothing_of_the_calibration(training, net):
     seen = torch.randn(4, 3, 64, 64, dtype=torch.double)
     net.train(training)
 
@@ -133,7 +133,7 @@ def test_the_net_stays_in_its_mode_and_keeps_nothing_of_the_calibration(training
 
 
 def dynamic_twin(tiny_config, *overrides):
-    """A static net, and the same inflated."""
+    """A static model, and the same inflated."""
     static = lively(build_pose_net(tiny_config(*STATIC)))
     net = build_pose_net(tiny_config(*DYNAMIC, *overrides))
     net.load_state_dict(inflate(static.state_dict(), net))
@@ -215,17 +215,17 @@ def test_a_run_calibrates_what_it_inflates(tiny_config, alone, tmp_path):
 
 
 def trained(config, folder, **more):
-    """A run folder with a net that is as if trained, and the net."""
+    """A run folder with a model that is as if trained, and the model."""
     net = lively(build_pose_net(config))
     write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json"), **more}, folder / "best.pt")
     return net
 
 
 def start(config, path):
-    """A new net, as it was drawn and as it starts."""
+    """A new model, as it was drawn and as it starts."""
     net = build_pose_net(config)
     drawn = deepcopy(net)
-    return drawn, net, load_start(net, path, MobileNetV2(config.model.width, config.model.depth))
+    return drawn, net, load_pretrained(net, path, MobileNetV2(config.model.width, config.model.depth))
 
 
 def last_layer(head):
@@ -233,7 +233,7 @@ def last_layer(head):
 
 
 @pytest.mark.parametrize("path", ["", "best.pt"], ids=["folder", "file"])
-def test_all_of_our_own_net_is_taken(path, tiny_config, tmp_path, caplog):
+def test_all_of_our_own_model_is_taken(path, tiny_config, tmp_path, caplog):
     expected = trained(tiny_config(*STATIC), tmp_path)
 
     with caplog.at_level(logging.INFO):
@@ -256,7 +256,7 @@ def test_the_moving_average_is_what_a_run_starts_from(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("before", [STATIC, DYNAMIC[:1], DYNAMIC[1:]], ids=["static", "backbone", "head"])
-def test_a_dynamic_net_starts_with_the_outputs_of_a_less_dynamic_one(before, tiny_config, tmp_path):
+def test_a_dynamic_model_starts_with_the_outputs_of_a_less_dynamic_one(before, tiny_config, tmp_path):
     expected = trained(tiny_config(*STATIC, *before), tmp_path)
 
     _, net, wanting = start(tiny_config(*DYNAMIC), tmp_path)
@@ -266,7 +266,7 @@ def test_a_dynamic_net_starts_with_the_outputs_of_a_less_dynamic_one(before, tin
     assert wanting.attentions == [layer for name, layer in named_attentions(net) if name not in trained_ones]
 
 
-def test_a_dynamic_net_goes_on_from_a_dynamic_one(tiny_config, tmp_path):
+def test_a_dynamic_model_goes_on_from_a_dynamic_one(tiny_config, tmp_path):
     expected = trained(tiny_config(*DYNAMIC), tmp_path)
 
     _, net, wanting = start(tiny_config(*DYNAMIC), tmp_path)
@@ -322,7 +322,7 @@ def test_another_head_starts_anew_with_a_warning(other, tiny_config, tmp_path, c
 def test_another_backbone_is_refused(before, after, tiny_config, tmp_path):
     trained(tiny_config(*before), tmp_path)
 
-    with pytest.raises(CheckpointError, match=r"made for another net: .*differences\)") as caught:
+    with pytest.raises(CheckpointError, match=r"made for another model: .*differences\)") as caught:
         start(tiny_config(*after), tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -330,9 +330,9 @@ def test_another_backbone_is_refused(before, after, tiny_config, tmp_path):
 @pytest.mark.parametrize("form", [STATIC, DYNAMIC], ids=["static", "dynamic"])
 def test_torchvisions_weights_go_into_the_backbone_alone(form, tiny_config, tmp_path):
     theirs = lively(torchvision.models.mobilenet_v2(weights=None, width_mult=0.35)).eval()
-    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
 
-    drawn, net, wanting = start(tiny_config(*form, "model.depth=1"), tmp_path / "net.pth")
+    drawn, net, wanting = start(tiny_config(*form, "model.depth=1"), tmp_path / "model.pth")
 
     assert not wanting.batch_norm
     assert wanting.attentions == attentions(net.backbone)
@@ -359,19 +359,19 @@ FAMILIES = {
 )
 def test_a_run_begins_with_the_features_of_torchvisions_other_families(backbone, form, tiny_config, alone, tmp_path):
     theirs = lively(getattr(torchvision.models, backbone)(weights=None))
-    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
 
     options = (f"model.backbone={backbone}", "model.width=1", "model.depth=1", *FAMILIES[backbone], *form)
-    training = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'net.pth'}"), tmp_path, alone)
+    training = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'model.pth'}"), tmp_path, alone)
 
     features = theirs.features if hasattr(theirs, "features") else nn.Sequential(*list(theirs.children())[:-2])
     assert_same_outputs(training.net.backbone, features)
 
 
 def test_torchvisions_mobilenet_v3_wants_its_form(tiny_config, alone, tmp_path):
-    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "net.pth")
+    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "model.pth")
     config = tiny_config(
-        "model.backbone=mobilenet_v3_small", "model.width=1", "model.depth=1", f"train.start={tmp_path / 'net.pth'}"
+        "model.backbone=mobilenet_v3_small", "model.width=1", "model.depth=1", f"train.start={tmp_path / 'model.pth'}"
     )
     with pytest.raises(CheckpointError, match=r"model\.last_squeeze=false and model\.early_stride=false"):
         train(config, tmp_path, alone)
@@ -395,7 +395,7 @@ def test_an_empty_folder_is_named(tiny_config, tmp_path):
 
 @pytest.fixture
 def classifier(tiny_classifier, tmp_path):
-    """Make a run folder of a classifier that is as if trained, and return the net."""
+    """Make a run folder of a classifier that is as if trained, and return the model."""
 
     def make(*overrides, task="classification"):
         config = tiny_classifier("data.classes=[disc, ring, square]", *overrides)
@@ -424,7 +424,7 @@ def test_a_pose_net_starts_with_the_features_of_a_classifier(before, after, clas
     assert_same_outputs(net.backbone, old.backbone)
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
     assert "the head starts anew: " in caplog.text
-    assert "is of a net for classification" in caplog.text
+    assert "is of a model for classification" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -465,7 +465,7 @@ def test_attention_trained_at_another_temperature_is_pointed_out(
 def test_a_classifier_of_another_width_is_refused(classifier, tiny_config, tmp_path):
     classifier("model.width=0.5", "model.depth=0.4", "model.dynamic_backbone=false")
 
-    with pytest.raises(CheckpointError, match="made for another net"):
+    with pytest.raises(CheckpointError, match="made for another model"):
         start(tiny_config(*STATIC), tmp_path)
 
 
@@ -474,10 +474,10 @@ def test_a_classifier_starts_from_a_pose_net(tiny_classifier, tiny_config, tmp_p
     net = build_classifier(tiny_classifier(*SAME_BACKBONE))
 
     with caplog.at_level(logging.INFO):
-        load_start(net, tmp_path, MobileNetV2(0.35, 0.4))
+        load_pretrained(net, tmp_path, MobileNetV2(0.35, 0.4))
 
     assert_same_outputs(net.backbone, old.backbone)
-    assert "is of a net for pose" in caplog.text
+    assert "is of a model for pose" in caplog.text
 
 
 def test_a_classifier_starts_from_torchvisions(tiny_classifier, tmp_path):
@@ -485,7 +485,7 @@ def test_a_classifier_starts_from_torchvisions(tiny_classifier, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "mobilenet_v2.pth")
     net = build_classifier(tiny_classifier("model.width=1", "model.depth=1", "model.dynamic_backbone=false"))
 
-    load_start(net, tmp_path / "mobilenet_v2.pth", MobileNetV2())
+    load_pretrained(net, tmp_path / "mobilenet_v2.pth", MobileNetV2())
 
     assert_same_outputs(net.backbone, theirs.features)
 
@@ -508,7 +508,7 @@ def before_first_step(config, folder, alone, resume=None):
 
 
 @pytest.mark.parametrize("form", [STATIC, DYNAMIC], ids=["static", "dynamic"])
-def test_a_run_begins_as_the_net_that_it_starts_from(form, tiny_config, alone, tmp_path):
+def test_a_run_begins_as_the_model_that_it_starts_from(form, tiny_config, alone, tmp_path):
     config = tiny_config(*STATIC, "train.ema_decay=0.9")
     expected = trained(config, tmp_path / "before")
 
@@ -516,7 +516,7 @@ def test_a_run_begins_as_the_net_that_it_starts_from(form, tiny_config, alone, t
     training = before_first_step(config, tmp_path / "now", alone)
 
     assert_same_outputs(training.net, expected)
-    assert_same_outputs(training.best_net, expected)
+    assert_same_outputs(training.best_model, expected)
     assert training.progress.global_step == 0
     assert all(parameter.requires_grad for parameter in training.net.parameters())
 
@@ -524,15 +524,15 @@ def test_a_run_begins_as_the_net_that_it_starts_from(form, tiny_config, alone, t
 @pytest.mark.parametrize("form", [STATIC, DYNAMIC], ids=["static", "dynamic"])
 def test_a_run_begins_with_torchvisions_features(form, tiny_config, alone, tmp_path):
     theirs = lively(torchvision.models.mobilenet_v2(weights=None, width_mult=0.35))
-    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
 
-    config = tiny_config(*form, "model.depth=1", f"train.start={tmp_path / 'net.pth'}")
+    config = tiny_config(*form, "model.depth=1", f"train.start={tmp_path / 'model.pth'}")
     training = before_first_step(config, tmp_path, alone)
 
     assert_same_outputs(training.net.backbone, theirs.features)
 
 
-def test_the_packaged_net_starts_a_run_by_the_name_default(tiny_config, alone, tmp_path):
+def test_the_packaged_model_starts_a_run_by_the_name_default(tiny_config, alone, tmp_path):
     config = tiny_config(*STATIC, "model.width=1", "model.depth=1", "model.head_width=1", "train.start=default")
 
     net = before_first_step(config, tmp_path, alone).net
@@ -568,12 +568,12 @@ def test_a_resumed_run_does_not_load_its_start_again(tiny_config, alone, tmp_pat
 def test_a_backbone_with_folded_batch_norm_is_calibrated_and_a_new_head_left_as_drawn(
     form, tiny_config, alone, tmp_path, monkeypatch
 ):
-    """MoveNet's file is stood in for by a net whose statistics say nothing, as `from_movenet` returns it."""
+    """MoveNet's file is stood in for by a model whose statistics say nothing, as `from_movenet` returns it."""
     backbone = lively(MobileNetV2())
     for layer in batch_norms(backbone).values():
         layer.reset_running_stats()
     monkeypatch.setattr(start_module, "from_movenet", lambda path: deepcopy(backbone.state_dict()))
-    config = tiny_config(*form, "model.width=1", "model.depth=1", f"train.start={tmp_path / 'net.onnx'}")
+    config = tiny_config(*form, "model.width=1", "model.depth=1", f"train.start={tmp_path / 'model.onnx'}")
     torch.manual_seed(config.seed)
     drawn = build_pose_net(config)
 

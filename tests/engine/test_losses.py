@@ -12,7 +12,7 @@ BATCH, KEYPOINTS, HEIGHT, WIDTH = 4, 3, 8, 6
 
 @pytest.fixture
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Maps of a net, targets and weights; some keypoints have no target, and their maps are not empty."""
+    """Maps of a model, targets and weights; some keypoints have no target, and their maps are not empty."""
     maps = torch.randn(BATCH, KEYPOINTS, HEIGHT, WIDTH, requires_grad=True)
     heatmaps = torch.rand(BATCH, KEYPOINTS, HEIGHT, WIDTH)
     weights = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 1]]).float()

@@ -99,7 +99,7 @@ def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
         read_curves(tmp_path / "metrics.jsonl")
 
 
-def test_a_picture_is_no_metrics_file(tmp_path: Path) -> None:
+def test_a_image_is_no_metrics_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(DataError, match="cannot read it"):
         read_curves(tmp_path / "a.png")

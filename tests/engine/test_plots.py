@@ -1,4 +1,4 @@
-"""Pictures of figures: what is drawn, read from the axes before they become a file."""
+"""Images of figures: what is drawn, read from the axes before they become a file."""
 
 import sys
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def curves(aps: dict[int, float], until: int = 1000, level: float = 3.0) -> Curv
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[Axes]]:
-    """Draw, and return the panels that went into the picture."""
+    """Draw, and return the panels that went into the image."""
     figures: list[Figure] = []
     save = Figure.savefig
 
@@ -42,7 +42,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list
     monkeypatch.setattr(Figure, "savefig", keep)
 
     def draw(function: Callable[..., None], *arguments: Any) -> list[Axes]:
-        function(*arguments, tmp_path / "picture.png")
+        function(*arguments, tmp_path / "image.png")
         return figures[-1].axes
 
     return draw
@@ -87,7 +87,7 @@ def test_smoothing_leaves_a_constant_alone_and_bridges_gaps() -> None:
 # --- learning curves
 
 
-def test_loss_and_ap_are_drawn_in_each_cases_colour(drawn: Callable[..., list[Axes]]) -> None:
+def test_loss_and_ap_are_drawn_in_each_cases_color(drawn: Callable[..., list[Axes]]) -> None:
     cases = {"static": [curves({500: 10, 1000: 20})], "dynamic": [curves({500: 15, 1000: 25.25}, level=2.5)]}
 
     loss, ap = drawn(draw_learning_curves, cases, {})
@@ -189,7 +189,7 @@ LAYERS = [
 ]
 
 
-def test_entropy_is_a_third_panel_in_the_cases_colour(drawn: Callable[..., list[Axes]]) -> None:
+def test_entropy_is_a_third_panel_in_the_cases_color(drawn: Callable[..., list[Axes]]) -> None:
     axes = drawn(draw_learning_curves, {"static": [curves({})], "dynamic": [curves({})]}, {"dynamic": LAYERS})
 
     assert len(axes) == 3
@@ -199,7 +199,7 @@ def test_entropy_is_a_third_panel_in_the_cases_colour(drawn: Callable[..., list[
     assert axes[2].get_ylim()[0] < 0.3
 
 
-def test_a_nets_attention_is_drawn_layer_by_layer(drawn: Callable[..., list[Axes]]) -> None:
+def test_a_models_attention_is_drawn_layer_by_layer(drawn: Callable[..., list[Axes]]) -> None:
     entropy, variation = drawn(draw_attention, LAYERS)
 
     line, pointwise, depthwise = entropy.get_lines()
@@ -229,25 +229,25 @@ def test_flat_attention_everywhere_can_be_drawn(drawn: Callable[..., list[Axes]]
 # --- files
 
 
-def test_the_picture_has_the_width_of_a_readme(tmp_path: Path) -> None:
+def test_the_image_has_the_width_of_a_readme(tmp_path: Path) -> None:
     draw_learning_curves({"a": [curves({500: 10})]}, {}, tmp_path / "new/a.png")
 
-    picture = cv2.imread(str(tmp_path / "new/a.png"))
-    assert picture is not None
-    assert picture.shape[1] == 1600
+    image = cv2.imread(str(tmp_path / "new/a.png"))
+    assert image is not None
+    assert image.shape[1] == 1600
     blue = np.array([int(BLUE[place : place + 2], 16) for place in (5, 3, 1)])
-    assert (picture == blue).all(axis=2).sum() > 500
+    assert (image == blue).all(axis=2).sum() > 500
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PNG")])
-def test_other_kinds_of_pictures_are_written(suffix: str, start: bytes, tmp_path: Path) -> None:
+def test_other_kinds_of_images_are_written(suffix: str, start: bytes, tmp_path: Path) -> None:
     draw_attention(LAYERS, tmp_path / f"a.{suffix}")
     assert (tmp_path / f"a.{suffix}").read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize("name", ["curves.xyz", "curves"])
-def test_a_picture_of_no_known_kind_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_image_of_no_known_kind_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=f"{name}: expected the name of a plot"):
         check_plot_name(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""What a test says in words, and the picture it leaves."""
+"""What a test says in words, and the image it leaves."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def perfect(tiny_config):
     return config, test_set, results
 
 
-def test_predictions_are_drawn_into_one_picture(perfect, tmp_path):
+def test_predictions_are_drawn_into_one_image(perfect, tmp_path):
     config, test_set, results = perfect
     weak = [{**result, "score": 0.01} for result in results]
 
@@ -61,7 +61,7 @@ def test_predictions_are_drawn_into_one_picture(perfect, tmp_path):
     assert (shown != without).any(axis=2).mean() > 0.005
 
 
-def test_as_many_pictures_as_wanted_are_drawn(perfect, tmp_path):
+def test_as_many_images_as_wanted_are_drawn(perfect, tmp_path):
     config, test_set, results = perfect
 
     draw_predictions(results, test_set, config, tmp_path / "one.png", count=1)

@@ -17,7 +17,7 @@ from pose.engine.losses import LOSSES
 from pose.engine.pose_task import train
 from pose.engine.trainer import check_run_folder, find_last, new_run_folder, runs_folder
 from pose.errors import CheckpointError, ConfigError, TrainingError
-from pose.evaluation.coco_ap import FIGURES, Metrics
+from pose.evaluation.coco_ap import METRIC_NAMES, Metrics
 
 FORGETFUL = (
     "model.dynamic_head=true",
@@ -36,11 +36,11 @@ FORGETFUL = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _scored_by_peaks():
-    """Stands in for AP, which is 0 for a net this small: a figure that every change of the weights changes."""
+    """Stands in for AP, which is 0 for a model this small: a figure that every change of the weights changes."""
 
     def score(results, test_set, config):
         mean = float(np.mean([result["keypoints"] for result in results]))
-        figures = dict.fromkeys(FIGURES, 1 - mean / 1000)
+        figures = dict.fromkeys(METRIC_NAMES, 1 - mean / 1000)
         return Metrics(**figures, keypoint_similarity={})
 
     with pytest.MonkeyPatch.context() as patch:
@@ -147,7 +147,7 @@ def test_rows_hold_what_a_learning_curve_needs(straight_run):
     assert [row["samples"] for row in rows] == [epoch, epoch, 2 * epoch, 2 * epoch, 3 * epoch, 3 * epoch]
     train_figures = {"loss", "learning_rate", "temperature", "images_per_second", "data_wait_share", "seconds"}
     assert train_figures <= rows[0].keys()
-    assert {*FIGURES, "seconds"} <= rows[1].keys()
+    assert {*METRIC_NAMES, "seconds"} <= rows[1].keys()
     assert rows[5]["seconds"] > rows[0]["seconds"] > 0
 
 
@@ -163,7 +163,7 @@ def test_best_is_the_epoch_with_the_best_score(straight_run, alone, tiny_config)
 @pytest.mark.parametrize(("scores", "epoch"), [((0.2, 0.5, 0.3), 2), ((0.5, 0.5, 0.4), 1), ((0.0, 0.0, 0.0), 1)])
 def test_a_worse_or_equal_score_keeps_best(scores, epoch, tiny_config, alone, tmp_path, monkeypatch):
     given = iter(scores)
-    metrics = lambda *_: Metrics(**dict.fromkeys(FIGURES, next(given)), keypoint_similarity={})  # noqa: E731
+    metrics = lambda *_: Metrics(**dict.fromkeys(METRIC_NAMES, next(given)), keypoint_similarity={})  # noqa: E731
     monkeypatch.setattr(pose_module, "score_results", metrics)
 
     assert train(tiny_config("train.epochs=3"), tmp_path, alone) == max(scores)
@@ -185,10 +185,10 @@ def test_the_moving_average_is_what_is_validated_where_there_is_one(
     seen = []
     predict = pose_module.predict_persons
 
-    def remember(heatmaps_of, *args):
-        net = heatmaps_of.__self__
-        seen.append((net.training, {name: value.clone() for name, value in net.state_dict().items()}))
-        return predict(heatmaps_of, *args)
+    def remember(heatmap_fn, *args):
+        model = heatmap_fn.__self__
+        seen.append((model.training, {name: value.clone() for name, value in model.state_dict().items()}))
+        return predict(heatmap_fn, *args)
 
     monkeypatch.setattr(pose_module, "predict_persons", remember)
     train(tiny_config("train.epochs=1", f"train.ema_decay={decay}"), tmp_path, alone)

@@ -1,4 +1,4 @@
-"""Training steps, on a net of one convolution without batch norm, so that parts of a batch add up exactly."""
+"""Training steps, on a model of one convolution without batch norm, so that parts of a batch add up exactly."""
 
 import math
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from pose.heatmap import encode
 KEYPOINTS, SIDE, BATCH = 2, 16, 8
 
 
-def make_net() -> nn.Module:
+def make_model() -> nn.Module:
     torch.manual_seed(1)
     return nn.Conv2d(3, KEYPOINTS, 4, stride=4)
 
 
-def parts_of(net: nn.Module) -> list[dict]:
+def parts_of(model: nn.Module) -> list[dict]:
     """Groups as a run makes them: the kernel stands for the backbone, the bias for the rest."""
-    return [{"params": [net.weight]}, {"params": [net.bias]}]
+    return [{"params": [model.weight]}, {"params": [model.bias]}]
 
 
-def make_training(net: nn.Module, optimizer: torch.optim.Optimizer | None = None, scale: bool = False) -> Training:
-    optimizer = optimizer or torch.optim.Adam(parts_of(net))
-    return Training(net, optimizer, torch.amp.GradScaler("cpu", enabled=scale), None)
+def make_training(model: nn.Module, optimizer: torch.optim.Optimizer | None = None, scale: bool = False) -> Training:
+    optimizer = optimizer or torch.optim.Adam(parts_of(model))
+    return Training(model, optimizer, torch.amp.GradScaler("cpu", enabled=scale), None)
 
 
 def make_batches(count: int, size: int = BATCH) -> list[PoseSample]:
@@ -53,16 +53,16 @@ def halve(batches: Sequence[PoseSample]) -> list[PoseSample]:
     return [PoseSample(*part) for batch in batches for part in zip(*(column.chunk(2) for column in batch), strict=True)]
 
 
-def train(training, batches, processes, steps=None, net=None, **options):
+def train(training, batches, processes, steps=None, model=None, **options):
     options = TrainConfig(batch_size=BATCH, **options)
     objective = pose_objective(options, processes.device)
     steps = steps or len(batches) // options.accumulate
-    return list(train_steps(training, net or training.net, iter(batches), objective, steps, options, processes))
+    return list(train_steps(training, model or training.model, iter(batches), objective, steps, options, processes))
 
 
 def test_steps_follow_a_plain_loop_of_adam(alone):
     batches = make_batches(4)
-    net, expected = make_net(), make_net()
+    model, expected = make_model(), make_model()
     optimizer = torch.optim.Adam(expected.parameters(), 2e-3)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     losses = []
@@ -74,14 +74,14 @@ def test_steps_follow_a_plain_loop_of_adam(alone):
         optimizer.step()
         losses.append(loss.item())
 
-    reports = train(make_training(net), batches, alone, learning_rate=2e-3)
+    reports = train(make_training(model), batches, alone, learning_rate=2e-3)
 
     assert [report.loss for report in reports] == pytest.approx(losses, rel=1e-5)
-    torch.testing.assert_close(net.state_dict(), expected.state_dict(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(model.state_dict(), expected.state_dict(), atol=1e-6, rtol=1e-5)
 
 
 def test_progress_counts_steps_and_persons(alone):
-    training = make_training(make_net())
+    training = make_training(make_model())
 
     train(training, make_batches(3), alone)
 
@@ -89,7 +89,7 @@ def test_progress_counts_steps_and_persons(alone):
 
 
 def test_the_rest_of_an_epoch_is_trained_from_where_progress_stands(alone):
-    training = make_training(make_net())
+    training = make_training(make_model())
     training.progress = Progress(epoch=5, step=2, global_step=22, samples=22 * BATCH)
 
     reports = train(training, make_batches(2), alone, steps=4)
@@ -103,7 +103,7 @@ def test_the_rest_of_an_epoch_is_trained_from_where_progress_stands(alone):
 def test_two_parts_a_step_train_as_one(loss, clip, alone):
     """With plain gradient descent, as Adam blows up what rounding leaves of a zero gradient."""
     batches = make_batches(4)
-    whole, parts = make_net(), make_net()
+    whole, parts = make_model(), make_model()
     options = {"loss": loss, "gradient_clip": clip, "learning_rate": 0.1}
 
     expected = train(make_training(whole, torch.optim.SGD(parts_of(whole))), batches, alone, **options)
@@ -118,12 +118,12 @@ def test_two_parts_a_step_train_as_one(loss, clip, alone):
 @pytest.mark.parametrize(("clip", "scale"), [(1e-3, False), (1e-3, True), (1e3, False)])
 def test_the_whole_gradient_is_clipped_by_its_norm(clip, scale, alone):
     """Plain gradient descent moves the weights by rate x gradient, so the step's length shows the norm."""
-    net = make_net()
-    before = nn.utils.parameters_to_vector(net.parameters()).detach()
-    training = make_training(net, torch.optim.SGD(parts_of(net)), scale)
+    model = make_model()
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    training = make_training(model, torch.optim.SGD(parts_of(model)), scale)
 
     train(training, make_batches(1), alone, learning_rate=0.5, gradient_clip=clip)
-    moved = nn.utils.parameters_to_vector(net.parameters()).detach() - before
+    moved = nn.utils.parameters_to_vector(model.parameters()).detach() - before
 
     if clip < 1:
         assert moved.norm().item() == pytest.approx(0.5 * clip, rel=1e-3)
@@ -132,32 +132,32 @@ def test_the_whole_gradient_is_clipped_by_its_norm(clip, scale, alone):
 
 
 def test_gradients_of_one_step_do_not_reach_the_next(alone):
-    net = make_net()
+    model = make_model()
 
-    train(make_training(net), make_batches(1), alone)
+    train(make_training(model), make_batches(1), alone)
 
-    assert all(parameter.grad is None for parameter in net.parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_runs_the_net_in_half_and_lowers_the_loss(precision, alone):
-    net = make_net()
+def test_mixed_precision_runs_the_model_in_half_and_lowers_the_loss(precision, alone):
+    model = make_model()
     types = set()
-    net.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    model.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     batches = make_batches(1) * 30
 
     reports = train(
-        make_training(net, scale=precision == "fp16"), batches, alone, precision=precision, learning_rate=1e-2
+        make_training(model, scale=precision == "fp16"), batches, alone, precision=precision, learning_rate=1e-2
     )
 
     assert types == {torch.bfloat16 if precision == "bf16" else torch.float16}
-    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert reports[-1].loss < 0.7 * reports[0].loss
 
 
 def test_channels_last_changes_the_memory_and_not_the_result(alone):
     batches = make_batches(3)
-    plain, last = make_net(), make_net().to(memory_format=torch.channels_last)
+    plain, last = make_model(), make_model().to(memory_format=torch.channels_last)
     layouts = []
     last.register_forward_pre_hook(
         lambda module, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
@@ -171,35 +171,35 @@ def test_channels_last_changes_the_memory_and_not_the_result(alone):
 
 
 def test_the_moving_average_follows_each_step(alone):
-    net = make_net()
-    training = make_training(net)
-    training.ema = MovingAverage(net, 0.9)
-    expected = MovingAverage(net, 0.9)
+    model = make_model()
+    training = make_training(model)
+    training.ema = MovingAverage(model, 0.9)
+    expected = MovingAverage(model, 0.9)
     options = TrainConfig(batch_size=BATCH)
 
     for step, _ in enumerate(
-        train_steps(training, net, iter(make_batches(5)), pose_objective(options, alone.device), 5, options, alone)
+        train_steps(training, model, iter(make_batches(5)), pose_objective(options, alone.device), 5, options, alone)
     ):
-        expected.update(net, step)
+        expected.update(model, step)
 
-    torch.testing.assert_close(training.ema.net.state_dict(), expected.net.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(training.ema.model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_and_names_the_records(alone):
-    net = make_net()
+    model = make_model()
     batches = make_batches(3)
     batches[2].heatmaps[4, 1, 2, 2] = math.nan
-    training = make_training(net)
+    training = make_training(model)
     options = TrainConfig(batch_size=BATCH)
-    steps = train_steps(training, net, iter(batches), pose_objective(options, alone.device), 3, options, alone)
+    steps = train_steps(training, model, iter(batches), pose_objective(options, alone.device), 3, options, alone)
     next(steps)
     next(steps)
-    before, progress = deepcopy(net.state_dict()), deepcopy(training.progress)
+    before, progress = deepcopy(model.state_dict()), deepcopy(training.progress)
 
     with pytest.raises(TrainingError, match=r"records \[116, 117, 118, 119, 120, 121, 122, 123\]"):
         next(steps)
 
-    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert training.progress == progress
 
 
@@ -208,11 +208,11 @@ def test_of_two_parts_the_one_that_is_not_finite_is_named(alone):
     parts[1].heatmaps[0, 0, 0, 0] = math.inf
 
     with pytest.raises(TrainingError, match=r"records \[104, 105, 106, 107\]"):
-        train(make_training(make_net()), parts, alone, accumulate=2)
+        train(make_training(make_model()), parts, alone, accumulate=2)
 
 
 def test_the_rate_follows_milestones_inside_and_between_epochs(alone):
-    training = make_training(make_net())
+    training = make_training(make_model())
     rates = []
     for epoch in range(3):
         training.progress.epoch, training.progress.step = epoch, 0
@@ -225,7 +225,7 @@ def test_the_rate_follows_milestones_inside_and_between_epochs(alone):
 
 def test_the_backbone_moves_at_a_rate_of_its_own_and_the_rest_as_before(alone):
     """Plain gradient descent moves the weights by rate x gradient."""
-    start, plain, slow = make_net(), make_net(), make_net()
+    start, plain, slow = make_model(), make_model(), make_model()
 
     train(make_training(plain, torch.optim.SGD(parts_of(plain))), make_batches(1), alone, learning_rate=0.5)
     training = make_training(slow, torch.optim.SGD(parts_of(slow)))
@@ -238,7 +238,7 @@ def test_the_backbone_moves_at_a_rate_of_its_own_and_the_rest_as_before(alone):
 
 
 def test_both_rates_follow_the_schedule(alone):
-    training = make_training(make_net())
+    training = make_training(make_model())
     rates = []
     options = TrainConfig(
         batch_size=BATCH, epochs=2, milestones=(1,), warmup_steps=2, learning_rate=1.0, backbone_learning_rate=0.3
@@ -246,7 +246,7 @@ def test_both_rates_follow_the_schedule(alone):
     for epoch in range(2):
         training.progress.epoch, training.progress.step = epoch, 0
         objective = pose_objective(options, alone.device)
-        for _ in train_steps(training, training.net, iter(make_batches(2)), objective, 2, options, alone):
+        for _ in train_steps(training, training.model, iter(make_batches(2)), objective, 2, options, alone):
             rates.append([group["lr"] for group in training.optimizer.param_groups])
 
     assert rates == [pytest.approx([0.3 * rate, rate]) for rate in (0.5, 1, 0.1, 0.1)]

@@ -20,7 +20,7 @@ def test_a_hand_made_case():
     found = accuracy(ranks(SCORES, LABELS), num_classes=7)
 
     assert ranks(SCORES, LABELS).tolist() == [0, 1, 4, 5]
-    assert found == Accuracy(pictures=4, top1=0.25, top5=0.75)
+    assert found == Accuracy(images=4, top1=0.25, top5=0.75)
     assert str(found) == "top-1 25.00 %, top-5 75.00 %"
     assert found.figures() == {"top1": 0.25, "top5": 0.75}
 
@@ -48,11 +48,11 @@ def test_top_5_needs_five_classes(classes, top5):
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_a_net_that_says_the_same_of_every_class_knows_none(value):
+def test_a_model_that_says_the_same_of_every_class_knows_none(value):
     found = ranks(torch.full((3, 8), value), torch.tensor([0, 4, 7]))
 
     assert found.tolist() == [7, 7, 7]
 
 
-def test_of_no_pictures_nothing_is_known():
+def test_of_no_images_nothing_is_known():
     assert accuracy(torch.zeros(0, dtype=torch.int64), 10) == Accuracy(0, 0.0, 0.0)

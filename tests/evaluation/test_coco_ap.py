@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pose.errors import DataError
-from pose.evaluation.coco_ap import FIGURES, Metrics, evaluate, format_table
+from pose.evaluation.coco_ap import METRIC_NAMES, Metrics, evaluate, format_table
 from pose.skeleton import COCO
 
 TINY, MEDIUM, LARGE = 20.0**2, 50.0**2, 120.0**2
@@ -25,7 +25,7 @@ def person(number: int, image_id: int, area: float, **other: Any) -> dict[str, A
 
 
 def annotation_set() -> dict[str, Any]:
-    """Four persons that count (two medium, two large), a crowd, a person without keypoints, a picture of nobody."""
+    """Four persons that count (two medium, two large), a crowd, a person without keypoints, an image of nobody."""
     return {
         "images": [{"id": n, "file_name": f"{n}.jpg", "width": 300, "height": 300} for n in (10, 20, 30, 40)],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO.names)}],
@@ -65,7 +65,7 @@ def perfect() -> list[dict[str, Any]]:
 
 
 def figures(metrics: Metrics) -> list[float]:
-    return [getattr(metrics, name) for name in FIGURES]
+    return [getattr(metrics, name) for name in METRIC_NAMES]
 
 
 def shifted(result: dict[str, Any], keypoint: int, dx: float) -> dict[str, Any]:
@@ -165,11 +165,11 @@ def test_the_given_sigmas_count(tmp_path):
     assert loose.keypoint_similarity["tip"] == pytest.approx(np.exp(-36 / (2 * LARGE * 0.6**2)))
 
 
-def test_pictures_without_results_count_unless_a_subset_is_named(annotations, perfect):
-    first_picture = [row for row in perfect if row["image_id"] == 10]
+def test_images_without_results_count_unless_a_subset_is_named(annotations, perfect):
+    first_image = [row for row in perfect if row["image_id"] == 10]
 
-    assert pytest.approx(0.5) == evaluate(annotations, first_picture, COCO.sigmas).AR
-    assert pytest.approx(1.0) == evaluate(annotations, first_picture, COCO.sigmas, image_ids=[10, 40]).AR
+    assert pytest.approx(0.5) == evaluate(annotations, first_image, COCO.sigmas).AR
+    assert pytest.approx(1.0) == evaluate(annotations, first_image, COCO.sigmas, image_ids=[10, 40]).AR
     assert pytest.approx(1.0) == evaluate(annotations, perfect, COCO.sigmas, image_ids=[10]).AP
 
 
@@ -245,7 +245,7 @@ def test_metrics_go_into_json(annotations, perfect):
     content = json.loads(json.dumps(evaluate(annotations, perfect, COCO.sigmas).as_dict()))
 
     assert content["AP"] == pytest.approx(1.0)
-    assert set(content) == {*FIGURES, "keypoint_similarity"}
+    assert set(content) == {*METRIC_NAMES, "keypoint_similarity"}
 
 
 def test_the_table_has_cocos_names_and_marks_what_could_not_be_measured(annotations, perfect):
@@ -254,6 +254,6 @@ def test_the_table_has_cocos_names_and_marks_what_could_not_be_measured(annotati
 
     header, values, *rest = format_table(metrics).splitlines()
 
-    assert header.split() == list(FIGURES)
+    assert header.split() == list(METRIC_NAMES)
     assert values.split() == ["45.7", "100.0", "100.0", "100.0", "-", *["100.0"] * 5]
     assert [line.split() for line in rest[2:4]] == [["nose", "-"], ["left_eye", "100.0"]]

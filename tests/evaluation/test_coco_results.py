@@ -13,11 +13,11 @@ from pose.skeleton import COCO
 
 
 def some_predictions(count: int = 30, seed: int = 0) -> Predictions:
-    """Persons in five pictures, among them doubles and ties."""
+    """Persons in five images, among them doubles and ties."""
     rng = np.random.default_rng(seed)
     keypoints = rng.uniform(0, 200, (count, 17, 2)).astype(np.float32)
     image_ids = np.arange(count) % 5 + 100
-    keypoints[10:15] = keypoints[:5] + 0.5  # in the same picture as the persons they double
+    keypoints[10:15] = keypoints[:5] + 0.5  # in the same image as the persons they double
     box_scores = rng.uniform(0, 1, count).astype(np.float32)
     peaks = rng.uniform(0, 1, (count, 17)).astype(np.float32)
     box_scores[20:25], peaks[20:25] = box_scores[15:20], peaks[15:20]  # equal scores
@@ -57,7 +57,7 @@ def test_the_score_is_the_rescored_one():
     assert to_results(predictions, COCO.sigmas, keypoint_threshold=0.4)[0]["score"] == pytest.approx(expected, abs=1e-8)
 
 
-def test_doubles_are_suppressed_only_within_their_picture():
+def test_doubles_are_suppressed_only_within_their_image():
     predictions = some_predictions()
     apart = Predictions(**{**vars(predictions), "image_ids": np.arange(30)})
 
@@ -66,7 +66,7 @@ def test_doubles_are_suppressed_only_within_their_picture():
     assert len(to_results(predictions, COCO.sigmas, nms_threshold=1.0)) == 30
 
 
-def test_results_come_by_picture_and_best_first():
+def test_results_come_by_image_and_best_first():
     results = to_results(some_predictions(), COCO.sigmas)
 
     keys = [(row["image_id"], -row["score"]) for row in results]
@@ -86,7 +86,7 @@ def test_no_persons_give_no_results():
 
 
 @pytest.mark.parametrize("column", ["keypoints_image", "keypoint_scores", "box_scores"])
-def test_numbers_that_are_not_finite_are_an_error_with_the_picture(column):
+def test_numbers_that_are_not_finite_are_an_error_with_the_image(column):
     predictions = some_predictions()
     getattr(predictions, column)[3] = np.nan
 

@@ -1,4 +1,4 @@
-"""The faster OKS of a picture gives pycocotools' numbers to the last bit, and so the same figures."""
+"""The faster OKS of an image gives pycocotools' numbers to the last bit, and so the same figures."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ IMAGES = (1, 2, 3, 4)
 
 
 def annotations(rng, whole_numbers=False):
-    """Up to six persons in the first three pictures: of 0 to 17 labelled keypoints, of many sizes, some crowds."""
+    """Up to six persons in the first three images: of 0 to 17 labelled keypoints, of many sizes, some crowds."""
     people = []
     for number, image_id in enumerate([1] * 6 + [2] * 3 + [3], start=1):
         bbox = [*rng.uniform(0, 200, 2), *rng.uniform(10, 200, 2)]
@@ -37,7 +37,7 @@ def annotations(rng, whole_numbers=False):
 
 
 def results(rng, truth, count, whole_numbers=False):
-    """Near the persons and elsewhere, some with equal scores, in the pictures 1, 2 and 4."""
+    """Near the persons and elsewhere, some with equal scores, in the images 1, 2 and 4."""
     rows = []
     for number in range(count):
         like = truth.dataset["annotations"][number % 10]
@@ -61,7 +61,7 @@ def both(seed, count, sigmas=SKELETON.sigmas, **kind):
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("count", [1, 12, 90])  # 90 are more than the 20 results of a picture that COCO looks at
+@pytest.mark.parametrize("count", [1, 12, 90])  # 90 are more than the 20 results of an image that COCO looks at
 def test_every_similarity_is_pycocotools_own_to_the_last_bit(seed, count):
     ours, plain = both(seed, count)
 
@@ -97,8 +97,8 @@ def test_matches_and_figures_are_pycocotools_own(seed):
     ours, plain = evaluators
     np.testing.assert_array_equal(ours.stats, plain.stats)
     assert plain.stats[0] > 0
-    for picture, expected in zip(ours.evalImgs, plain.evalImgs, strict=True):
-        assert (picture is None) == (expected is None)
-        if picture is not None:
-            np.testing.assert_array_equal(picture["dtMatches"], expected["dtMatches"])
-            np.testing.assert_array_equal(picture["gtMatches"], expected["gtMatches"])
+    for image, expected in zip(ours.evalImgs, plain.evalImgs, strict=True):
+        assert (image is None) == (expected is None)
+        if image is not None:
+            np.testing.assert_array_equal(image["dtMatches"], expected["dtMatches"])
+            np.testing.assert_array_equal(image["gtMatches"], expected["gtMatches"])

@@ -1,4 +1,4 @@
-"""Exported nets compute what the nets do, for every kind of net and any batch, also around the net."""
+"""Exported models compute what the models do, for every kind of model and any batch, also around the model."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from torch import nn
 from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
 from pose.errors import PoseError
 from pose.export import onnx as export
-from pose.export.onnx import decode_in_graph, heatmaps_of, predictor_to_onnx, to_onnx
+from pose.export.onnx import decode_in_graph, heatmap_fn, predictor_to_onnx, to_onnx
 from pose.export.verify import synthetic_crops
 from pose.heatmap import decode
 from pose.inference.backends import open_session
-from pose.inference.metadata import NetCard
+from pose.inference.metadata import ExportMetadata
 from pose.inference.pytorch import predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import set_temperature
@@ -28,8 +28,8 @@ STATIC = {"width": 0.35, "depth": 0.1, "head_width": 0.25}
 DYNAMIC = {**STATIC, "dynamic_backbone": True, "dynamic_head": True}
 
 
-def lively_net(loss="mse", **model):
-    """A net whose heatmaps and kernels depend on the picture: lively statistics and last layer, tau 1."""
+def lively_model(loss="mse", **model):
+    """A model whose heatmaps and kernels depend on the image: lively statistics and last layer, tau 1."""
     torch.manual_seed(0)
     net = build_pose_net(
         Config(model=ModelConfig(**model), input=InputConfig(size_hw=SIZE_HW), train=TrainConfig(loss=loss))
@@ -55,8 +55,8 @@ def difference(a, b):
 
 
 @torch.no_grad()
-def test_the_kernels_of_the_nets_that_are_exported_here_depend_on_the_picture():
-    net = lively_net(**DYNAMIC)
+def test_the_kernels_of_the_models_that_are_exported_here_depend_on_the_image():
+    net = lively_model(**DYNAMIC)
     at_1 = net.heatmaps(images(0))
     set_temperature(net, 2.0)
 
@@ -75,11 +75,11 @@ def test_the_kernels_of_the_nets_that_are_exported_here_depend_on_the_picture():
     ],
     ids=["static", "dynamic", "sigmoid_cross_entropy", "type_a", "mobilenet_v3", "resnet"],
 )
-def test_an_exported_net_gives_the_nets_heatmaps(loss, model):
-    net = lively_net(loss, **model)
+def test_an_exported_model_gives_the_models_heatmaps(loss, model):
+    net = lively_model(loss, **model)
     before = {name: value.clone() for name, value in net.state_dict().items()}
 
-    exported = heatmaps_of(open_session(to_onnx(net, SIZE_HW), threads=1))
+    exported = heatmap_fn(open_session(to_onnx(net, SIZE_HW), threads=1))
 
     with torch.no_grad():
         expected = [net.heatmaps(images(seed)) for seed in range(3)]
@@ -92,7 +92,7 @@ def test_an_exported_net_gives_the_nets_heatmaps(loss, model):
 
 @pytest.mark.parametrize("model", [STATIC, DYNAMIC], ids=["static", "dynamic"])
 def test_any_batch_gives_each_sample_what_it_gets_alone(model):
-    exported = heatmaps_of(open_session(to_onnx(lively_net(**model), SIZE_HW), threads=1))
+    exported = heatmap_fn(open_session(to_onnx(lively_model(**model), SIZE_HW), threads=1))
     alone = [exported(images(seed)) for seed in range(3)]
 
     together = exported(torch.cat([images(seed) for seed in range(3)]))
@@ -102,8 +102,8 @@ def test_any_batch_gives_each_sample_what_it_gets_alone(model):
         assert difference(found, expected[0]) < 1e-4
 
 
-def test_dynamic_nets_have_no_loops_branches_or_batch_norms():
-    graph = onnx.load_from_string(to_onnx(lively_net(**DYNAMIC), SIZE_HW)).graph
+def test_dynamic_models_have_no_loops_branches_or_batch_norms():
+    graph = onnx.load_from_string(to_onnx(lively_model(**DYNAMIC), SIZE_HW)).graph
 
     assert not {node.op_type for node in graph.node} & {"Loop", "Scan", "If", "BatchNormalization"}
     assert [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == [
@@ -114,13 +114,13 @@ def test_dynamic_nets_have_no_loops_branches_or_batch_norms():
 
 
 def test_a_session_keeps_to_its_threads():
-    options = open_session(to_onnx(lively_net(**STATIC), SIZE_HW), threads=1).get_session_options()
+    options = open_session(to_onnx(lively_model(**STATIC), SIZE_HW), threads=1).get_session_options()
 
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
 def test_exporting_is_quiet(recwarn, capfd):
-    to_onnx(lively_net(**DYNAMIC), SIZE_HW)
+    to_onnx(lively_model(**DYNAMIC), SIZE_HW)
 
     assert not recwarn.list
     assert capfd.readouterr() == ("", "")
@@ -130,22 +130,22 @@ def test_without_onnx_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
 
     with pytest.raises(PoseError, match=r"needs the package onnx; pip install 'dyconv-pose\[export\]'"):
-        to_onnx(lively_net(**STATIC), SIZE_HW)
+        to_onnx(lively_model(**STATIC), SIZE_HW)
 
 
 # --- pixels in, keypoints out
 
-CARD = NetCard(InputConfig(size_hw=SIZE_HW), COCO, flip_shift=1, licence="MIT")
+CARD = ExportMetadata(InputConfig(size_hw=SIZE_HW), COCO, flip_shift=1, licence="MIT")
 
 
 @pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize(("model", "crops"), [(STATIC, "random"), (DYNAMIC, "people")], ids=["static", "dynamic"])
 def test_a_predictor_in_a_file_normalises_flips_and_decodes_as_ours_does(model, crops, flip):
-    net = lively_net(**model)
+    net = lively_model(**model)
     if crops == "random":
         crops_rgb = np.random.default_rng(0).integers(0, 256, (3, *SIZE_HW, 3), dtype=np.uint8)
     else:
-        crops_rgb = synthetic_crops(CARD.geometry, 3)
+        crops_rgb = synthetic_crops(CARD.input_config, 3)
     session = open_session(
         predictor_to_onnx(net, replace(CARD, flip_shift=1 if flip else None), decodes=True), threads=1
     )
@@ -161,7 +161,7 @@ def test_a_predictor_in_a_file_normalises_flips_and_decodes_as_ours_does(model, 
 
 
 def test_the_shift_of_the_flip_average_is_the_one_asked_for():
-    net, crops_rgb = lively_net(**STATIC), synthetic_crops(CARD.geometry, 1)
+    net, crops_rgb = lively_model(**STATIC), synthetic_crops(CARD.input_config, 1)
 
     for shift in (0, 2):
         session = open_session(predictor_to_onnx(net, replace(CARD, flip_shift=shift), decodes=False), threads=1)
@@ -170,8 +170,8 @@ def test_the_shift_of_the_flip_average_is_the_one_asked_for():
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_a_dynamic_net_for_one_crop_gives_what_the_one_for_any_number_gives(flip):
-    net, crops_rgb = lively_net(**DYNAMIC), synthetic_crops(CARD.geometry, 2)
+def test_a_dynamic_model_for_one_crop_gives_what_the_one_for_any_number_gives(flip):
+    net, crops_rgb = lively_model(**DYNAMIC), synthetic_crops(CARD.input_config, 2)
     card = replace(CARD, flip_shift=1 if flip else None)
     free, one = (
         open_session(predictor_to_onnx(net, card, decodes=False, one_crop=one_crop), threads=1)
@@ -185,7 +185,7 @@ def test_a_dynamic_net_for_one_crop_gives_what_the_one_for_any_number_gives(flip
 
 
 def test_without_decoding_there_are_heatmaps_only():
-    session = open_session(predictor_to_onnx(lively_net(**STATIC), CARD, decodes=False), threads=1)
+    session = open_session(predictor_to_onnx(lively_model(**STATIC), CARD, decodes=False), threads=1)
 
     assert [output.name for output in session.get_outputs()] == ["heatmaps"]
 

@@ -1,4 +1,4 @@
-"""A net in 8-bit integers: which of its weights are, and that it still finds the same people."""
+"""A model in 8-bit integers: which of its weights are, and that it still finds the same people."""
 
 import sys
 
@@ -13,7 +13,7 @@ from pose.export.quantization import FLOAT_CONVOLUTIONS, quantize, require_stati
 from pose.export.verify import synthetic_crops
 from pose.heatmap import decode
 from pose.inference.backends import open_session
-from pose.inference.metadata import CROPS, HEATMAPS, NetCard
+from pose.inference.metadata import CROPS, HEATMAPS, ExportMetadata
 from pose.inference.pytorch import predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
@@ -24,9 +24,9 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `expo
 
 @pytest.fixture(scope="module")
 def trained():
-    """The packaged net, its file in floats and in integers, and drawn people that it was not calibrated on."""
+    """The packaged model, its file in floats and in integers, and drawn people that it was not calibrated on."""
     net, config = load_pose_net(DEFAULT_WEIGHTS)
-    content = predictor_to_onnx(net, NetCard(config.input, config.keypoints, None, "of a test"), decodes=False)
+    content = predictor_to_onnx(net, ExportMetadata(config.input, config.keypoints, None, "of a test"), decodes=False)
     crops = synthetic_crops(config.input, 40)
     return net, content, quantize(content, crops[8:]), crops[:8]
 
@@ -63,7 +63,7 @@ def test_a_scale_of_weights_is_of_one_output_channel(trained):
         assert shapes[scale] == shapes[weight][:1]
 
 
-def test_people_are_found_where_the_net_in_floats_finds_them(trained):
+def test_people_are_found_where_the_model_in_floats_finds_them(trained):
     net, _, integers, crops = trained
     session = open_session(integers, threads=1)
 
@@ -79,10 +79,10 @@ def test_people_are_found_where_the_net_in_floats_finds_them(trained):
     assert np.abs(scores - their_scores)[seen].mean() < 0.1
 
 
-def test_a_dynamic_net_is_refused():
+def test_a_dynamic_model_is_refused():
     net = build_pose_net(Config(model=ModelConfig(width=0.35, depth=0.1, head_width=0.25, dynamic_head=True)))
 
-    with pytest.raises(ConfigError, match="--int8: expected a static net, got a dynamic one"):
+    with pytest.raises(ConfigError, match="--int8: expected a static model, got a dynamic one"):
         require_static(net)
 
 

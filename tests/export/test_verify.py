@@ -1,4 +1,4 @@
-"""The check of an export lets equal nets pass and no other; and it has different crops to look at."""
+"""The check of an export lets equal models pass and no other; and it has different crops to look at."""
 
 import cv2
 import numpy as np
@@ -7,23 +7,23 @@ import torch
 
 from pose.config.pose import InputConfig
 from pose.errors import MediaError
-from pose.export.verify import check_export, check_predictor, picture_crops, synthetic_crops
+from pose.export.verify import check_export, check_predictor, image_crops, synthetic_crops
 from pose.heatmap import decode
 
-GEOMETRY = InputConfig(size_hw=(96, 64))
+INPUT_CONFIG = InputConfig(size_hw=(96, 64))
 
 
-def colour_maps(crops_rgb):
-    """Stand in for a net: 5 mixtures of the colours of (N, H, W, 3) crops."""
+def color_maps(crops_rgb):
+    """Stand in for a model: 5 mixtures of the colors of (N, H, W, 3) crops."""
     mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(5, 3))).float()
     return torch.einsum("kc,bhwc->bkhw", mixtures, crops_rgb.float())[:, :, ::4, ::4]
 
 
 def exported(decodes=True, **wrong):
-    """Stand in for an exported net: outputs made of the stand-in's maps, the ``wrong`` ones changed."""
+    """Stand in for an exported model: outputs made of the stand-in's maps, the ``wrong`` ones changed."""
 
     def run(crops_rgb):
-        heatmaps = colour_maps(torch.from_numpy(crops_rgb)).numpy()
+        heatmaps = color_maps(torch.from_numpy(crops_rgb)).numpy()
         heatmaps = wrong.get("heatmaps", np.array)(heatmaps)
         keypoints_heatmap, scores = decode(heatmaps)
         found = {"keypoints": 4 * keypoints_heatmap, "scores": scores}
@@ -35,7 +35,7 @@ def exported(decodes=True, **wrong):
 
 @pytest.fixture(scope="module")
 def crops():
-    return synthetic_crops(GEOMETRY, 4)
+    return synthetic_crops(INPUT_CONFIG, 4)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def crops():
 )
 def test_an_export_that_is_wrong_is_our_mistake(crops, wrong, message):
     images = torch.from_numpy(crops)
-    assert check_export(colour_maps, colour_maps, images) == 0
+    assert check_export(color_maps, color_maps, images) == 0
 
     with pytest.raises(RuntimeError, match=message):
-        check_export(lambda x: wrong(colour_maps(x)), colour_maps, images)
+        check_export(lambda x: wrong(color_maps(x)), color_maps, images)
 
 
 @pytest.mark.parametrize("decodes", [True, False])
 def test_rounding_passes_and_is_measured(crops, decodes):
-    same = check_predictor(exported(decodes), colour_maps, crops)
-    near = check_predictor(exported(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), colour_maps, crops)
+    same = check_predictor(exported(decodes), color_maps, crops)
+    near = check_predictor(exported(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), color_maps, crops)
 
     assert (same.heatmap, same.pixels) == (0, 0)
     assert near.heatmap == pytest.approx(1e-4, rel=0.01)
@@ -100,23 +100,23 @@ def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
 )
 def test_a_predictor_that_is_wrong_is_our_mistake(crops, wrong, message):
     with pytest.raises(RuntimeError, match=message):
-        check_predictor(exported(**wrong), colour_maps, crops)
+        check_predictor(exported(**wrong), color_maps, crops)
 
 
-def test_drawn_people_are_different_crops_of_the_nets_size(crops):
+def test_drawn_people_are_different_crops_of_the_models_size(crops):
     assert crops.shape == (4, 96, 64, 3)
     assert crops.dtype == np.uint8
     assert len({crop.tobytes() for crop in crops}) == 4
-    np.testing.assert_array_equal(synthetic_crops(GEOMETRY, 2), crops[:2])
+    np.testing.assert_array_equal(synthetic_crops(INPUT_CONFIG, 2), crops[:2])
 
 
-def test_pictures_of_a_folder_are_taken_whole_and_again(tmp_path):
+def test_images_of_a_folder_are_taken_whole_and_again(tmp_path):
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((60, 40, 3), 100 + index, np.uint8))
 
-    found = picture_crops(tmp_path, GEOMETRY, 3)
+    found = image_crops(tmp_path, INPUT_CONFIG, 3)
 
     assert found[:, 48, 32, 0].tolist() == [100, 101, 100]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaError, match="no pictures"):
-        picture_crops(tmp_path / "empty", GEOMETRY, 3)
+    with pytest.raises(MediaError, match="no images"):
+        image_crops(tmp_path / "empty", INPUT_CONFIG, 3)

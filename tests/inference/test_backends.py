@@ -10,23 +10,23 @@ import torch
 
 from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.errors import CheckpointError, PoseError
-from pose.export.write import content_for, exporting
+from pose.export.write import build_onnx, write_export
 from pose.inference.backends import check_exported_name, import_openvino, is_exported, open_exported
-from pose.inference.metadata import NetCard, read_card
+from pose.inference.metadata import ExportMetadata, read_metadata
 from pose.models import build_pose_net
 from pose.skeleton import COCO
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUT = InputConfig(size_hw=(64, 64))
-CARD = NetCard(INPUT, COCO, flip_shift=None, licence='<of> the "test" & more')
+CARD = ExportMetadata(INPUT, COCO, flip_shift=None, licence='<of> the "test" & more')
 
 
 @pytest.fixture
 def exported(suffix, tmp_path):
     torch.manual_seed(0)
     net = build_pose_net(Config(model=ModelConfig(width=0.35, depth=0.1, head_width=0.25), input=INPUT))
-    path = tmp_path / f"net{suffix}"
-    with exporting(path, content_for(path, net, CARD, decodes=True), CARD):
+    path = tmp_path / f"model{suffix}"
+    with write_export(path, build_onnx(path, net, CARD, decodes=True), CARD):
         pass
     return path
 
@@ -40,7 +40,7 @@ def one_line(path, message):
 def test_an_opened_file_says_what_it_is_and_runs(exported):
     net = open_exported(exported, threads=1)
 
-    assert read_card(net.metadata, exported) == CARD
+    assert read_metadata(net.metadata, exported) == CARD
     assert net.outputs == ("heatmaps", "keypoints", "scores")
     found = net.run(np.zeros((2, 64, 64, 3), dtype=np.uint8))
     assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
@@ -64,7 +64,7 @@ def test_what_a_run_gave_stays_when_there_is_another(exported):
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_damaged_files_are_one_line(exported, damage):
     content = exported.read_bytes()
-    exported.write_bytes(content[: len(content) // 2] if damage == "cut" else b"not a net" * 9)
+    exported.write_bytes(content[: len(content) // 2] if damage == "cut" else b"not a model" * 9)
 
     one_line(exported, rf"{exported.name}: ")
 
@@ -78,17 +78,17 @@ def test_missing_files_are_one_line(exported):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda weights: weights.unlink(), r"net\.bin: no such file"),
-        (lambda weights: weights.write_bytes(weights.read_bytes()[:1000]), r"net\.xml: it or net\.bin is damaged"),
+        (lambda weights: weights.unlink(), r"model\.bin: no such file"),
+        (lambda weights: weights.write_bytes(weights.read_bytes()[:1000]), r"model\.xml: it or model\.bin is damaged"),
         (
             lambda weights: weights.write_bytes(weights.read_bytes()[:-4] + bytes(4)),
-            r"net\.bin: not the weights that net\.xml",
+            r"model\.bin: not the weights that model\.xml",
         ),
     ],
     ids=["missing", "cut", "other"],
 )
 @pytest.mark.parametrize("suffix", [".xml"], indirect=True)
-def test_weights_that_are_not_an_openvino_nets_own_are_refused(exported, damage, message):
+def test_weights_that_are_not_an_openvino_models_own_are_refused(exported, damage, message):
     damage(exported.with_suffix(".bin"))
 
     one_line(exported, message)

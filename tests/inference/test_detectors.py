@@ -32,7 +32,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def reference_images(people: Path, count: int) -> list[tuple[Path, np.ndarray, np.ndarray]]:
-    """Pictures with the reference boxes and scores that the same net gave elsewhere."""
+    """Images with the reference boxes and scores that the same model gave elsewhere."""
     rows = json.loads((people / "annotations/person_detections_yolox_nano_val.json").read_text())
     images = json.loads((people / "annotations/person_keypoints_val.json").read_text())["images"][:count]
     result = []
@@ -77,7 +77,7 @@ def test_score_threshold_leaves_out_unsure_persons(shared):
     assert len(found.scores) == (scores > 0.5).sum()
 
 
-def test_letterbox_fits_the_picture_into_the_top_left():
+def test_letterbox_fits_the_image_into_the_top_left():
     image = np.full((50, 100, 3), (1, 2, 3), np.uint8)
     blob, ratio = letterbox(image, (416, 320))
     assert blob.shape == (1, 3, 320, 416)
@@ -109,7 +109,7 @@ def test_decode_knows_the_cell_of_every_grid(row, center):
     np.testing.assert_allclose(boxes[row, :2] + boxes[row, 2:] / 2, center)
 
 
-def test_boxes_come_back_in_picture_pixels_clipped_to_it():
+def test_boxes_come_back_in_image_pixels_clipped_to_it():
     image = np.zeros((64, 128, 3), np.uint8)  # twice the input
     detector = YoloxDetector(lambda blob: rows_for((-5, -2, 30, 60), 0.7), (64, 32), 0.3, 0.65)
     (found,) = detector([image])
@@ -122,7 +122,7 @@ def test_overlapping_boxes_leave_the_best():
     assert kept.scores.tolist() == [0.9, 0.4]
 
 
-def test_picture_without_persons_gives_empty_arrays():
+def test_image_without_persons_gives_empty_arrays():
     (found,) = YoloxDetector(lambda blob: np.zeros((1, 42, 85), np.float32), (64, 32), 0.3, 0.65)(
         [np.zeros((9, 9, 3), np.uint8)]
     )
@@ -130,17 +130,17 @@ def test_picture_without_persons_gives_empty_arrays():
     assert found.scores.shape == (0,)
 
 
-def test_output_of_another_net_is_refused():
+def test_output_of_another_model_is_refused():
     with pytest.raises(MediaError, match=r"raw output \(1, 42, 5 \+ classes\).*got \(1, 41, 85\)"):
         decode_yolox(np.zeros((1, 41, 85), np.float32), (64, 32))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])
-def test_file_that_is_no_net_is_one_line(tmp_path, monkeypatch, runtime):
+def test_file_that_is_no_model_is_one_line(tmp_path, monkeypatch, runtime):
     if runtime == "opencv":
         without_onnxruntime(monkeypatch)
-    (tmp_path / "bad.onnx").write_bytes(b"not a net" * 9)
-    with pytest.raises(MediaError, match=r"bad\.onnx: not an ONNX net") as caught:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model" * 9)
+    with pytest.raises(MediaError, match=r"bad\.onnx: not an ONNX model") as caught:
         load_detector(tmp_path / "bad.onnx")
     assert "\n" not in str(caught.value)
 
@@ -152,7 +152,7 @@ def test_missing_file_and_unknown_name_say_what_was_expected(tmp_path):
         load_detector("ssdlite320_mobilenetv3_large")
 
 
-def test_whole_frame_is_one_person_a_picture():
+def test_whole_frame_is_one_person_a_image():
     first, second = load_detector("none")([np.zeros((4, 6, 3), np.uint8), np.zeros((5, 7, 3), np.uint8)])
     assert first.bboxes_xywh.tolist() == [[0, 0, 6, 4]]
     assert second.bboxes_xywh.tolist() == [[0, 0, 7, 5]]

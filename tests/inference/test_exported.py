@@ -1,4 +1,4 @@
-"""Exported nets without PyTorch give the answers of `PosePredictor`, in every engine."""
+"""Exported models without PyTorch give the answers of `PosePredictor`, in every engine."""
 
 import subprocess
 import sys
@@ -13,9 +13,9 @@ import torch
 from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.errors import CheckpointError, DataError
 from pose.export.onnx import to_onnx
-from pose.export.write import content_for, exporting
+from pose.export.write import build_onnx, write_export
 from pose.inference.exported import ExportedPredictor
-from pose.inference.metadata import NetCard
+from pose.inference.metadata import ExportMetadata
 from pose.inference.pytorch import PosePredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
@@ -24,7 +24,7 @@ from pose.skeleton import COCO
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ModelConfig(width=0.35, depth=0.1, head_width=0.25, dynamic_backbone=True)
 CONFIG = Config(model=MODEL, input=InputConfig(size_hw=(96, 64), padding=1.4))
-CARD = NetCard(CONFIG.input, COCO, flip_shift=None, licence="of the test")
+CARD = ExportMetadata(CONFIG.input, COCO, flip_shift=None, licence="of the test")
 BOXES = [[[10, 12, 40, 80], [60.5, 5.25, 30, 90]], [], [[-5, 20, 70, 60], [0, 0, 100, 140], [30, 30, 20, 20]]]
 
 
@@ -64,7 +64,7 @@ def exported(suffix, net, tmp_path_factory):
         path = folder / f"{flip}_{decodes}{suffix}"
         if not path.exists():
             card = replace(CARD, flip_shift=1 if flip else None)
-            with exporting(path, content_for(path, net, card, decodes=decodes), card):
+            with write_export(path, build_onnx(path, net, card, decodes=decodes), card):
                 pass
         return path
 
@@ -91,17 +91,17 @@ def test_an_exported_predictor_finds_what_the_predictor_finds_in_any_batch(expor
 
 def test_it_is_called_as_the_predictor_is(exported, images, tmp_path):
     predictor = ExportedPredictor(str(exported(False, True)))
-    cv2.imwrite(str(tmp_path / "picture.png"), images[0])
+    cv2.imwrite(str(tmp_path / "image.png"), images[0])
 
     np.testing.assert_array_equal(
-        predictor(tmp_path / "picture.png").keypoints, predictor(images[0], [[0, 0, 100, 120]]).keypoints
+        predictor(tmp_path / "image.png").keypoints, predictor(images[0], [[0, 0, 100, 120]]).keypoints
     )
     assert predictor.skeleton == COCO
     with pytest.raises(DataError, match="expected boxes"):
         predictor(images[0], [1, 2, 3, 4])
 
 
-def test_a_net_without_its_surroundings_is_refused(net, tmp_path):
+def test_a_model_without_its_surroundings_is_refused(net, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     (tmp_path / "bare.onnx").write_bytes(to_onnx(net, (96, 64)))
 
@@ -109,13 +109,13 @@ def test_a_net_without_its_surroundings_is_refused(net, tmp_path):
         ExportedPredictor(tmp_path / "bare.onnx")
 
 
-def test_running_an_exported_net_never_loads_torch(exported, tmp_path):
-    picture, drawn, net = tmp_path / "in.png", tmp_path / "out.png", exported(True, True)
-    cv2.imwrite(str(picture), np.full((60, 40, 3), 90, np.uint8))
+def test_running_an_exported_model_never_loads_torch(exported, tmp_path):
+    image, drawn, model = tmp_path / "in.png", tmp_path / "out.png", exported(True, True)
+    cv2.imwrite(str(image), np.full((60, 40, 3), 90, np.uint8))
     code = (
         "import sys, pose; from pose.tools.demo_video import main\n"
-        f"main(['--weights', {str(net)!r}, '--input', {str(picture)!r}, '--output', {str(drawn)!r}])\n"
-        f"assert len(pose.ExportedPredictor({str(net)!r})({str(picture)!r})) == 1\n"
+        f"main(['--weights', {str(model)!r}, '--input', {str(image)!r}, '--output', {str(drawn)!r}])\n"
+        f"assert len(pose.ExportedPredictor({str(model)!r})({str(image)!r})) == 1\n"
         "sys.exit('torch' in sys.modules)"
     )
 

@@ -13,11 +13,11 @@ def random_maps(seed: int = 0) -> np.ndarray:
 
 
 def mirrored(maps: np.ndarray) -> np.ndarray:
-    """What a net that knows no left and right but by looking would see in the mirrored crop."""
+    """What a model that knows no left and right but by looking would see in the mirrored crop."""
     return maps[:, COCO.flip_order, :, ::-1]
 
 
-def test_a_symmetric_net_is_left_as_it_is_without_a_shift():
+def test_a_symmetric_model_is_left_as_it_is_without_a_shift():
     maps = random_maps()
 
     np.testing.assert_array_equal(flip_average(maps, mirrored(maps), COCO.flip_pairs, shift=0), maps)

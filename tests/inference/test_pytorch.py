@@ -1,4 +1,4 @@
-"""From crops to keypoints: torchvision's normalisation, algebra, and answers that no batch size changes."""
+"""From crops to keypoints: torchvision's normalization, algebra, and answers that no batch size changes."""
 
 import cv2
 import numpy as np
@@ -35,21 +35,21 @@ def weights(tmp_path_factory):
     return path
 
 
-def colour_maps(inputs):
-    """Stand in for a net: 17 mixtures of the colours. It knows left from right, as the mixtures are all different."""
+def color_maps(inputs):
+    """Stand in for a model: 17 mixtures of the colors. It knows left from right, as the mixtures are all different."""
     mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(17, 3))).float()
     return torch.einsum("kc,bchw->bkhw", mixtures, torch.nn.functional.avg_pool2d(inputs, 4))
 
 
-def colour_predictor(weights, **options):
+def color_predictor(weights, **options):
     predictor = PosePredictor(weights, "cpu", **options)
-    predictor.net.heatmaps = colour_maps
+    predictor.model.heatmaps = color_maps
     return predictor
 
 
 @pytest.fixture(scope="module")
 def predictor(weights):
-    return colour_predictor(weights)
+    return color_predictor(weights)
 
 
 def assert_same(found: Poses, expected: Poses):
@@ -114,35 +114,35 @@ def test_predict_heatmaps_averages_with_the_mirrored_crop():
     assert not both.requires_grad
 
 
-def test_a_batch_of_pictures_equals_picture_after_picture(predictor, images):
+def test_a_batch_of_images_equals_image_after_image(predictor, images):
     together = predictor.predict_batch(images, BOXES)
 
     assert [len(poses) for poses in together] == [2, 0, 3]
     for poses, image, boxes in zip(together, images, BOXES, strict=True):
         assert_same(poses, predictor(image, boxes))
         np.testing.assert_array_equal(poses.bboxes_xywh, np.reshape(boxes, (-1, 4)))
-    assert together[0].scores.min() > 0, "the net of this test finds nothing"
+    assert together[0].scores.min() > 0, "the model of this test finds nothing"
     assert np.ptp(together[0].keypoints, axis=1).min() > 5
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
 def test_any_batch_size_gives_the_same_answers(predictor, weights, images, batch_size):
-    other = colour_predictor(weights, batch_size=batch_size)
+    other = color_predictor(weights, batch_size=batch_size)
 
     for found, expected in zip(other.predict_batch(images, BOXES), predictor.predict_batch(images, BOXES), strict=True):
         assert_same(found, expected)
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_a_predictor_is_crop_net_flip_and_decode(weights, images, flip):
-    predictor = colour_predictor(weights, flip=flip)
+def test_a_predictor_is_crop_model_flip_and_decode(weights, images, flip):
+    predictor = color_predictor(weights, flip=flip)
     image, found = images[0], []
     for box in BOXES[0]:
         crop, matrix, _ = person_crop(image, box, CONFIG.input)
-        heatmaps = colour_maps(normalize(torch.from_numpy(crop[None])))
+        heatmaps = color_maps(normalize(torch.from_numpy(crop[None])))
         if flip:
             mirrored = np.ascontiguousarray(crop[None, :, ::-1])
-            back = colour_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
+            back = color_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
             back[..., 1:] = back[..., :-1].clone()
             heatmaps = (heatmaps + back) / 2
         keypoints, scores = decode(heatmaps.numpy())
@@ -165,7 +165,7 @@ def test_a_predictor_is_crop_net_flip_and_decode(weights, images, flip):
     ],
     ids=str,
 )
-def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_path, model):
+def test_a_predictors_model_gives_the_heatmaps_of_the_model_that_was_trained(tmp_path, model):
     """It is folded and lies in another layout; batches too are of any layout."""
     config = Config(model=ModelConfig.model_validate({"head_width": 0.25} | model), input=InputConfig(size_hw=(64, 64)))
     net = build_pose_net(config)
@@ -173,15 +173,15 @@ def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_pat
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0  # takes the statistics of the one batch that comes now
     net.train()(torch.randn(4, 3, 64, 64))
-    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "net.pt")
-    predictor, crops = PosePredictor(tmp_path / "net.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
+    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "model.pt")
+    predictor, crops = PosePredictor(tmp_path / "model.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
 
     expected = predict_heatmaps(net.eval().heatmaps, crops, COCO.flip_pairs)
-    found = predict_heatmaps(predictor.net.heatmaps, crops, COCO.flip_pairs)
+    found = predict_heatmaps(predictor.model.heatmaps, crops, COCO.flip_pairs)
 
-    convs = [layer for layer in predictor.net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    convs = [layer for layer in predictor.model.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
-    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in predictor.net.modules())
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in predictor.model.modules())
     scale = expected.abs().max().item()
     assert scale > 1e-2
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * scale)
@@ -190,12 +190,12 @@ def test_a_predictors_net_gives_the_heatmaps_of_the_net_that_was_trained(tmp_pat
 def test_bfloat16_gives_nearly_the_same_heatmaps_in_single_precision(predictor):
     images, dtypes = torch.randn(2, 3, 64, 64), []
 
-    def heatmaps_of(images):
+    def heatmap_fn(images):
         maps = torch.nn.functional.conv2d(images, torch.full((17, 3, 4, 4), 0.1), stride=4)
         dtypes.append(maps.dtype)
         return maps
 
-    expected, found = heatmaps_of(images), in_bf16(heatmaps_of, torch.device("cpu"))(images)
+    expected, found = heatmap_fn(images), in_bf16(heatmap_fn, torch.device("cpu"))(images)
 
     assert dtypes == [torch.float32, torch.bfloat16]
     assert found.dtype == torch.float32
@@ -212,20 +212,20 @@ def test_a_predictor_in_bfloat16_finds_the_same_people_a_little_elsewhere(images
 
 
 def test_flipping_changes_the_answer(weights, predictor, images):
-    once = colour_predictor(weights, flip=False)
+    once = color_predictor(weights, flip=False)
 
     assert np.abs(once(images[0]).scores - predictor(images[0]).scores).max() > 1e-3
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_a_net_that_sees_red_finds_the_red_disc_in_the_picture(weights, monkeypatch, flip):
+def test_a_model_that_sees_red_finds_the_red_disc_in_the_image(weights, monkeypatch, flip):
     predictor = PosePredictor(weights, "cpu", flip=flip)
 
     def red(inputs):
         pooled = torch.nn.functional.avg_pool2d(inputs[:, :1] - inputs[:, 1:2], 4)
         return torch.nn.functional.avg_pool2d(pooled, 3, 1, 1).repeat(1, 17, 1, 1)
 
-    monkeypatch.setattr(predictor.net, "heatmaps", red)
+    monkeypatch.setattr(predictor.model, "heatmaps", red)
     image = np.zeros((200, 300, 3), dtype=np.uint8)
     cv2.circle(image, (170, 90), 10, (0, 0, 255), cv2.FILLED)
 
@@ -234,7 +234,7 @@ def test_a_net_that_sees_red_finds_the_red_disc_in_the_picture(weights, monkeypa
     assert np.abs(poses.keypoints - [170, 90]).max() < 6  # a heatmap pixel is about 5 image pixels
 
 
-def test_the_whole_picture_is_one_person_where_no_boxes_are_given(predictor, images):
+def test_the_whole_image_is_one_person_where_no_boxes_are_given(predictor, images):
     poses = predictor(images[0])
 
     assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
@@ -253,9 +253,9 @@ def test_nobody_gives_empty_poses(predictor, images, boxes):
 
 
 def test_a_path_is_as_good_as_its_pixels(predictor, images, tmp_path):
-    cv2.imwrite(str(tmp_path / "picture.png"), images[0])
+    cv2.imwrite(str(tmp_path / "image.png"), images[0])
 
-    for path in (tmp_path / "picture.png", str(tmp_path / "picture.png")):
+    for path in (tmp_path / "image.png", str(tmp_path / "image.png")):
         assert_same(predictor(path, BOXES[0]), predictor(images[0], BOXES[0]))
 
 
@@ -279,13 +279,13 @@ def test_views_of_arrays_are_as_good_as_arrays(predictor, images):
     ids=lambda image: f"{type(image).__name__}{getattr(image, 'shape', '')}",
 )
 @pytest.mark.parametrize("boxes", [None, [[1, 2, 10, 10]]])
-def test_what_is_no_picture_is_refused(predictor, image, boxes):
-    with pytest.raises(DataError, match="expected a picture") as caught:
+def test_what_is_no_image_is_refused(predictor, image, boxes):
+    with pytest.raises(DataError, match="expected an image") as caught:
         predictor(image, boxes)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_picture_is_named(predictor, tmp_path):
+def test_a_missing_image_is_named(predictor, tmp_path):
     with pytest.raises(DataError, match=r"none\.jpg"):
         predictor(tmp_path / "none.jpg")
 
@@ -313,7 +313,7 @@ def test_what_is_no_list_of_boxes_is_refused(predictor, images, boxes):
     assert "\n" not in str(caught.value)
 
 
-def test_without_weights_it_is_the_packaged_net_on_coco_keypoints(images):
+def test_without_weights_it_is_the_packaged_model_on_coco_keypoints(images):
     predictor = PosePredictor(device="cpu")
 
     assert predictor.skeleton == COCO
@@ -322,7 +322,7 @@ def test_without_weights_it_is_the_packaged_net_on_coco_keypoints(images):
     assert DEFAULT_WEIGHTS.stat().st_size < 35e6
 
 
-def test_the_packaged_net_names_no_path_and_has_a_card():
+def test_the_packaged_model_names_no_path_and_has_a_card():
     content = read_weights(DEFAULT_WEIGHTS)
 
     assert Config.model_validate(content["config"]).data == DataConfig()

@@ -1,4 +1,4 @@
-"""Drawing: what is drawn, where, in which colour, and that a frame with nobody stays as it is."""
+"""Drawing: what is drawn, where, in which color, and that a frame with nobody stays as it is."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from pose.inference.visualize import (
     draw_poses,
     prediction_sheet,
     side_colors,
-    tile_pictures,
+    tile_images,
 )
 from pose.skeleton import COCO, make_skeleton
 
@@ -36,13 +36,13 @@ def test_frame_with_nobody_is_unchanged_and_a_copy():
     np.testing.assert_array_equal(drawn, image)
 
 
-def test_input_picture_is_left_alone():
+def test_input_image_is_left_alone():
     image = gray()
     draw_poses(image, stick(), STICK)
     np.testing.assert_array_equal(image, gray())
 
 
-def test_keypoints_and_limbs_have_the_colour_of_their_side():
+def test_keypoints_and_limbs_have_the_color_of_their_side():
     drawn = draw_poses(gray(), stick(), STICK, opacity=1)
     assert tuple(drawn[40, 40]) == LEFT
     assert tuple(drawn[40, 120]) == RIGHT
@@ -87,7 +87,7 @@ def test_limbs_grow_with_the_person():
 
 
 @pytest.mark.parametrize("box", [(-50, -60, 500, 500), (190, 150, 40, 40), (0, 0, 200, 160), (-30, 155, 20, 3)])
-def test_labels_stay_in_the_picture(box):
+def test_labels_stay_in_the_image(box):
     drawn = draw_poses(gray(), stick(scores=(0, 0, 0), box=box), STICK, scores=[0.87], opacity=1)
     plate = (drawn == (35, 30, 30)).all(axis=2)
     y, x = np.nonzero(plate)
@@ -102,7 +102,7 @@ def test_a_score_above_1_is_shown_as_1():
     assert (drawn[1] != drawn[2]).any()
 
 
-def test_label_larger_than_the_picture_does_not_fail():
+def test_label_larger_than_the_image_does_not_fail():
     draw_label(np.zeros((4, 5, 3), np.uint8), "0.87", (0, 0), 10)
 
 
@@ -122,11 +122,11 @@ def test_small_people_are_drawn_over_large_ones():
         assert tuple(draw_poses(gray(), both, STICK, opacity=1, boxes=False)[40, 120]) == LEFT
 
 
-def test_sheet_draws_each_pose_where_its_picture_lies():
+def test_sheet_draws_each_pose_where_its_image_lies():
     poses = stick()
     sheet = prediction_sheet([gray(), gray(100, 160)], [poses, poses], STICK, 2, cell_wh=(100, 80))
     assert sheet.shape == (80 + 12, 2 * 100 + 18, 3)
-    # The first picture fills its cell at half size: its left hand (40, 40) lies at (20, 20) of the cell.
+    # The first image fills its cell at half size: its left hand (40, 40) lies at (20, 20) of the cell.
     np.testing.assert_allclose(sheet[6 + 20, 6 + 20], LEFT, atol=30)
     # The second is 50 wide, in the middle: 25 to the right in a cell that starts at 112.
     np.testing.assert_allclose(sheet[6 + 20, 112 + 25 + 20], LEFT, atol=30)
@@ -140,7 +140,7 @@ def test_sheet_puts_the_annotation_left_of_the_prediction():
 
 
 def test_tiles_fill_rows_and_leave_the_rest_dark():
-    sheet = tile_pictures([np.full((10, 8, 3), value, np.uint8) for value in (100, 150, 200)], 2, gap=1)
+    sheet = tile_images([np.full((10, 8, 3), value, np.uint8) for value in (100, 150, 200)], 2, gap=1)
     assert sheet.shape == (23, 19, 3)
     assert [sheet[1, 1, 0], sheet[1, 10, 0], sheet[12, 1, 0]] == [100, 150, 200]
     assert sheet[12:22, 10:18].max() < 60

@@ -1,10 +1,10 @@
 """Breaking the pipeline costs AP.
 
-A net that answers every crop, mirrored ones too, with the targets it is trained on goes the whole way: crop,
-heatmaps, flip average, decoding, rescoring, OKS-NMS, COCO's evaluation. The pictures are the embedded data set with
+A model that answers every crop, mirrored ones too, with the targets it is trained on goes the whole way: crop,
+heatmaps, flip average, decoding, rescoring, OKS-NMS, COCO's evaluation. The images are the embedded data set with
 ground-truth boxes. What is broken then is the way, and each break has to cost a stated part of AP, at the paper's
 input size and at quickstart's, where a heatmap pixel is wider. The figures behind the bounds were measured on the
-persons of 40 pictures; the bounds are about half of them.
+persons of 40 images; the bounds are about half of them.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from pose.datasets.coco import PersonRecord, Persons
 from pose.datasets.samples import make_sample
 from pose.datasets.synthetic.prepare import prepare_data
 from pose.engine import evaluate as testing
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.geometry import box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode, flip_average
@@ -65,7 +65,7 @@ def test_set(config: Config) -> testing.TestSet:
 
 
 def targets(record: PersonRecord, config: Config, mirrored: bool) -> torch.Tensor:
-    """What the net should say to a person's upright crop, or to its mirror image (column c becomes w - 1 - c)."""
+    """What the model should say to a person's upright crop, or to its mirror image (column c becomes w - 1 - c)."""
     view = box_to_view(record.bbox_xywh, config.input.aspect_ratio, config.input.padding)
     keypoints = transform_points(record.keypoints_image, view_to_matrix(view, config.input.size_wh))
     visibility = record.visibility
@@ -96,13 +96,13 @@ def perfect_answers(config: Config, test_set: testing.TestSet) -> Answers:
 
 
 def measure(answers: Answers, test_set: testing.TestSet, config: Config) -> float:
-    """AP of a net that knows the answers."""
-    alone = Processes(0, 1, torch.device("cpu"))
+    """AP of a model that knows the answers."""
+    alone = DistContext(0, 1, torch.device("cpu"))
 
-    def heatmaps_of(images: torch.Tensor) -> torch.Tensor:
+    def heatmap_fn(images: torch.Tensor) -> torch.Tensor:
         return torch.stack([answers[crop_key(image)] for image in images])
 
-    predictions = predict_persons(heatmaps_of, test_set.persons, config, alone, workers=0)
+    predictions = predict_persons(heatmap_fn, test_set.persons, config, alone, workers=0)
     return score_results(make_results(predictions, test_set, config), test_set, config).AP
 
 
@@ -119,7 +119,9 @@ def move_heatmaps(monkeypatch: pytest.MonkeyPatch, columns: int, rows: int = 0) 
     """Hand on every heatmap that far off."""
     predict_heatmaps = testing.predict_heatmaps
     monkeypatch.setattr(
-        testing, "predict_heatmaps", lambda *net, **flip: predict_heatmaps(*net, **flip).roll((rows, columns), (-2, -1))
+        testing,
+        "predict_heatmaps",
+        lambda *model, **flip: predict_heatmaps(*model, **flip).roll((rows, columns), (-2, -1)),
     )
 
 
@@ -137,7 +139,9 @@ def test_flip_pairs_that_are_not_exchanged_cost_ap(perfect_answers, test_set, co
     """Measured .787 and .791 lost."""
     predict_heatmaps = testing.predict_heatmaps
     monkeypatch.setattr(
-        testing, "predict_heatmaps", lambda *net, flip_pairs, shift: predict_heatmaps(*net, flip_pairs=(), shift=shift)
+        testing,
+        "predict_heatmaps",
+        lambda *model, flip_pairs, shift: predict_heatmaps(*model, flip_pairs=(), shift=shift),
     )
 
     assert measure(perfect_answers, test_set, config) < intact - 0.5
@@ -192,7 +196,7 @@ def test_x_and_y_exchanged_cost_all_ap(perfect_answers, test_set, config, intact
 
 
 def taught_by(skeleton: Skeleton, test_set: testing.TestSet, config: Config) -> Answers:
-    """What a net learns that sees each person as often mirrored as not: the mean of both labels."""
+    """What a model learns that sees each person as often mirrored as not: the mean of both labels."""
 
     def mean_label(record: PersonRecord, mirrored: bool) -> torch.Tensor:
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Every classification config: its net is built, trained for a step, saved, loaded and tested on drawn pictures."""
+"""Every classification config: its model is built, trained for a step, saved, loaded and tested on drawn images."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import torch
 
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_classification_config, packaged_names
-from pose.datasets.imagenet import TrainingPictures, load_training_pictures
+from pose.datasets.imagenet import TrainingImages, load_training_images
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.engine.checkpoint import Training
-from pose.engine.classification_task import classification_objective, classify_pictures, with_classes
-from pose.engine.distributed import Processes
+from pose.engine.classification_task import classification_objective, classify_images, with_classes
+from pose.engine.distributed import DistContext
 from pose.engine.trainer import make_training, train_steps
 from pose.models import build_classifier
 from pose.models.classifier import Classifier
@@ -21,7 +21,7 @@ from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.weights import load_classifier_for, write_weights
 
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = DistContext(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def _one_thread_and_own_random_state():
 
 
 def load(name: str, root: Path) -> ClassificationConfig:
-    """The config with pictures of 32x32; MobileNetV2 is narrowed too, to be quick."""
+    """The config with images of 32x32; MobileNetV2 is narrowed too, to be quick."""
     config = load_classification_config(
         name, [f"data.root={root}", "input.size=32", "input.resize=36", "train.batch_size=4", "train.workers=0"]
     )
@@ -46,12 +46,12 @@ def load(name: str, root: Path) -> ClassificationConfig:
 
 
 def train_a_step(config: ClassificationConfig) -> Training[Classifier]:
-    pictures, _ = load_training_pictures(config.data)
+    pictures, _ = load_training_images(config.data)
     net = build_classifier(config)
     training, wrapped = make_training(
         net, (net.backbone, net.head), config.train, ALONE, lambda groups: torch.optim.SGD(groups, 0.1)
     )
-    samples = TrainingPictures(pictures, config.input, config.augment, config.seed)
+    samples = TrainingImages(pictures, config.input, config.augment, config.seed)
     loader = training_loader(samples, EpochSampler(len(pictures), 4), 0, pin_memory=False)
     objective = classification_objective(config.train, pictures, ALONE.device)
     net.train()
@@ -72,8 +72,8 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
     net, classes = load_classifier_for(load(name, class_folders), tmp_path / "best.pt")
 
     assert classes == ("disc", "ring", "square")
-    validation = load_training_pictures(config.data)[1]
-    assert classify_pictures(net, validation, config, ALONE).pictures == 9
+    validation = load_training_images(config.data)[1]
+    assert classify_images(net, validation, config, ALONE).pictures == 9
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(net(images), training.net.eval()(images))
@@ -83,7 +83,7 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
 
 
 @pytest.mark.parametrize(
-    ("net", "static", "dynamic"),
+    ("model", "static", "dynamic"),
     [
         ("mobilenetv2", (3.50, 300.8), (11.15, 316.8)),
         ("mobilenetv2_w0.75", (2.64, 209.1), (7.01, 220.2)),

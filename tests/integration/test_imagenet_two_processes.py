@@ -1,4 +1,4 @@
-"""Classification under torchrun: two gloo processes train on the global batch, and count every picture once."""
+"""Classification under torchrun: two gloo processes train on the global batch, and count every image once."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import torch
 
 from pose.config.loader import load_classification_config
 from pose.engine.classification_task import train
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "imagenet/dy_mobilenetv2_w0.5"
@@ -46,7 +46,7 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
 def test_two_processes_follow_one(class_folders, tmp_path):
     overrides = [f"data.root={class_folders}", *OVERRIDES]
     with torch.random.fork_rng(devices=[]):
-        train(load_classification_config(NAME, overrides), tmp_path / "one", Processes(0, 1, torch.device("cpu")))
+        train(load_classification_config(NAME, overrides), tmp_path / "one", DistContext(0, 1, torch.device("cpu")))
     train_under_torchrun(tmp_path / "two", overrides)
 
     one, two = ([row["loss"] for row in read_rows(tmp_path / name, "train")] for name in ("one", "two"))
@@ -56,4 +56,4 @@ def test_two_processes_follow_one(class_folders, tmp_path):
     assert two == pytest.approx(one, rel=2e-2)
 
     counted = [round(9 * row["top1"], 4) for row in read_rows(tmp_path / "two", "validation")]
-    assert counted == [round(count) for count in counted]  # of nine pictures, five and four of which each process saw
+    assert counted == [round(count) for count in counted]  # of nine images, five and four of which each process saw

@@ -1,4 +1,4 @@
-"""A peer of known quality, scored by our evaluation: MoveNet Lightning on 224 pictures of COCO val2017.
+"""A peer of known quality, scored by our evaluation: MoveNet Lightning on 224 images of COCO val2017.
 
 The expected figures were measured elsewhere with another implementation of the same protocol. What this guards, end
 to end: which persons count, the cleaned boxes, the crop's matrix and its inverse, the score, OKS-NMS and COCOeval.
@@ -39,8 +39,8 @@ def movenet_predictions(persons: Persons) -> Predictions:
         pytest.skip("needs ../shared/peers/movenet-lightning.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    net = onnxruntime.InferenceSession(str(MOVENET), options, providers=["CPUExecutionProvider"])
-    outputs = np.stack([_predict(net, persons, index) for index in range(len(persons))])
+    model = onnxruntime.InferenceSession(str(MOVENET), options, providers=["CPUExecutionProvider"])
+    outputs = np.stack([_predict(model, persons, index) for index in range(len(persons))])
     return Predictions(
         image_ids=persons.image_ids,
         keypoints_image=outputs[..., :2],
@@ -50,7 +50,7 @@ def movenet_predictions(persons: Persons) -> Predictions:
     )
 
 
-def _predict(net: Any, persons: Persons, index: int) -> np.ndarray:
+def _predict(model: Any, persons: Persons, index: int) -> np.ndarray:
     """Return (17, 3) x, y in image pixels and score; MoveNet gives y, x, score as fractions of a square crop.
 
     Fractions count from the crop's edge, so that the first pixel's centre is at 0.5 / 192: the peer's half-pixel
@@ -60,7 +60,7 @@ def _predict(net: Any, persons: Persons, index: int) -> np.ndarray:
     matrix = view_to_matrix(box_to_view(record.bbox_xywh, 1.0), (INPUT_SIDE, INPUT_SIDE))
     matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
     crop_rgb = crop(read_image(record.image_path), matrix, (INPUT_SIDE, INPUT_SIDE))
-    y, x, score = net.run(None, {"input": crop_rgb[None].astype(np.int32)})[0][0, 0].T
+    y, x, score = model.run(None, {"input": crop_rgb[None].astype(np.int32)})[0][0, 0].T
     keypoints_image = transform_points(np.stack([x, y], axis=1) * INPUT_SIDE - 0.5, invert(matrix))
     return np.column_stack([keypoints_image, score])
 
@@ -87,7 +87,7 @@ def test_movenet_ranked_by_the_plain_mean_with_nobody_suppressed(movenet_predict
 
 
 def test_ground_truth_fed_as_predictions_is_perfect(persons: Persons) -> None:
-    # A net places all 17, so unlabelled keypoints cannot stay at (0, 0), where they would make strangers alike.
+    # A model places all 17, so unlabelled keypoints cannot stay at (0, 0), where they would make strangers alike.
     centers = persons.bboxes_xywh[:, None, :2] + persons.bboxes_xywh[:, None, 2:] / 2
     truth = Predictions(
         image_ids=persons.image_ids,

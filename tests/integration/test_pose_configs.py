@@ -1,4 +1,4 @@
-"""Every pose config of the paper: its recipe, and its net built, trained for a step, saved, loaded and tested."""
+"""Every pose config of the paper: its recipe, and its model built, trained for a step, saved, loaded and tested."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.samples import TrainingSamples
 from pose.datasets.synthetic.prepare import prepare_data
 from pose.engine.checkpoint import Training
-from pose.engine.distributed import Processes
+from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.engine.pose_task import pose_objective
 from pose.engine.trainer import make_training, train_steps
@@ -29,7 +29,7 @@ TABLE_10 = [
 TABLE_11 = [f"pose/B_{kind}_mobilenetv2_w0.5_256x192" for kind in ("dybackbone", "dyhead")]
 """Its other two rows, all static and all dynamic, are of Table 10 too."""
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = DistContext(0, 1, torch.device("cpu"))
 EMBEDDED = (
     "data.synthetic.train_images=2",
     "data.synthetic.val_images=2",
@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, root: Path) -> Config:
-    """The config with two small pictures of the embedded data set; the net is the whole one."""
+    """The config with two small images of the embedded data set; the model is the whole one."""
     return load_config(name, [f"data.root={root}", *EMBEDDED])
 
 

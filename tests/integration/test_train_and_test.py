@@ -115,9 +115,9 @@ def test_what_a_test_writes_is_what_coco_takes(tested, folder):
 
 
 def test_the_predictor_takes_the_run_folder(run_folder, folder):
-    picture = next((folder / "embedded/val").iterdir())
+    image = next((folder / "embedded/val").iterdir())
 
-    poses = PosePredictor(run_folder, device="cpu")(picture, [[10, 10, 60, 90], [40, 5, 50, 100]])
+    poses = PosePredictor(run_folder, device="cpu")(image, [[10, 10, 60, 90], [40, 5, 50, 100]])
 
     assert poses.keypoints.shape == (2, 17, 2)
     assert poses.scores.shape == (2, 17)

@@ -1,4 +1,4 @@
-"""What tests of nets share: a seed, and the comparison with a reference net."""
+"""What tests of models share: a seed, and the comparison with a reference model."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,8 +15,8 @@ def _seed() -> Iterator[None]:
 
 
 @pytest.fixture
-def assert_same_net() -> Callable[[nn.Module, nn.Module], None]:
-    """Give two nets the same weights and demand the same outputs, and the same statistics after a training step."""
+def assert_same_model() -> Callable[[nn.Module, nn.Module], None]:
+    """Give two models the same weights and demand the same outputs, and the same statistics after a training step."""
 
     def check(ours: nn.Module, reference: nn.Module) -> None:
         ours, reference = ours.double(), reference.double()

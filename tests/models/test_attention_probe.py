@@ -11,12 +11,12 @@ from torch.nn import functional
 from pose.models.attention_probe import (
     AttentionRecord,
     LayerAttention,
-    always,
+    argmax_only,
     attention_modes,
     average,
     changed_attention,
+    constant,
     dynamic_layers,
-    largest,
     shuffle_across,
     shuffle_within,
 )
@@ -31,7 +31,7 @@ def _seed() -> Iterator[None]:
 
 
 @pytest.fixture
-def net() -> nn.Sequential:
+def model() -> nn.Sequential:
     """Strides 2, 4, 4, 2 behind a static stem; attention far from equal weights."""
     made = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
@@ -52,26 +52,26 @@ def images() -> Tensor:
     return torch.randn(5, 3, 16, 12, dtype=torch.float64)
 
 
-def hooks_of(net: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules())
+def hooks_of(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 # --- recording
 
 
-def test_every_dynamic_layer_with_kernels_to_mix_is_found(net: nn.Sequential) -> None:
-    assert list(dynamic_layers(net)) == ["1", "2", "5"]
+def test_every_dynamic_layer_with_kernels_to_mix_is_found(model: nn.Sequential) -> None:
+    assert list(dynamic_layers(model)) == ["1", "2", "5"]
     assert dynamic_layers(nn.Sequential(nn.Conv2d(3, 4, 1))) == {}
 
 
-def test_the_record_is_the_attention_of_all_batches_in_order(net: nn.Sequential, images: Tensor) -> None:
-    with AttentionRecord(net) as record:
-        net(images[:3])
-        net(images[3:])
+def test_the_record_is_the_attention_of_all_batches_in_order(model: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(model) as record:
+        model(images[:3])
+        model(images[3:])
 
     x = images
     expected = {}
-    for name, layer in net.named_children():
+    for name, layer in model.named_children():
         if name in ("1", "2", "5"):
             expected[name] = layer.attention(x)
         x = layer(x)
@@ -82,39 +82,39 @@ def test_the_record_is_the_attention_of_all_batches_in_order(net: nn.Sequential,
         torch.testing.assert_close(layer.weights, expected[layer.name])
 
 
-def test_layers_are_described_by_kernel_and_stride(net: nn.Sequential, images: Tensor) -> None:
-    with AttentionRecord(net) as record:
-        net(images)
+def test_layers_are_described_by_kernel_and_stride(model: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(model) as record:
+        model(images)
 
     described = [(layer.kind, layer.stride) for layer in record.layers()]
     assert described == [("1x1", 2), ("depthwise 3x3", 4), ("3x1", 2)]
 
 
-def test_an_odd_input_has_the_nearest_stride(net: nn.Sequential) -> None:
-    with AttentionRecord(net) as record:
-        net(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # 11 and 6 rows
+def test_an_odd_input_has_the_nearest_stride(model: nn.Sequential) -> None:
+    with AttentionRecord(model) as record:
+        model(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # 11 and 6 rows
 
     assert [layer.stride for layer in record.layers()] == [2, 4, 2]
 
 
-def test_layers_that_nothing_reached_are_left_out(net: nn.Sequential, images: Tensor) -> None:
-    with AttentionRecord(net) as record:
+def test_layers_that_nothing_reached_are_left_out(model: nn.Sequential, images: Tensor) -> None:
+    with AttentionRecord(model) as record:
         pass
-    net(images)
+    model(images)
 
     assert record.layers() == []
 
 
-def test_recording_changes_nothing_and_leaves_no_trace(net: nn.Sequential, images: Tensor) -> None:
-    before = net(images)
-    with AttentionRecord(net):
-        during = net(images)
+def test_recording_changes_nothing_and_leaves_no_trace(model: nn.Sequential, images: Tensor) -> None:
+    before = model(images)
+    with AttentionRecord(model):
+        during = model(images)
 
     assert torch.equal(during, before)
-    assert hooks_of(net) == 0
-    with pytest.raises(ZeroDivisionError), AttentionRecord(net):
+    assert hooks_of(model) == 0
+    with pytest.raises(ZeroDivisionError), AttentionRecord(model):
         raise ZeroDivisionError
-    assert hooks_of(net) == 0
+    assert hooks_of(model) == 0
 
 
 # --- figures
@@ -179,11 +179,11 @@ def static(layer: DynamicConv2d, weights: list[float], x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["1", "2"])
-def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, net: nn.Sequential) -> None:
-    layer = dynamic_layers(net)[name]
+def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, model: nn.Sequential) -> None:
+    layer = dynamic_layers(model)[name]
     x = torch.randn(5, 8, 6, 5, dtype=torch.float64)
 
-    with changed_attention(net, {name: average}):
+    with changed_attention(model, {name: average}):
         changed = layer(x)
 
     expected = functional.conv2d(x, layer.weight.mean(0), None, layer.stride, layer.padding, 1, layer.groups)
@@ -191,12 +191,12 @@ def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, net
 
 
 @pytest.mark.parametrize("name", ["1", "2", "5"])
-def test_the_largest_kernel_alone_takes_the_weight_of_all(name: str, net: nn.Sequential) -> None:
-    layer = dynamic_layers(net)[name]
+def test_the_largest_kernel_alone_takes_the_weight_of_all(name: str, model: nn.Sequential) -> None:
+    layer = dynamic_layers(model)[name]
     x = torch.randn(20, layer.in_channels, 6, 5, dtype=torch.float64) + torch.randn(20, layer.in_channels, 1, 1)
     weights = layer.attention(x)
 
-    with changed_attention(net, {name: largest}):
+    with changed_attention(model, {name: argmax_only}):
         changed = layer(x)
 
     for sample, row, output in zip(x, weights.tolist(), changed, strict=True):
@@ -210,11 +210,11 @@ def test_a_sigmoids_average_keeps_the_sum_of_each_input() -> None:
     torch.testing.assert_close(average(weights), torch.tensor([[0.3, 0.3], [0.6, 0.6]]))
 
 
-def test_constant_weights_make_a_static_layer(net: nn.Sequential) -> None:
-    layer = dynamic_layers(net)["5"]
+def test_constant_weights_make_a_static_layer(model: nn.Sequential) -> None:
+    layer = dynamic_layers(model)["5"]
     x = torch.randn(3, 6, 6, 5, dtype=torch.float64)
 
-    with changed_attention(net, {"5": always(torch.tensor([0.1, 0.2, 0.3, 0.4]))}):
+    with changed_attention(model, {"5": constant(torch.tensor([0.1, 0.2, 0.3, 0.4]))}):
         changed = layer(x)
 
     for sample, output in zip(x, changed, strict=True):
@@ -243,12 +243,12 @@ def test_shuffled_across_images_each_has_another_ones_weights(count: int) -> Non
     assert not (shuffled == weights).any()
 
 
-def test_shuffled_across_images_all_layers_take_the_same_other_image(net: nn.Sequential, images: Tensor) -> None:
-    with changed_attention(net, dict.fromkeys(dynamic_layers(net), shuffle_across)):
-        changed = net(images)
+def test_shuffled_across_images_all_layers_take_the_same_other_image(model: nn.Sequential, images: Tensor) -> None:
+    with changed_attention(model, dict.fromkeys(dynamic_layers(model), shuffle_across)):
+        changed = model(images)
 
     x = images
-    for layer in net:
+    for layer in model:
         weights = layer.attention(x)[[3, 4, 0, 1, 2]] if isinstance(layer, DynamicConv2d) else None
         if weights is None or layer.num_kernels == 1:
             x = layer(x)
@@ -262,26 +262,26 @@ def test_one_image_alone_keeps_its_attention() -> None:
     assert torch.equal(shuffle_across(weights), weights)
 
 
-def test_only_the_named_layers_change_and_afterwards_none(net: nn.Sequential, images: Tensor) -> None:
-    before = net(images)
-    first = net[1](net[0](images))
+def test_only_the_named_layers_change_and_afterwards_none(model: nn.Sequential, images: Tensor) -> None:
+    before = model(images)
+    first = model[1](model[0](images))
 
-    with changed_attention(net, {"2": average}):
-        assert torch.equal(net[1](net[0](images)), first)
-        assert not torch.allclose(net(images), before)
+    with changed_attention(model, {"2": average}):
+        assert torch.equal(model[1](model[0](images)), first)
+        assert not torch.allclose(model(images), before)
 
-    assert torch.equal(net(images), before)
-    assert hooks_of(net) == 0
-    with pytest.raises(ZeroDivisionError), changed_attention(net, {"1": largest}):
+    assert torch.equal(model(images), before)
+    assert hooks_of(model) == 0
+    with pytest.raises(ZeroDivisionError), changed_attention(model, {"1": argmax_only}):
         raise ZeroDivisionError
-    assert hooks_of(net) == 0
+    assert hooks_of(model) == 0
 
 
 @pytest.mark.parametrize("name", ["0", "3", "nowhere"])
-def test_a_layer_without_kernels_to_mix_cannot_be_changed(name: str, net: nn.Sequential) -> None:
-    with pytest.raises(KeyError), changed_attention(net, {"1": average, name: average}):
+def test_a_layer_without_kernels_to_mix_cannot_be_changed(name: str, model: nn.Sequential) -> None:
+    with pytest.raises(KeyError), changed_attention(model, {"1": average, name: average}):
         pass
-    assert hooks_of(net) == 0
+    assert hooks_of(model) == 0
 
 
 # --- modes

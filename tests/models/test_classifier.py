@@ -16,18 +16,18 @@ from pose.models.dynamic_conv import DynamicConv2d
 Same = Callable[[nn.Module, nn.Module], None]
 
 
-def test_mobilenet_v2_equals_torchvision_with_its_weights(assert_same_net: Same) -> None:
-    assert_same_net(Classifier(MobileNetV2(), ClassifierHead(1280)), models.mobilenet_v2(dropout=0.0))
+def test_mobilenet_v2_equals_torchvision_with_its_weights(assert_same_model: Same) -> None:
+    assert_same_model(Classifier(MobileNetV2(), ClassifierHead(1280)), models.mobilenet_v2(dropout=0.0))
 
 
-def test_mobilenet_v3_equals_torchvision_with_its_weights(assert_same_net: Same) -> None:
+def test_mobilenet_v3_equals_torchvision_with_its_weights(assert_same_model: Same) -> None:
     backbone = MobileNetV3Small(early_stride=False, last_squeeze=False)
     ours = Classifier(backbone, ClassifierHead(576, hidden_channels=1024))
-    assert_same_net(ours, models.mobilenet_v3_small(dropout=0.0))
+    assert_same_model(ours, models.mobilenet_v3_small(dropout=0.0))
 
 
-def test_resnet_18_equals_torchvision_with_its_weights(assert_same_net: Same) -> None:
-    assert_same_net(Classifier(ResNet(), ClassifierHead(512, 7)), models.resnet18(num_classes=7))
+def test_resnet_18_equals_torchvision_with_its_weights(assert_same_model: Same) -> None:
+    assert_same_model(Classifier(ResNet(), ClassifierHead(512, 7)), models.resnet18(num_classes=7))
 
 
 @pytest.mark.parametrize("hidden", [None, 12])
@@ -59,6 +59,6 @@ def test_linear_layers_start_as_torchvision_starts_them(hidden: int | None) -> N
 
 
 def test_classifier_of_a_dynamic_backbone_is_static() -> None:
-    net = Classifier(MobileNetV3Small(conv_layer=DynamicConv2d), ClassifierHead(576, 10, 0.2, 1280))
-    assert not [m for m in net.head.modules() if isinstance(m, DynamicConv2d)]
-    assert [type(m) for m in net.head if any(True for _ in m.parameters())] == [nn.Linear, nn.Linear]
+    model = Classifier(MobileNetV3Small(conv_layer=DynamicConv2d), ClassifierHead(576, 10, 0.2, 1280))
+    assert not [m for m in model.head.modules() if isinstance(m, DynamicConv2d)]
+    assert [type(m) for m in model.head if any(True for _ in m.parameters())] == [nn.Linear, nn.Linear]

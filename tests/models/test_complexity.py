@@ -1,4 +1,4 @@
-"""Counts against hand-made sums; `test_published` holds those of the paper's nets."""
+"""Counts against hand-made sums; `test_published` holds those of the paper's models."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ NETS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("model", NETS, ids=str)
-def test_a_config_is_counted_as_its_net_is(model: dict[str, Any]) -> None:
+def test_a_config_is_counted_as_its_model_is(model: dict[str, Any]) -> None:
     config = Config.model_validate({"model": model, "input": {"size_hw": (96, 64)}})
     net = build_pose_net(config)
     parts = count_parts(net, (96, 64))
@@ -89,6 +89,6 @@ def test_counting_changes_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_training_nets_are_counted_on_inputs_too_small_to_normalise() -> None:
+def test_training_models_are_counted_on_inputs_too_small_to_normalise() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
     assert count(net, (1, 3, 1, 1)).madds == 12

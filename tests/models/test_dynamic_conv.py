@@ -249,17 +249,17 @@ def test_half_precision_means_do_not_overflow() -> None:
 
 
 def test_temperature_survives_save_and_load(tmp_path: Any) -> None:
-    net = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
-    set_temperature(net, 12.5)
-    torch.save(net.state_dict(), tmp_path / "net.pt")
+    model = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
+    set_temperature(model, 12.5)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
     loaded = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
-    loaded.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+    loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     x = torch.randn(2, 3, 5, 5)
     assert [m.temperature.item() for m in loaded.modules() if isinstance(m, KernelAttention)] == [12.5, 12.5]
-    assert torch.equal(net(x), loaded(x))
+    assert torch.equal(model(x), loaded(x))
 
 
-def test_set_temperature_leaves_static_nets_alone() -> None:
+def test_set_temperature_leaves_static_models_alone() -> None:
     static = nn.Sequential(nn.Conv2d(3, 6, 1))
     before = {name: value.clone() for name, value in static.state_dict().items()}
     set_temperature(static, 5.0)
@@ -325,7 +325,7 @@ def xor_perceptron() -> DynamicConv2d:
 
 @torch.no_grad()
 def perceive(layer: DynamicConv2d) -> Tensor:
-    """Each corner as the two channels of a picture of one pixel."""
+    """Each corner as the two channels of an image of one pixel."""
     return layer(CORNERS[:, :, None, None]).flatten()
 
 

@@ -89,9 +89,9 @@ FINAL_V3 = {"backbone": "mobilenet_v3_small", "early_stride": False, "last_squee
 def test_static_backbones_equal_torchvision_with_its_weights(
     model: dict[str, Any],
     reference: Callable[[], nn.Module],
-    assert_same_net: Callable[[nn.Module, nn.Module], None],
+    assert_same_model: Callable[[nn.Module, nn.Module], None],
 ) -> None:
-    assert_same_net(build_backbone(BackboneConfig.model_validate(model), temperature=30.0), reference())
+    assert_same_model(build_backbone(BackboneConfig.model_validate(model), temperature=30.0), reference())
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -151,7 +151,7 @@ def test_loss_decides_the_activation() -> None:
     assert softmax.gaussian_sum == SpatialSoftmax(3.0).gaussian_sum
 
 
-def test_state_of_a_dynamic_net_loads_whole_or_not_at_all() -> None:
+def test_state_of_a_dynamic_model_loads_whole_or_not_at_all() -> None:
     model = {"dynamic_backbone": True, "dynamic_head": True}
     source, target = build(model).eval(), build(model).eval()
     set_temperature(source, 3.0)

@@ -1,4 +1,4 @@
-"""Deployed nets give the outputs of the nets they were made from, in double precision, for every kind of net."""
+"""Deployed models give the outputs of the models they were made from, in double precision, for every kind of model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
 from pose.models.backbones.resnet import ResNet
 from pose.models.classifier import Classifier, ClassifierHead
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
-from pose.models.fuse import deploy
+from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
 
 DYNAMIC = partial(DynamicConv2d, num_kernels=3, temperature=4.0)
@@ -41,7 +41,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 
 
 def lively(make: Callable[[], nn.Module]) -> nn.Module:
-    """A net in double precision whose batch norms do something, and whose kernels depend on the input."""
+    """A model in double precision whose batch norms do something, and whose kernels depend on the input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = make().double()
@@ -64,45 +64,45 @@ def images(batch: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NETS)
 @torch.no_grad()
-def test_a_deployed_net_gives_the_nets_outputs_and_has_no_batch_norm(name: str) -> None:
+def test_a_deployed_model_gives_the_models_outputs_and_has_no_batch_norm(name: str) -> None:
     net = lively(NETS[name])
     before = {key: value.clone() for key, value in net.state_dict().items()}
 
-    deployed = deploy(net)
+    fused = fuse(net)
 
     for batch in (1, 3):
         expected = net(images(batch))
-        assert (deployed(images(batch)) - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert type(deployed) is type(net)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in deployed.modules())
-    assert all(layer.temperature == 1 for layer in deployed.modules() if isinstance(layer, KernelAttention))
+        assert (fused(images(batch)) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert type(fused) is type(net)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+    assert all(layer.temperature == 1 for layer in fused.modules() if isinstance(layer, KernelAttention))
     assert net.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
 @torch.no_grad()
-def test_a_deployed_net_can_be_deployed_once_more() -> None:
+def test_a_deployed_model_can_be_deployed_once_more() -> None:
     net = lively(NETS["dynamic_mobilenet_v2_type_b"])
 
-    again = deploy(deploy(net))
+    again = fuse(fuse(net))
 
     for batch in (1, 3):
         assert (again(images(batch)) - net(images(batch))).abs().max() < 1e-5 * net(images(batch)).abs().max()
 
 
 @torch.no_grad()
-def test_a_net_that_is_being_trained_is_deployed_as_it_evaluates() -> None:
+def test_a_model_that_is_being_trained_is_deployed_as_it_evaluates() -> None:
     net = lively(NETS["resnet_10"])
     expected = net(images(2))
 
-    torch.testing.assert_close(deploy(net.train())(images(2)), expected)
+    torch.testing.assert_close(fuse(net.train())(images(2)), expected)
     assert net.training
 
 
-class Net(nn.Module):
+class Model(nn.Module):
     """Layers by name, put together by a function."""
 
-    def __init__(self, flow: "Callable[[Net, torch.Tensor], torch.Tensor]") -> None:
+    def __init__(self, flow: "Callable[[Model, torch.Tensor], torch.Tensor]") -> None:
         super().__init__()
         self.flow = flow
         self.norm = nn.BatchNorm2d(4)  # in an order and under names that say nothing
@@ -116,12 +116,12 @@ class Net(nn.Module):
 
 @torch.no_grad()
 def test_pairs_are_found_in_the_flow_of_the_data() -> None:
-    net = lively(lambda: Net(lambda net, x: net.norm(net.square(net.other_norm(net.conv(x)).relu()))))
+    net = lively(lambda: Model(lambda net, x: net.norm(net.square(net.other_norm(net.conv(x)).relu()))))
 
-    deployed = deploy(net)
+    fused = fuse(net)
 
-    torch.testing.assert_close(deployed(images(2)), net(images(2)))
-    assert isinstance(deployed.norm, nn.Identity)
+    torch.testing.assert_close(fused(images(2)), net(images(2)))
+    assert isinstance(fused.norm, nn.Identity)
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_pairs_are_found_in_the_flow_of_the_data() -> None:
     ids=["behind_an_activation", "conv_used_otherwise", "conv_twice", "norm_twice", "not_used"],
 )
 def test_a_norm_that_nothing_can_take_up_is_refused(
-    flow: Callable[[Net, torch.Tensor], torch.Tensor], name: str
+    flow: Callable[[Model, torch.Tensor], torch.Tensor], name: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^deploy: '{name}'"):
-        deploy(Net(flow))
+        fuse(Model(flow))
 
 
 def test_norms_without_statistics_and_transposed_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="'1' keeps no running statistics"):
-        deploy(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)))
+        fuse(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)))
     with pytest.raises(ValueError, match="'1' stands behind a transposed convolution with groups"):
-        deploy(nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=4), nn.BatchNorm2d(4)))
+        fuse(nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=4), nn.BatchNorm2d(4)))

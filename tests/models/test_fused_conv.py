@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.fused_conv import BatchFreeDynamicConv2d, FoldedDynamicConv2d, OneSampleDynamicConv2d
+from pose.models.fused_conv import BatchFreeDynamicConv2d, FusedDynamicConv2d, OneSampleDynamicConv2d
 
 KINDS: dict[str, dict[str, Any]] = {
     "pointwise": {"kernel_size": 1},
@@ -44,7 +44,7 @@ def test_folded_and_batch_free_forms_equal_convolution_and_norm(kind: str, batch
     x = torch.randn(batch, 4, 9, 8, dtype=torch.double)
     expected = norm(conv(x))
 
-    folded = FoldedDynamicConv2d(conv, norm)
+    folded = FusedDynamicConv2d(conv, norm)
 
     torch.testing.assert_close(folded(x), expected)
     torch.testing.assert_close(BatchFreeDynamicConv2d(folded.conv, folded.shift)(x), expected)
@@ -57,7 +57,7 @@ def test_the_form_of_one_sample_equals_convolution_with_and_without_norm(kind: s
     alone, expected = conv(x), norm(conv(x))
 
     torch.testing.assert_close(OneSampleDynamicConv2d(conv)(x), alone)
-    folded = FoldedDynamicConv2d(conv, norm)
+    folded = FusedDynamicConv2d(conv, norm)
     torch.testing.assert_close(OneSampleDynamicConv2d(folded.conv, folded.shift)(x), expected)
 
 
@@ -76,13 +76,13 @@ def test_a_norm_without_weights_of_its_own_is_folded_too() -> None:
     x = torch.randn(2, 4, 9, 8, dtype=torch.double)
     expected = norm(conv(x))
 
-    torch.testing.assert_close(FoldedDynamicConv2d(conv, norm)(x), expected)
+    torch.testing.assert_close(FusedDynamicConv2d(conv, norm)(x), expected)
 
 
 def test_one_sample_follows_weights_that_were_copied_moved_and_loaded() -> None:
     conv, norm = lively("pointwise")
-    folded = copy.deepcopy(FoldedDynamicConv2d(conv, norm)).float()
-    other = FoldedDynamicConv2d(*lively("pointwise")).float()
+    folded = copy.deepcopy(FusedDynamicConv2d(conv, norm)).float()
+    other = FusedDynamicConv2d(*lively("pointwise")).float()
     x = torch.randn(1, 4, 9, 8)
 
     folded.load_state_dict(other.state_dict())
@@ -94,7 +94,7 @@ def test_one_sample_follows_weights_that_were_copied_moved_and_loaded() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_one_large_bright_sample_in_half_precision_keeps_its_range(dtype: torch.dtype) -> None:
     """The sum of its pixels is 100 * 128 * 96, far above fp16's 65,504."""
-    folded = FoldedDynamicConv2d(*lively("pointwise"))
+    folded = FusedDynamicConv2d(*lively("pointwise"))
     x = torch.full((1, 4, 128, 96), 100.0)
     expected = folded.float()(x)
 
@@ -104,7 +104,7 @@ def test_one_large_bright_sample_in_half_precision_keeps_its_range(dtype: torch.
 
 
 def test_gradients_reach_input_and_weights_of_one_sample() -> None:
-    folded = FoldedDynamicConv2d(*lively("pointwise"))
+    folded = FusedDynamicConv2d(*lively("pointwise"))
     x = torch.randn(1, 4, 5, 3, dtype=torch.double, requires_grad=True)
     wanted = [x, folded.shift, *folded.conv.parameters()]
 

@@ -12,13 +12,13 @@ from pose.models.heads import TypeAHead, TypeBHead
 @pytest.mark.parametrize("head", [TypeAHead, TypeBHead])
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.25])
 def test_maps_are_eight_times_the_features(head: type[nn.Module], size_hw: tuple[int, int], width: float) -> None:
-    net = head(40, 5, width).eval()
-    assert net(torch.zeros(2, 40, *size_hw)).shape == (2, 5, 8 * size_hw[0], 8 * size_hw[1])
+    model = head(40, 5, width).eval()
+    assert model(torch.zeros(2, 40, *size_hw)).shape == (2, 5, 8 * size_hw[0], 8 * size_hw[1])
 
 
 def test_dynamic_type_b_head_has_the_same_shapes() -> None:
-    net = TypeBHead(40, 5, 0.25, conv_layer=DynamicConv2d)
-    assert net(torch.zeros(2, 40, 4, 3)).shape == (2, 5, 32, 24)
+    model = TypeBHead(40, 5, 0.25, conv_layer=DynamicConv2d)
+    assert model(torch.zeros(2, 40, 4, 3)).shape == (2, 5, 32, 24)
 
 
 def test_type_b_convolutions_are_dynamic_but_for_the_last() -> None:

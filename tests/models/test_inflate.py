@@ -1,4 +1,4 @@
-"""An inflated net starts as the static one it was made of, and is free to become another."""
+"""An inflated model starts as the static one it was made of, and is free to become another."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -25,7 +25,7 @@ def _seed() -> Iterator[None]:
         yield
 
 
-def make_net(**model: Any) -> nn.Module:
+def make_model(**model: Any) -> nn.Module:
     """MobileNetV2 with few blocks and a thin type-B head."""
     return build_pose_net(Config(model=ModelConfig(**{"width": 0.35, "depth": 0.4, "head_width": 0.25} | model)))
 
@@ -59,7 +59,7 @@ def dynamic_layers(net: nn.Module) -> dict[str, DynamicConv2d]:
 
 
 def assert_starts_alike(static: nn.Module, dynamic: nn.Module, training: bool, temperature: float = 30.0) -> None:
-    """In double precision, as single precision alone moves the outputs of so deep a random net by 1e-5 and more."""
+    """In double precision, as single precision alone moves the outputs of so deep a random model by 1e-5 and more."""
     images = torch.randn(3, 3, 64, 64, dtype=torch.double)
     inflated(static.double().train(training), dynamic.double().train(training))
     set_temperature(dynamic, temperature)
@@ -77,16 +77,18 @@ def temperatures(net: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("num_kernels", [1, 2, 4, 6])
 @pytest.mark.parametrize("attention", ["softmax", "sigmoid"])
-def test_a_dynamic_net_starts_with_the_static_nets_outputs(attention: str, num_kernels: int, training: bool) -> None:
-    dynamic = make_net(**BOTH, attention=attention, num_kernels=num_kernels)
+def test_a_dynamic_model_starts_with_the_static_models_outputs(
+    attention: str, num_kernels: int, training: bool
+) -> None:
+    dynamic = make_model(**BOTH, attention=attention, num_kernels=num_kernels)
 
-    assert_starts_alike(lively(make_net()), dynamic, training)
+    assert_starts_alike(lively(make_model()), dynamic, training)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 30.0, 1000.0])
 def test_it_starts_so_at_any_temperature(temperature: float, training: bool) -> None:
-    assert_starts_alike(lively(make_net()), make_net(**BOTH), training, temperature)
+    assert_starts_alike(lively(make_model()), make_model(**BOTH), training, temperature)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +102,15 @@ def test_it_starts_so_at_any_temperature(temperature: float, training: bool) -> 
     ],
     ids=lambda where: "+".join(where) or "nowhere",
 )
-def test_nets_dynamic_in_parts_start_alike(where: dict[str, bool]) -> None:
-    assert_starts_alike(lively(make_net()), make_net(**where), training=False)
+def test_models_dynamic_in_parts_start_alike(where: dict[str, bool]) -> None:
+    assert_starts_alike(lively(make_model()), make_model(**where), training=False)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_the_full_net_differs_by_no_more_than_single_precision_does_anyway(training: bool) -> None:
+def test_the_full_model_differs_by_no_more_than_single_precision_does_anyway(training: bool) -> None:
     full = {"width": 1.0, "depth": 1.0, "head_width": 1.0}
-    static = lively(make_net(**full)).train(training)
-    dynamic = inflated(static, make_net(**full, **BOTH)).train(training)
+    static = lively(make_model(**full)).train(training)
+    dynamic = inflated(static, make_model(**full, **BOTH)).train(training)
     exact = deepcopy(static).double()
     images = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
@@ -151,7 +153,7 @@ def test_under_softmax_the_kernels_start_equal_under_sigmoid_a_tenth_of_a_deviat
     assert (apart / static.weight.std()).item() == pytest.approx(0.1, rel=0.02)
 
 
-def small_net(conv_layer: ConvLayer) -> nn.Module:
+def small_model(conv_layer: ConvLayer) -> nn.Module:
     """Depthwise, 1x1 and dense convolutions with enough channels that no attention's hidden units are all dead."""
     return nn.Sequential(
         ConvBNAct(3, 32, 3),
@@ -162,7 +164,7 @@ def small_net(conv_layer: ConvLayer) -> nn.Module:
 
 
 def examples() -> tuple[Tensor, Tensor]:
-    """Inputs of several colours and contrasts, and random targets with a level of each sample's own."""
+    """Inputs of several colors and contrasts, and random targets with a level of each sample's own."""
     images = torch.randn(16, 3, 8, 8) * torch.linspace(0.2, 2, 16)[:, None, None, None] + torch.randn(16, 3, 1, 1)
     return images, torch.randn(16, 2, 8, 8) + 3 * torch.randn(16, 2, 1, 1)
 
@@ -196,7 +198,7 @@ def attention_weights(net: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("attention", "num_kernels"), [("softmax", 4), ("softmax", 2), ("sigmoid", 4)])
 def test_trained_its_kernels_part_and_its_attention_tells_inputs_apart(attention: str, num_kernels: int) -> None:
     conv_layer = partial(DynamicConv2d, num_kernels=num_kernels, attention=attention, temperature=1.0)
-    net = inflated(small_net(nn.Conv2d), small_net(conv_layer))
+    net = inflated(small_model(nn.Conv2d), small_model(conv_layer))
     before = deepcopy(net)
     start = attention_weights(net)
 
@@ -218,7 +220,7 @@ def test_trained_its_kernels_part_and_its_attention_tells_inputs_apart(attention
 
 def test_with_a_flat_attention_the_kernels_would_stay_one_for_ever() -> None:
     """Equal kernels get equal gradients, and an attention between them none: why it must not start flat."""
-    net = inflated(small_net(nn.Conv2d), small_net(partial(DynamicConv2d, temperature=1.0)))
+    net = inflated(small_model(nn.Conv2d), small_model(partial(DynamicConv2d, temperature=1.0)))
     for layer in dynamic_layers(net).values():
         nn.init.zeros_(layer.attention.fc2.weight)
         nn.init.zeros_(layer.attention.fc2.bias)
@@ -234,7 +236,7 @@ def test_with_a_flat_attention_the_kernels_would_stay_one_for_ever() -> None:
 
 
 def test_a_dynamic_state_passes_through_untouched() -> None:
-    trained, net = make_net(**BOTH), make_net(**BOTH)
+    trained, net = make_model(**BOTH), make_model(**BOTH)
     state = trained.state_dict()
 
     passed = inflate(state, net)
@@ -244,21 +246,21 @@ def test_a_dynamic_state_passes_through_untouched() -> None:
 
 
 def test_what_is_dynamic_already_stays_and_the_rest_is_inflated() -> None:
-    half = inflated(lively(make_net()), make_net(dynamic_backbone=True))
+    half = inflated(lively(make_model()), make_model(dynamic_backbone=True))
     for layer in dynamic_layers(half).values():
         nn.init.normal_(layer.attention.fc2.weight)
 
-    assert_starts_alike(half, make_net(**BOTH), training=False)
+    assert_starts_alike(half, make_model(**BOTH), training=False)
 
 
-def test_a_static_net_takes_a_static_state_as_it_is() -> None:
-    state = make_net().state_dict()
+def test_a_static_model_takes_a_static_state_as_it_is() -> None:
+    state = make_model().state_dict()
 
-    assert inflate(state, make_net()) == state
+    assert inflate(state, make_model()) == state
 
 
 def test_the_seed_decides_how_the_kernels_of_sigmoids_differ_and_nothing_else_does() -> None:
-    static, net = make_net().state_dict(), make_net(**BOTH, attention="sigmoid")
+    static, net = make_model().state_dict(), make_model(**BOTH, attention="sigmoid")
     one = inflate(static, net)
     torch.rand(7)
     again, other = inflate(static, net), inflate(static, net, seed=1)
@@ -278,9 +280,9 @@ def test_layers_of_one_shape_get_differences_of_their_own() -> None:
     assert not torch.allclose(net[0].weight, net[1].weight)
 
 
-def test_neither_the_state_nor_the_net_nor_torchs_random_state_changes() -> None:
-    static, net = make_net().state_dict(), make_net(**BOTH)
-    before, net_before = deepcopy(static), deepcopy(net.state_dict())
+def test_neither_the_state_nor_the_model_nor_torchs_random_state_changes() -> None:
+    static, net = make_model().state_dict(), make_model(**BOTH)
+    before, model_before = deepcopy(static), deepcopy(net.state_dict())
     random = torch.get_rng_state()
 
     found = inflate(static, net)
@@ -289,13 +291,13 @@ def test_neither_the_state_nor_the_net_nor_torchs_random_state_changes() -> None
             value += 1
 
     torch.testing.assert_close(static, before, rtol=0, atol=0)
-    torch.testing.assert_close(net.state_dict(), net_before, rtol=0, atol=0)
+    torch.testing.assert_close(net.state_dict(), model_before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), random)
 
 
 @pytest.mark.parametrize("attention", ["softmax", "sigmoid"])
-def test_the_attention_starts_as_the_net_drew_it_but_for_the_last_layer_of_sigmoids(attention: str) -> None:
-    static, net = make_net(), make_net(**BOTH, attention=attention)
+def test_the_attention_starts_as_the_model_drew_it_but_for_the_last_layer_of_sigmoids(attention: str) -> None:
+    static, net = make_model(), make_model(**BOTH, attention=attention)
     set_temperature(net, 7.0)
     drawn = deepcopy(net)
 

@@ -1,4 +1,4 @@
-"""The pose net and the heatmaps of a net trained with cross-entropy."""
+"""The pose model and the heatmaps of a model trained with cross-entropy."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_cross_entropy_heatmaps_are_float32_and_finite_for_half_maps() -> None:
 
 
 def test_forward_is_raw_and_heatmaps_are_activated() -> None:
-    net = PoseNet(nn.AvgPool2d(4), nn.Conv2d(3, 5, 1), SpatialSoftmax(2.0))
+    model = PoseNet(nn.AvgPool2d(4), nn.Conv2d(3, 5, 1), SpatialSoftmax(2.0))
     images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(net(images), net.head(net.backbone(images)))
-    assert torch.equal(net.heatmaps(images), SpatialSoftmax(2.0)(net(images)))
+    assert torch.equal(model(images), model.head(model.backbone(images)))
+    assert torch.equal(model.heatmaps(images), SpatialSoftmax(2.0)(model(images)))

@@ -1,4 +1,4 @@
-"""Weights from elsewhere, checked by the outputs of the nets that they come from."""
+"""Weights from elsewhere, checked by the outputs of the models that they come from."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -163,7 +163,7 @@ def write_onnx(layers: list[tuple[Tensor, Tensor | None]], path: Path) -> None:
         nodes.append(onnx.helper.make_node("Clip", [f"y{row}"], [x := f"x{row}"]))
     shape = (1, 3, None, None)
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("input", x)]
-    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
+    graph = onnx.helper.make_graph(nodes, "model", ends[:1], ends[1:], tensors)
     onnx.save(onnx.helper.make_model(graph), str(path))
 
 
@@ -173,7 +173,7 @@ def lateral(channels: int, out_channels: int | None = None) -> tuple[Tensor, Ten
 
 
 def as_movenet(net: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
-    """The folded net with the laterals of MoveNet's decoder between its stages, and the decoder behind it."""
+    """The folded model with the laterals of MoveNet's decoder between its stages, and the decoder behind it."""
     behind = {"blocks.2.project": 24, "blocks.5.project": 32, "blocks.9.project": 64}
     layers: list[tuple[Tensor, Tensor | None]] = []
     for name, layer in folded_convolutions(net).items():
@@ -185,25 +185,25 @@ def as_movenet(net: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
 
 @pytest.fixture(scope="module")
 def source() -> MobileNetV2:
-    """A net that takes RGB in [-1, 1], as MoveNet does."""
+    """A model that takes RGB in [-1, 1], as MoveNet does."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         return lively(MobileNetV2())
 
 
 def without_stem_padding(net: MobileNetV2) -> MobileNetV2:
-    """Zeros beside the picture are mean colour to one net and grey to the other."""
+    """Zeros beside the image are mean color to one model and grey to the other."""
     net.stem.conv.padding = (0, 0)
     return net
 
 
-def test_a_net_with_folded_batch_norm_and_laterals_comes_back_with_its_outputs(
+def test_a_model_with_folded_batch_norm_and_laterals_comes_back_with_its_outputs(
     source: MobileNetV2, tmp_path: Path
 ) -> None:
-    write_onnx(as_movenet(source), tmp_path / "net.onnx")
+    write_onnx(as_movenet(source), tmp_path / "model.onnx")
     ours = MobileNetV2()
 
-    load_strict(ours, from_movenet(tmp_path / "net.onnx"), tmp_path)
+    load_strict(ours, from_movenet(tmp_path / "model.onnx"), tmp_path)
 
     pictures = torch.rand(2, 3, 96, 128, dtype=torch.double)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -218,9 +218,9 @@ def test_a_net_with_folded_batch_norm_and_laterals_comes_back_with_its_outputs(
 
 
 def test_all_layers_come_back_and_the_laterals_do_not(source: MobileNetV2, tmp_path: Path) -> None:
-    write_onnx(as_movenet(source), tmp_path / "net.onnx")
+    write_onnx(as_movenet(source), tmp_path / "model.onnx")
     ours = MobileNetV2()
-    ours.load_state_dict(from_movenet(tmp_path / "net.onnx"))
+    ours.load_state_dict(from_movenet(tmp_path / "model.onnx"))
 
     found, expected = folded_convolutions(ours), folded_convolutions(source)
 
@@ -246,16 +246,16 @@ def short(layers: list[tuple[Tensor, Tensor | None]], row: int) -> list[tuple[Te
     ],
     ids=["nothing", "no stem", "cut", "another order", "no biases", "a bias too short"],
 )
-def test_another_net_is_refused_with_the_layer_that_is_not_there(
+def test_another_model_is_refused_with_the_layer_that_is_not_there(
     change: Callable[..., Any], layer: str, source: MobileNetV2, tmp_path: Path
 ) -> None:
-    path = tmp_path / "net.onnx"
+    path = tmp_path / "model.onnx"
     write_onnx(change(list(folded_convolutions(source).values())), path)
 
     refused(lambda: from_movenet(path), path, layer, "expected MoveNet Lightning")
 
 
-def test_another_width_of_the_net_is_refused(tmp_path: Path) -> None:
+def test_another_width_of_the_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "thunder.onnx"
     write_onnx(as_movenet(MobileNetV2(1.75)), path)
 
@@ -264,7 +264,7 @@ def test_another_width_of_the_net_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
 def test_a_truncated_file_is_refused(share: float, source: MobileNetV2, tmp_path: Path) -> None:
-    path = tmp_path / "net.onnx"
+    path = tmp_path / "model.onnx"
     write_onnx(as_movenet(source), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -296,10 +296,10 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
 def test_without_onnx_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
 
-    refused(lambda: from_movenet(tmp_path / "net.onnx"), "net.onnx", "pip install onnx")
+    refused(lambda: from_movenet(tmp_path / "model.onnx"), "model.onnx", "pip install onnx")
 
 
-def movenet_features(picture: np.ndarray) -> np.ndarray:
+def movenet_features(image: np.ndarray) -> np.ndarray:
     """The peer's (1, 1280, 6, 6) behind its 55th convolution, from (1, 192, 192, 3) RGB."""
     onnx = pytest.importorskip("onnx", reason="needs onnx to read MoveNet")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run MoveNet")
@@ -311,7 +311,7 @@ def movenet_features(picture: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     net = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: np.ndarray = net.run([features.name], {"input": picture.astype(np.int32)})[0]
+    found: np.ndarray = net.run([features.name], {"input": image.astype(np.int32)})[0]
     return found
 
 
@@ -327,12 +327,12 @@ def pad_as_movenet(net: MobileNetV2) -> MobileNetV2:
 
 @pytest.mark.skipif(not MOVENET.exists(), reason="needs ../shared/peers/movenet-lightning.onnx")
 def test_our_backbone_has_the_features_of_movenet() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (1, 192, 192, 3))
-    expected = torch.from_numpy(movenet_features(picture))
+    image = np.random.default_rng(0).integers(0, 256, (1, 192, 192, 3))
+    expected = torch.from_numpy(movenet_features(image))
     ours = MobileNetV2()
     load_strict(ours, from_movenet(MOVENET), MOVENET)
     grey = torch.full((1, 193, 193, 3), 127.5)
-    grey[:, :192, :192] = torch.from_numpy(picture)
+    grey[:, :192, :192] = torch.from_numpy(image)
     with torch.no_grad():
         found = pad_as_movenet(ours).eval()(normalize(grey))
 

@@ -1,4 +1,4 @@
-"""The paper's nets: our counts against the design's reading of the paper and PyTorch's own counter, and the notes."""
+"""The paper's models: our counts against the design's reading of the paper and PyTorch's own counter, and the notes."""
 
 from functools import cache
 from math import prod
@@ -79,18 +79,18 @@ def test_pytorch_counts_the_same(name: str) -> None:
     """It knows the attention's linear layers and the mixing, which is a product of matrices; not the pooling's sums."""
     config = load_any_config(name)
     with torch.device("meta"):
-        net = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
+        model = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
     pooled = 0
 
     def add(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         nonlocal pooled
         pooled += prod(inputs[0].shape)
 
-    for layer in net.modules():
+    for layer in model.modules():
         if isinstance(layer, DynamicConv2d):
             layer.register_forward_pre_hook(add)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.eval()(torch.empty((1, 3, *config.input.size_hw), device="meta"))
+        model.eval()(torch.empty((1, 3, *config.input.size_hw), device="meta"))
 
     assert bool(pooled) == ("dy" in name)
     assert counter.get_total_flops() == 2 * (counts(name)["backbone_madds"] + counts(name)["head_madds"] - pooled)

@@ -1,4 +1,4 @@
-"""The mean of several runs of one net."""
+"""The mean of several runs of one model."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
 from pose.errors import CheckpointError
 from pose.models import build_pose_net
-from pose.models.weight_averaging import averaged
+from pose.models.weight_averaging import average_weights
 from pose.models.weights import write_weights
 
 CONFIG = Config(
@@ -17,7 +17,7 @@ CONFIG = Config(
 
 
 def save(path: Path, config: Config = CONFIG, shift: float = 0.0, **more: object) -> dict[str, torch.Tensor]:
-    """Write a weight file of one random net, all of its numbers moved by ``shift``; returns them as they were drawn."""
+    """Write a weight file of one random model, all of its numbers moved by ``shift``; returns them as they were drawn."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = build_pose_net(config).state_dict()
@@ -31,7 +31,7 @@ def test_the_mean_of_files_is_the_mean_of_what_predicts(tmp_path: Path) -> None:
     save(tmp_path / "second.pt", shift=1.0, ema=None)
     save(tmp_path / "run" / "best.pt", shift=100.0, ema={key: value + 5 for key, value in state.items()})
 
-    mean = averaged([tmp_path / "first.pt", tmp_path / "second.pt", tmp_path / "run"])["model"]
+    mean = average_weights([tmp_path / "first.pt", tmp_path / "second.pt", tmp_path / "run"])["model"]
 
     assert mean.keys() == state.keys()
     for name, value in state.items():
@@ -44,7 +44,7 @@ def test_the_mean_of_files_is_the_mean_of_what_predicts(tmp_path: Path) -> None:
 def test_one_file_stays_as_it_is(tmp_path: Path) -> None:
     state = save(tmp_path / "one.pt", CONFIG)
 
-    content = averaged([tmp_path / "one.pt"])
+    content = average_weights([tmp_path / "one.pt"])
 
     assert content["config"] == CONFIG.model_dump(mode="json")
     assert all(torch.equal(content["model"][name], value) for name, value in state.items())
@@ -59,16 +59,16 @@ def test_one_file_stays_as_it_is(tmp_path: Path) -> None:
         {"input": InputConfig(size_hw=(64, 64), sigma=3.0)},
     ],
 )
-def test_files_of_different_nets_have_no_mean(sections: dict[str, object], tmp_path: Path) -> None:
+def test_files_of_different_models_have_no_mean(sections: dict[str, object], tmp_path: Path) -> None:
     save(tmp_path / "one.pt")
     save(tmp_path / "other.pt", CONFIG.model_copy(update=sections))
 
-    with pytest.raises(CheckpointError, match=r"other\.pt: trained as another net than .*one\.pt"):
-        averaged([tmp_path / "one.pt", tmp_path / "other.pt"])
+    with pytest.raises(CheckpointError, match=r"other\.pt: trained as another model than .*one\.pt"):
+        average_weights([tmp_path / "one.pt", tmp_path / "other.pt"])
 
 
 def test_sizes_of_the_input_may_differ_between_files_with_a_mean(tmp_path: Path) -> None:
     save(tmp_path / "one.pt")
     save(tmp_path / "larger.pt", CONFIG.model_copy(update={"input": InputConfig(size_hw=(96, 64))}))
 
-    assert averaged([tmp_path / "one.pt", tmp_path / "larger.pt"])["config"] == CONFIG.model_dump(mode="json")
+    assert average_weights([tmp_path / "one.pt", tmp_path / "larger.pt"])["config"] == CONFIG.model_dump(mode="json")

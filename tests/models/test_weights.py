@@ -1,4 +1,4 @@
-"""Weight files: whole or not at all, never a door for code, and only for the net they were made for."""
+"""Weight files: whole or not at all, never a door for code, and only for the model they were made for."""
 
 import os
 import pickle
@@ -60,7 +60,7 @@ def assert_same_state(found, expected):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_net_comes_back_as_it_was(net, file):
+def test_a_model_comes_back_as_it_was(net, file):
     loaded, config = load_pose_net(file)
     images = torch.randn(2, 3, 64, 64)
 
@@ -94,8 +94,8 @@ def test_others_may_read_a_weight_file_as_any_new_file(file, tmp_path):
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(file, content, monkeypatch, error):
-    def half_a_save(_, stream):
-        stream.write(b"half")
+    def half_a_save(_, path):
+        path.write_bytes(b"half")
         raise error
 
     before = file.read_bytes()
@@ -182,9 +182,9 @@ def test_a_file_of_another_make_is_refused(tmp_path, content):
 
 
 def test_a_bare_state_dict_is_read_as_it_was_saved(net, tmp_path):
-    torch.save(net.state_dict(), tmp_path / "net.pth")
+    torch.save(net.state_dict(), tmp_path / "model.pth")
 
-    state = read_state_dict(tmp_path / "net.pth")
+    state = read_state_dict(tmp_path / "model.pth")
 
     assert list(state) == list(net.state_dict())  # the order tells torchvision's layers
     assert_same_state(state, net.state_dict())
@@ -202,7 +202,7 @@ def test_what_is_no_state_dict_is_refused(content, tmp_path):
 
 
 def test_a_state_dict_that_is_missing_cut_or_one_of_our_files_is_refused(net, file, tmp_path):
-    path = tmp_path / "net.pth"
+    path = tmp_path / "model.pth"
     refused(lambda: read_state_dict(path), path, "no such weight file")
     torch.save(net.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-100])
@@ -220,13 +220,13 @@ def test_a_config_of_another_version_is_refused(content, tmp_path, config):
 def test_weights_of_another_shape_are_refused(file):
     small = changed(model=CONFIG.model.model_copy(update={"width": 0.5}))
 
-    refused(lambda: load_weights_for(small, file), file, "the net has", "differences")
+    refused(lambda: load_weights_for(small, file), file, "the model has", "differences")
 
 
-def test_weights_of_another_kind_of_net_are_refused(file):
+def test_weights_of_another_kind_of_model_are_refused(file):
     static = changed(model=CONFIG.model.model_copy(update={"dynamic_backbone": False}))
 
-    refused(lambda: load_weights_for(static, file), file, "which the net has not")
+    refused(lambda: load_weights_for(static, file), file, "which the model has not")
 
 
 def test_weights_of_another_skeleton_are_refused(file):
@@ -257,7 +257,7 @@ def test_the_moving_average_is_preferred_where_the_run_kept_one(net, content, tm
     assert_same_state(load_pose_net(tmp_path / "without.pt")[0].state_dict(), net.state_dict())
 
 
-def test_a_net_trained_with_another_loss_is_refused(file):
+def test_a_model_trained_with_another_loss_is_refused(file):
     refused(
         lambda: load_weights_for(changed(train=TrainConfig(loss="cross_entropy")), file), file, "mse", "cross_entropy"
     )
@@ -302,7 +302,7 @@ def test_weights_of_a_classifier_are_not_a_pose_nets(tmp_path):
     write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
 
     for call in (lambda: load_pose_net(tmp_path), lambda: load_weights_for(CONFIG, tmp_path)):
-        refused(call, tmp_path, "expected weights of a pose net, got a classifier's", "train.start")
+        refused(call, tmp_path, "expected weights of a pose model, got a classifier's", "train.start")
     loaded, classes = load_classifier_for(config, tmp_path)
     assert classes == ("a", "b")
     assert not loaded.training

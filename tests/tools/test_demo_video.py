@@ -16,7 +16,7 @@ WHOLE = ("--detector", "none")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """A tiny net that has learnt nothing."""
+    """A tiny model that has learnt nothing."""
     from pose.config.pose import Config
     from pose.models import build_pose_net
     from pose.models.weights import write_weights
@@ -55,23 +55,23 @@ def test_video_with_boxes_becomes_a_video_and_json(tmp_path, weights, video, cap
     assert f"{output}: 5 frames, 3 persons" in capsys.readouterr().out
 
 
-def test_picture_and_folder_take_the_whole_frame(tmp_path, weights):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+def test_image_and_folder_take_the_whole_frame(tmp_path, weights):
+    images = tmp_path / "images"
+    images.mkdir()
     for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
-        cv2.imwrite(str(pictures / name), np.full((*size, 3), 128, np.uint8))
+        cv2.imwrite(str(images / name), np.full((*size, 3), 128, np.uint8))
     demo(
         "--weights",
         weights,
         "--input",
-        pictures / "a.png",
+        images / "a.png",
         "--output",
         tmp_path / "a.jpg",
         "--no-flip",
         "--bf16",
         *WHOLE,
     )
-    demo("--weights", weights, "--input", pictures, "--output", tmp_path / "drawn", "--batch-frames", 1, *WHOLE)
+    demo("--weights", weights, "--input", images, "--output", tmp_path / "drawn", "--batch-frames", 1, *WHOLE)
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (30, 40, 3)
     assert cv2.imread(str(tmp_path / "drawn/b.jpg")).shape == (50, 20, 3)
     assert (cv2.imread(str(tmp_path / "drawn/a.png")) != 128).any()
@@ -84,7 +84,7 @@ def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, caps
 
 
 def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):
-    monkeypatch.setattr("pose.video.smoothing.SEEN", -1.0)  # this net is sure of nothing
+    monkeypatch.setattr("pose.video.smoothing.SEEN", -1.0)  # this model is sure of nothing
     found = []
     for words in ((), ("--smooth",)):
         demo(
@@ -106,24 +106,24 @@ def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, 
     assert (found[1][1:, :, :2] != found[0][1:, :, :2]).any()
 
 
-def test_an_exported_net_takes_the_place_of_weights_and_decides_about_the_flip(suffix, tmp_path, weights, video):
+def test_an_exported_model_takes_the_place_of_weights_and_decides_about_the_flip(suffix, tmp_path, weights, video):
     from pose.tools.export import main as export
 
-    net, files = tmp_path / f"net{suffix}", [tmp_path / "from_weights.json", tmp_path / "from_net.json"]
-    export(["--weights", str(weights), "--output", str(net), "--flip"])
-    for source, keypoints in zip((weights, net), files, strict=True):
+    model, files = tmp_path / f"model{suffix}", [tmp_path / "from_weights.json", tmp_path / "from_net.json"]
+    export(["--weights", str(weights), "--output", str(model), "--flip"])
+    for source, keypoints in zip((weights, model), files, strict=True):
         demo("--weights", source, "--input", video, "--output", tmp_path / "o.mp4", "--json", keypoints, *WHOLE)
-    from_weights, from_net = (
+    from_weights, from_model = (
         [person["keypoints"] for frame in json.loads(file.read_text())["frames"] for person in frame["persons"]]
         for file in files
     )
-    assert np.shape(from_net) == (5, 17, 3)
-    np.testing.assert_allclose(np.array(from_net)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
-    demo("--weights", net, "--input", video, "--output", tmp_path / "followed.mp4")
-    with pytest.raises(ConfigError, match="--no-flip: an exported net decides"):
-        demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
-    with pytest.raises(ConfigError, match="--bf16: an exported net computes in"):
-        demo("--weights", net, "--input", video, "--output", tmp_path / "out.mp4", "--bf16")
+    assert np.shape(from_model) == (5, 17, 3)
+    np.testing.assert_allclose(np.array(from_model)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
+    demo("--weights", model, "--input", video, "--output", tmp_path / "followed.mp4")
+    with pytest.raises(ConfigError, match="--no-flip: an exported model decides"):
+        demo("--weights", model, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
+    with pytest.raises(ConfigError, match="--bf16: an exported model computes in"):
+        demo("--weights", model, "--input", video, "--output", tmp_path / "out.mp4", "--bf16")
 
 
 def test_max_frames_ends_early(tmp_path, weights, video):
@@ -146,21 +146,21 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video)
 
 
 @pytest.mark.parametrize(
-    ("broken", "message"), [(b"no picture", r"b\.png: not a picture"), (None, r"b\.png is 50x40, the video is 64x48")]
+    ("broken", "message"), [(b"no image", r"b\.png: not an image"), (None, r"b\.png is 50x40, the video is 64x48")]
 )
 def test_an_error_after_the_first_frames_leaves_no_output(tmp_path, weights, broken, message):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for name, size_hw in (("a.png", (48, 64)), ("b.png", (40, 50))):
-        cv2.imwrite(str(pictures / name), np.full((*size_hw, 3), 128, np.uint8))
+        cv2.imwrite(str(images / name), np.full((*size_hw, 3), 128, np.uint8))
     if broken:
-        (pictures / "b.png").write_bytes(broken)
+        (images / "b.png").write_bytes(broken)
     with pytest.raises(MediaError, match=message):
         demo(
-            *("--weights", weights, "--input", pictures, *WHOLE, "--batch-frames", 1),
+            *("--weights", weights, "--input", images, *WHOLE, "--batch-frames", 1),
             *("--output", tmp_path / "out.mp4", "--json", tmp_path / "out.json"),
         )
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 @pytest.mark.parametrize("extra", [["--boxes", "a.json", "--detector", "none"], ["--batch-frames", "0"]])

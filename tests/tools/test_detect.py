@@ -28,7 +28,7 @@ def test_annotations_give_the_ids_and_test_reads_the_boxes(tmp_path, tiny_coco):
 
 
 def test_folder_gives_numbers_in_names_or_places(tmp_path):
-    pictures = tmp_path / "pictures"
+    pictures = tmp_path / "images"
     pictures.mkdir()
     for name in ("000000000139.png", "a.png"):
         cv2.imwrite(str(pictures / name), np.zeros((8, 10, 3), np.uint8))
@@ -39,7 +39,7 @@ def test_folder_gives_numbers_in_names_or_places(tmp_path):
     ]
 
 
-def test_missing_picture_is_named_and_nothing_is_written(tmp_path, tiny_coco):
+def test_missing_image_is_named_and_nothing_is_written(tmp_path, tiny_coco):
     (tiny_coco.images / "2.png").unlink()
     with pytest.raises(DataError, match=r"2\.png"):
         detect(
@@ -49,7 +49,7 @@ def test_missing_picture_is_named_and_nothing_is_written(tmp_path, tiny_coco):
     assert not (tmp_path / "out.json").exists()
 
 
-def test_reference_boxes_of_a_picture(tmp_path, shared):
+def test_reference_boxes_of_a_image(tmp_path, shared):
     people = shared / "data/coco_person_small"
     reference = json.loads((people / "annotations/person_detections_yolox_nano_val.json").read_text())
     detect(

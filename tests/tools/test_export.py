@@ -42,7 +42,7 @@ def export(*words: object) -> int:
 def test_a_run_folder_becomes_a_file_that_says_what_it_is(
     suffix: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "new" / f"net{suffix}"
+    output = tmp_path / "new" / f"model{suffix}"
     assert export("--weights", weights.parent, "--output", output, "--flip", "--decode", "--licence", "CC0") == 0
 
     lines = capsys.readouterr().out.splitlines()
@@ -53,11 +53,16 @@ def test_a_run_folder_becomes_a_file_that_says_what_it_is(
     assert f"{output}: " in lines[2]
     assert "crops 64x96 to heatmaps, keypoints, scores" in lines[2]
     card = ExportedPredictor(output).card
-    assert (card.geometry, card.skeleton, card.flip_shift, card.licence) == (CONFIG.input, CONFIG.keypoints, 0, "CC0")
+    assert (card.input_config, card.skeleton, card.flip_shift, card.licence) == (
+        CONFIG.input,
+        CONFIG.keypoints,
+        0,
+        "CC0",
+    )
 
 
 def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(suffix: str, weights: Path, tmp_path: Path) -> None:
-    output = tmp_path / f"net{suffix}"
+    output = tmp_path / f"model{suffix}"
     assert export("--weights", weights, "--output", output) == 0
 
     predictor = ExportedPredictor(output)
@@ -66,14 +71,14 @@ def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(suffix: str, 
 
 
 @pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
-def test_the_check_takes_pictures_of_a_folder(
+def test_the_check_takes_images_of_a_folder(
     suffix: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 2
-    assert "no pictures in this folder" in capsys.readouterr().err
+    assert export("--weights", weights, "--output", tmp_path / "model.onnx", "--images", tmp_path) == 2
+    assert "no images in this folder" in capsys.readouterr().err
 
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 60, 3), 128, np.uint8))
-    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--images", tmp_path) == 0
+    assert export("--weights", weights, "--output", tmp_path / "model.onnx", "--images", tmp_path) == 0
 
 
 def test_a_file_that_differs_is_not_left(
@@ -82,18 +87,18 @@ def test_a_file_that_differs_is_not_left(
     monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
 
     with pytest.raises(RuntimeError, match="heatmaps differ"):
-        export("--weights", weights, "--output", tmp_path / f"net{suffix}")
+        export("--weights", weights, "--output", tmp_path / f"model{suffix}")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dynamic_net_has_no_8_bit_form(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export("--weights", weights, "--output", tmp_path / "net.onnx", "--int8") == 2
-    assert "--int8: expected a static net, got a dynamic one" in capsys.readouterr().err
+def test_a_dynamic_model_has_no_8_bit_form(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("--weights", weights, "--output", tmp_path / "model.onnx", "--int8") == 2
+    assert "--int8: expected a static model, got a dynamic one" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_one_line(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export("--weights", weights, "--output", weights) == 2
     assert "expected a name ending in .onnx or .xml" in capsys.readouterr().err
-    assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "net.onnx") == 2
+    assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "model.onnx") == 2
     assert "none.pt: no such weight file" in capsys.readouterr().err

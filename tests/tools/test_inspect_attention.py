@@ -1,4 +1,4 @@
-"""tools/inspect_attention.py as a user meets it; the net has learnt nothing, but its attention is lively."""
+"""tools/inspect_attention.py as a user meets it; the model has learnt nothing, but its attention is lively."""
 
 import json
 from collections.abc import Callable
@@ -41,21 +41,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write_net(path: Path, *overrides: str) -> Path:
+def write_model(path: Path, *overrides: str) -> Path:
     config = load_config("quickstart", [*TINY, *overrides])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = build_pose_net(config)
-        for name, parameter in net.named_parameters():
+        model = build_pose_net(config)
+        for name, parameter in model.named_parameters():
             if ".attention." in name or name == "head.7.weight":
                 torch.nn.init.normal_(parameter, std=3.0)
-    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, path)
+    write_weights({"model": model.state_dict(), "config": config.model_dump(mode="json")}, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_net(tmp_path_factory.mktemp("run") / "best.pt")
+    return write_model(tmp_path_factory.mktemp("run") / "best.pt")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def read(tmp_path: Path, name: str = "inspection.json") -> Any:
     return json.loads((tmp_path / "out" / name).read_text())
 
 
-def test_a_table_a_report_and_a_picture(call, capsys, tmp_path):
+def test_a_table_a_report_and_a_image(call, capsys, tmp_path):
     call("--gt-boxes")
 
     header, *rows, protocol = capsys.readouterr().out.strip().split("\n")
@@ -118,7 +118,7 @@ def test_the_layers_can_be_plotted_beside_learning_curves(call, tmp_path):
 
 def test_a_limit_is_said_in_the_protocol(call, capsys):
     call("--gt-boxes", "--limit", "1")
-    assert "ground-truth boxes of the first 1 pictures" in capsys.readouterr().out
+    assert "ground-truth boxes of the first 1 images" in capsys.readouterr().out
 
 
 def test_by_default_the_report_lies_beside_the_weights(data, weights):
@@ -128,10 +128,10 @@ def test_by_default_the_report_lies_beside_the_weights(data, weights):
     assert (weights.parent / "inspection/inspection.json").exists()
 
 
-def test_a_static_net_is_refused(mistake, tmp_path):
-    line = mistake(*STATIC, weights=write_net(tmp_path / "static.pt", *STATIC))
+def test_a_static_model_is_refused(mistake, tmp_path):
+    line = mistake(*STATIC, weights=write_model(tmp_path / "static.pt", *STATIC))
 
-    assert f"{tmp_path}/static.pt: expected a dynamic net, got a static one" in line
+    assert f"{tmp_path}/static.pt: expected a dynamic model, got a static one" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -162,11 +162,11 @@ def classify(class_folders: Path, tmp_path: Path) -> Callable[..., None]:
     config = load_config_of_classifier(class_folders)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = build_classifier(config)
-        for name, parameter in net.named_parameters():
+        model = build_classifier(config)
+        for name, parameter in model.named_parameters():
             if ".attention." in name:
                 torch.nn.init.normal_(parameter, std=3.0)
-    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
+    write_weights({"model": model.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
 
     def inspect(*flags: str, tool: Any = main) -> None:
         fixed = ["--cfg", CLASSIFIER, "--device", "cpu", "--weights", str(tmp_path / "best.pt")]
@@ -185,23 +185,23 @@ def test_a_classifier_is_inspected_by_its_accuracy(classify, tmp_path, capsys):
 
     report = read(tmp_path)
     assert capsys.readouterr().out.split("\n")[0].split() == ["attention", "top1"]
-    assert "9 pictures of 3 classes" in report["protocol"]
+    assert "9 images of 3 classes" in report["protocol"]
     assert {"averaged", "shuffled across images", "off at stride 32"} <= report["modes"].keys()
     assert max(layer["variation"] for layer in report["layers"]) > 0.001
     classify(tool=test_imagenet.main)
     assert report["modes"]["as trained"] == {"top1": read(tmp_path, "metrics.json")["top1"]}
 
 
-def test_a_limit_takes_some_pictures_of_a_classifier(classify, tmp_path):
+def test_a_limit_takes_some_images_of_a_classifier(classify, tmp_path):
     classify("--limit", "4")
-    assert "4 pictures of 3 classes" in read(tmp_path)["protocol"]
+    assert "4 images of 3 classes" in read(tmp_path)["protocol"]
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (("--gt-boxes",), "--gt-boxes, --detections: dy_mobilenetv2_w0.5 is a classifier"),
-        (("--limit", "0"), "--limit: expected 1 picture or more, got 0"),
+        (("--limit", "0"), "--limit: expected 1 image or more, got 0"),
     ],
 )
 def test_mistakes_with_a_classifier_are_named(classify, capsys, flags, words):

@@ -1,4 +1,4 @@
-"""tools/pack_weights.py: a packed net predicts what the trained one does, and nothing else travels with it."""
+"""tools/pack_weights.py: a packed model predicts what the trained one does, and nothing else travels with it."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ def mistake(refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str
     return lambda *words: refusal(lambda: run(main, [str(word) for word in words]))
 
 
-def test_runs_become_a_picture(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_become_a_image(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = runs / "shown/curves.png"
 
     main(["--runs", f"static={runs}/a", f"dynamic={runs}/b/metrics.jsonl", "--output", str(output)])
@@ -90,7 +90,5 @@ def test_missing_runs_are_named(runs: Path, mistake: Callable[..., str]) -> None
     assert "gone: cannot read it" in mistake("--runs", f"a={runs}/gone", "--output", runs / "c.png")
 
 
-def test_a_picture_of_no_known_kind_is_refused_before_the_runs_are_read(
-    runs: Path, mistake: Callable[..., str]
-) -> None:
+def test_a_image_of_no_known_kind_is_refused_before_the_runs_are_read(runs: Path, mistake: Callable[..., str]) -> None:
     assert "c.doc: expected the name of a plot" in mistake("--runs", f"a={runs}/gone", "--output", runs / "c.doc")

@@ -1,4 +1,4 @@
-"""tools/test.py as a user meets it; the net has learnt nothing, but says something else to every crop."""
+"""tools/test.py as a user meets it; the model has learnt nothing, but says something else to every crop."""
 
 import json
 from collections.abc import Callable
@@ -46,9 +46,9 @@ def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config("quickstart", [f"data.root={data}", *TINY])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = build_pose_net(config)
-        torch.nn.init.normal_(net.head[-1].weight)
-    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, path)
+        model = build_pose_net(config)
+        torch.nn.init.normal_(model.head[-1].weight)
+    write_weights({"model": model.state_dict(), "config": config.model_dump(mode="json")}, path)
     return path
 
 
@@ -174,9 +174,9 @@ def test_without_boxes_ap_is_zero(call, tmp_path, capsys):
 def test_bfloat16_is_used_where_it_is_asked_for(call, monkeypatch, tmp_path):
     asked = []
 
-    def spy(heatmaps_of, device):
+    def spy(heatmap_fn, device):
         asked.append(device.type)
-        return in_bf16(heatmaps_of, device)
+        return in_bf16(heatmap_fn, device)
 
     monkeypatch.setattr("pose.inference.pytorch.in_bf16", spy)
     call("--gt-boxes")
@@ -189,7 +189,7 @@ def test_bfloat16_is_used_where_it_is_asked_for(call, monkeypatch, tmp_path):
     assert [row["image_id"] for row in read(tmp_path)] == [row["image_id"] for row in plain]
 
 
-def test_a_picture_of_predictions_is_drawn(call, tmp_path):
+def test_a_image_of_predictions_is_drawn(call, tmp_path):
     call("--picture", tmp_path / "shown/people.jpg")
 
     assert (tmp_path / "shown/people.jpg").stat().st_size > 5000
@@ -201,33 +201,33 @@ def test_by_default_results_lie_beside_the_weights(data, weights):
     assert (weights.parent / "test/metrics.json").exists()
 
 
-def test_an_exported_net_is_tested_as_it_is(suffix, call, weights, tmp_path, capsys):
+def test_an_exported_model_is_tested_as_it_is(suffix, call, weights, tmp_path, capsys):
     from pose.tools.export import main as export
 
     call("test.flip=true")
-    expected, net = read(tmp_path), tmp_path / f"net{suffix}"
-    export(["--weights", str(weights), "--output", str(net), "--flip"])
+    expected, model = read(tmp_path), tmp_path / f"model{suffix}"
+    export(["--weights", str(weights), "--output", str(model), "--flip"])
     capsys.readouterr()
 
-    call("test.flip=false", weights=net)
+    call("test.flip=false", weights=model)
 
     protocol = capsys.readouterr().out.strip().split("\n")[-1]
     assert "flip average on, shift 1" in protocol
-    assert protocol.endswith(f"weights {net}")
+    assert protocol.endswith(f"weights {model}")
     scores = {(row["image_id"], round(row["score"], 3)) for row in read(tmp_path)}
     assert scores == {(row["image_id"], round(row["score"], 3)) for row in expected}
 
 
-def test_an_exported_net_of_other_crops_is_refused(mistake, weights, tmp_path, capsys):
+def test_an_exported_model_of_other_crops_is_refused(mistake, weights, tmp_path, capsys):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     pytest.importorskip("onnx", reason="needs onnx to export")
     from pose.tools.export import main as export
 
-    export(["--weights", str(weights), "--output", str(tmp_path / "net.onnx")])
+    export(["--weights", str(weights), "--output", str(tmp_path / "model.onnx")])
     capsys.readouterr()
 
-    assert "net.onnx: exported with another input" in mistake("input.padding=1.5", weights=tmp_path / "net.onnx")
-    assert "--bf16: an exported net computes in" in mistake("--bf16", weights=tmp_path / "net.onnx")
+    assert "model.onnx: exported with another input" in mistake("input.padding=1.5", weights=tmp_path / "model.onnx")
+    assert "--bf16: an exported model computes in" in mistake("--bf16", weights=tmp_path / "model.onnx")
 
 
 def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
@@ -255,8 +255,8 @@ def test_a_file_that_holds_no_weights_is_named(mistake, tmp_path):
     assert "text.pt: not a readable weight file" in mistake(weights=tmp_path / "text.pt")
 
 
-def test_weights_of_another_net_are_refused(mistake):
-    assert "best.pt: made for another net" in mistake("model.head_width=0.5")
+def test_weights_of_another_model_are_refused(mistake):
+    assert "best.pt: made for another model" in mistake("model.head_width=0.5")
 
 
 def test_weights_of_another_loss_are_refused(mistake):
@@ -270,11 +270,11 @@ def test_boxes_of_another_data_set_are_refused(mistake, tmp_path):
     assert "1 image ids (first 77)" in mistake("--detections", tmp_path / "other.json")
 
 
-def test_a_picture_of_no_known_kind_is_refused(mistake, tmp_path):
+def test_a_image_of_no_known_kind_is_refused(mistake, tmp_path):
     assert "people.xyz" in mistake("--picture", tmp_path / "people.xyz")
 
 
-def test_a_picture_without_boxes_is_no_accident(call, tmp_path):
+def test_a_image_without_boxes_is_no_accident(call, tmp_path):
     (tmp_path / "none.json").write_text("[]")
 
     call("--detections", tmp_path / "none.json", "--picture", tmp_path / "people.jpg")

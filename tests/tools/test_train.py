@@ -85,11 +85,11 @@ def test_missing_annotations_are_named(mistake, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_missing_picture_is_named_whoever_reads_it(workers, mistake, tmp_path):
+def test_a_missing_image_is_named_whoever_reads_it(workers, mistake, tmp_path):
     line = mistake(f"data.train_images={tmp_path}/elsewhere", f"train.workers={workers}")
 
     assert f"{tmp_path}/elsewhere/" in line
-    assert ".jpg: cannot read the picture" in line
+    assert ".jpg: cannot read the image" in line
 
 
 def test_a_batch_larger_than_the_data_is_refused(mistake):
@@ -126,12 +126,12 @@ def test_weights_without_training_state_are_not_resumed(mistake, data, tmp_path)
     assert "holds weights but no training state" in mistake("--resume", tmp_path / "weights.pt")
 
 
-def test_a_checkpoint_of_another_net_is_not_resumed(train, mistake, tmp_path):
+def test_a_checkpoint_of_another_model_is_not_resumed(train, mistake, tmp_path):
     train("--run-dir", tmp_path / "run")
 
     line = mistake("--resume", tmp_path / "run/last.pt", "model.head_width=0.25")
 
-    assert "last.pt: made for another net" in line
+    assert "last.pt: made for another model" in line
 
 
 @pytest.mark.parametrize("given", ["nothing", "file", "folder"])

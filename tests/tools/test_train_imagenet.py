@@ -77,9 +77,9 @@ def test_a_run_is_trained_resumed_and_tested(trained, tool, capsys):
     accuracy, protocol = captured.out.strip().split("\n")
     best = max(row["top1"] for row in rows if row["kind"] == "validation")
     assert accuracy == f"top-1 {100 * best:.2f} %, no top-5 below 5 classes"
-    assert f"{NAME}: 9 pictures of 3 classes in " in protocol
+    assert f"{NAME}: 9 images of 3 classes in " in protocol
     metrics = json.loads((trained / "test/metrics.json").read_text())
-    assert metrics == {"protocol": protocol, "weights": str(trained / "best.pt"), "pictures": 9, "top1": best}
+    assert metrics == {"protocol": protocol, "weights": str(trained / "best.pt"), "images": 9, "top1": best}
 
 
 def test_packed_weights_are_tested_too_and_know_their_classes(trained, tool, tmp_path, capsys):
@@ -90,7 +90,7 @@ def test_packed_weights_are_tested_too_and_know_their_classes(trained, tool, tmp
 
     assert (tmp_path / "small.pt").stat().st_size < path.stat().st_size / 2
     assert str(tmp_path) not in str(torch.load(tmp_path / "small.pt", weights_only=True)["config"])
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["pictures"] == 9
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["images"] == 9
 
 
 # --- mistakes
@@ -109,7 +109,7 @@ def test_class_folders_that_differ_are_named(mistake, class_folders):
     assert "lacks 'ring' and has 'wheel' beyond them" in mistake("train")
 
 
-def test_a_class_without_pictures_is_named(mistake, class_folders):
+def test_a_class_without_images_is_named(mistake, class_folders):
     shutil.rmtree(class_folders / "train/ring")
     (class_folders / "train/ring").mkdir()
 
@@ -117,14 +117,14 @@ def test_a_class_without_pictures_is_named(mistake, class_folders):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_is_named_whoever_reads_it(workers, mistake, class_folders):
+def test_an_unreadable_image_is_named_whoever_reads_it(workers, mistake, class_folders):
     for file in (class_folders / "train").rglob("*.png"):
         file.write_text("broken")
 
     line = mistake("train", f"train.workers={workers}")
 
     assert str(class_folders / "train") in line
-    assert ".png: not a picture" in line
+    assert ".png: not an image" in line
 
 
 def test_a_pose_config_is_answered_with_the_right_tools(mistake):
@@ -137,7 +137,7 @@ def test_weights_of_other_classes_are_not_tested(trained, mistake, class_folders
     for part in ("train", "val"):
         shutil.move(class_folders / part / "ring", class_folders / part / "wheel")
 
-    assert "expected the classes that the net was trained on, lacks 'ring' and has 'wheel'" in mistake(
+    assert "expected the classes that the model was trained on, lacks 'ring' and has 'wheel'" in mistake(
         "test", "--weights", trained
     )
     assert "trained on other classes than data.classes names" in mistake(
@@ -145,8 +145,8 @@ def test_weights_of_other_classes_are_not_tested(trained, mistake, class_folders
     )
 
 
-def test_weights_of_another_net_are_not_tested(trained, mistake):
-    assert "made for another net" in mistake("test", "--weights", trained, "model.dynamic_backbone=false")
+def test_weights_of_another_model_are_not_tested(trained, mistake):
+    assert "made for another model" in mistake("test", "--weights", trained, "model.dynamic_backbone=false")
 
 
 def test_missing_weights_are_named(mistake):
@@ -158,7 +158,7 @@ def test_weights_of_a_pose_net_are_not_a_classifiers(mistake):
 
     line = mistake("test", "--weights", DEFAULT_WEIGHTS)
 
-    assert "expected weights of a classifier, got a pose net's; test it with tools/test.py" in line
+    assert "expected weights of a classifier, got a pose model's; test it with tools/test.py" in line
 
 
 def test_a_run_is_not_overwritten(trained, mistake):

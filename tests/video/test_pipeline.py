@@ -20,7 +20,7 @@ from pose.inference.detectors import Detections, load_detector
 from pose.inference.predictor import Poses
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
-from pose.video.pipeline import AHEAD, estimate_poses, people_by_detector, people_by_file, run_demo
+from pose.video.pipeline import AHEAD, detect_with, estimate_poses, read_boxes, run_demo
 from pose.video.readers import Frame, FrameSource
 
 
@@ -72,7 +72,7 @@ def test_batch_size_does_not_change_the_answer(batch_frames):
 
 def demo(source, sink, json_sink=None, *, batch_frames=8, predictor=None, **options):
     """Run the demo on people at odd frames."""
-    find = partial(estimate_poses, find_people=people_on_odd_frames, predictor=predictor or FakePredictor())
+    find = partial(estimate_poses, detect=people_on_odd_frames, predictor=predictor or FakePredictor())
     return run_demo(source, partial(find, batch_frames=batch_frames), COCO, sink, json_sink, **options)
 
 
@@ -90,7 +90,7 @@ def test_frames_with_nobody_stay_as_they_are_and_the_others_are_drawn_on():
     assert count == (6, 3)
 
 
-def test_threads_change_neither_pictures_nor_keypoints_nor_their_order():
+def test_threads_change_neither_images_nor_keypoints_nor_their_order():
     drawn, written, expected = [], [], []
     for result in estimate_poses(frames_of(50), people_on_odd_frames, FakePredictor(), 4):
         image = draw_poses(result.frame.image, result.poses, COCO, scores=result.scores, keypoint_threshold=0.4)
@@ -107,7 +107,7 @@ def test_threads_change_neither_pictures_nor_keypoints_nor_their_order():
     assert [(*one, *other) for one, other in zip(drawn, written, strict=True)] == expected
 
 
-def test_frames_are_read_and_written_while_the_net_looks():
+def test_frames_are_read_and_written_while_the_model_looks():
     read, wrote = threading.Event(), threading.Event()
 
     class Waiting(FakePredictor):
@@ -229,7 +229,7 @@ def test_an_error_in_a_thread_ends_the_demo_with_that_error_and_leaves_no_thread
 
 
 def test_whole_frame_is_one_person():
-    results = list(estimate_poses(frames_of(2), people_by_detector(load_detector("none")), FakePredictor()))
+    results = list(estimate_poses(frames_of(2), detect_with(load_detector("none")), FakePredictor()))
     assert [r.poses.bboxes_xywh.tolist() for r in results] == [[[0, 0, 64, 48]]] * 2
 
 
@@ -247,26 +247,26 @@ def test_boxes_from_a_file_belong_to_frame_indices(tmp_path):
         (2, [0, 0, 9, 9], 0.1),
         (0, [0, 0, 5, 5], 0.9, 18),  # a dog
     )
-    found = people_by_file(path, source_of(3), score_threshold=0.3)(list(frames_of(3)))
+    found = read_boxes(path, source_of(3), score_threshold=0.3)(list(frames_of(3)))
     assert [len(people.scores) for people in found] == [0, 2, 0]
     assert found[1].bboxes_xywh.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert found[1].scores.tolist() == [0.9, 0.8]
 
 
-def test_boxes_of_pictures_belong_to_the_number_in_their_name(tmp_path):
+def test_boxes_of_images_belong_to_the_number_in_their_name(tmp_path):
     path = write_boxes(tmp_path / "boxes.json", (139, [1, 2, 3, 4], 0.9))
     source = FrameSource("in", "folder", iter(()), (64, 48), image_ids=(0, 139))
     frame = Frame(1, np.zeros((48, 64, 3), np.uint8), 139, "000000000139.jpg")
-    assert people_by_file(path, source)([frame])[0].bboxes_xywh.tolist() == [[1, 2, 3, 4]]
+    assert read_boxes(path, source)([frame])[0].bboxes_xywh.tolist() == [[1, 2, 3, 4]]
 
 
 def test_boxes_of_another_source_are_refused(tmp_path):
     path = write_boxes(tmp_path / "boxes.json", (139, [1, 2, 3, 4], 0.9))
     with pytest.raises(DataError, match=r"none of its image ids \(139 to 139\) is a frame of in\.mp4 \(0 to 9\)"):
-        people_by_file(path, source_of(10))
+        read_boxes(path, source_of(10))
 
 
 @pytest.mark.parametrize("bbox", [[1, 2, 3], [1, 2, 0, 4], [1, 2, 3, float("nan")]])
 def test_impossible_boxes_are_refused(tmp_path, bbox):
     with pytest.raises(DataError, match="expected boxes"):
-        people_by_file(write_boxes(tmp_path / "boxes.json", (0, bbox, 0.9)), source_of(10))
+        read_boxes(write_boxes(tmp_path / "boxes.json", (0, bbox, 0.9)), source_of(10))

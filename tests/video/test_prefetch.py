@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from pose.video.prefetch import read_ahead, write_behind
+from pose.video.prefetch import background_writer, prefetch
 
 WAIT_S = 30
 """Longer than any thread here may take; a test that comes to it fails."""
@@ -30,11 +30,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("length", [0, 1, 10])
 def test_items_come_all_and_in_order(count, length):
-    assert list(read_ahead(range(length), count)) == list(range(length))
+    assert list(prefetch(range(length), count)) == list(range(length))
 
 
 def test_none_is_an_item_like_any_other():
-    assert list(read_ahead([None, None], 1)) == [None, None]
+    assert list(prefetch([None, None], 1)) == [None, None]
 
 
 def test_items_are_taken_ahead_in_another_thread_and_no_more_than_told():
@@ -46,7 +46,7 @@ def test_items_are_taken_ahead_in_another_thread_and_no_more_than_told():
             threads.add(threading.get_ident())
             yield index
 
-    ahead = read_ahead(items(), 3)
+    ahead = prefetch(items(), 3)
     assert next(ahead) == 0
     wait_for(lambda: len(taken) == 1 + 3)
     time.sleep(0.05)
@@ -62,7 +62,7 @@ def test_an_error_is_raised_in_its_place():
 
     found = []
     with pytest.raises(OSError, match="damaged"):
-        for item in read_ahead(items(), 2):
+        for item in prefetch(items(), 2):
             found.append(item)
     assert found == [0, 1, 2]
 
@@ -78,7 +78,7 @@ def test_nothing_is_taken_after_the_end_of_who_stops_early():
         yield "second"
         taken.extend(["third"])
 
-    ahead = read_ahead(items(), 5)
+    ahead = prefetch(items(), 5)
     assert next(ahead) == "first"
     assert began.wait(WAIT_S)
     threading.Timer(0.05, may_go.set).start()
@@ -88,7 +88,7 @@ def test_nothing_is_taken_after_the_end_of_who_stops_early():
 
 def test_calls_happen_all_in_order_and_before_the_end():
     written = []
-    with write_behind(lambda a, b=0: written.append((a, b)), 3) as write:
+    with background_writer(lambda a, b=0: written.append((a, b)), 3) as write:
         for index in range(10):
             write(index, b=-index)
     assert written == [(index, -index) for index in range(10)]
@@ -106,7 +106,7 @@ def test_calls_are_behind_in_another_thread_and_no_more_than_told():
             write(index)
             called.append(index)
 
-    with write_behind(slow, 2) as write:
+    with background_writer(slow, 2) as write:
         caller = threading.Thread(target=call_all, args=(write,))
         caller.start()
         wait_for(lambda: len(called) == 2)
@@ -125,7 +125,7 @@ def test_an_error_of_a_call_reaches_the_caller_at_the_latest_at_the_end():
 
     for calls in (3, 50):
         made = 0
-        with pytest.raises(OSError, match="disk full"), write_behind(write, 4) as later:
+        with pytest.raises(OSError, match="disk full"), background_writer(write, 4) as later:
             for index in range(calls):
                 later(index)
                 made += 1
@@ -140,7 +140,7 @@ def test_calls_that_have_not_begun_are_dropped_after_an_error_of_the_caller():
         assert may_go.wait(WAIT_S)
         written.append(index)
 
-    with pytest.raises(KeyboardInterrupt), write_behind(write, 8) as later:
+    with pytest.raises(KeyboardInterrupt), background_writer(write, 8) as later:
         for index in range(5):
             later(index)
         assert began.wait(WAIT_S)

@@ -1,4 +1,4 @@
-"""Reading videos, pictures, folders and cameras."""
+"""Reading videos, images, folders and cameras."""
 
 import struct
 from itertools import islice
@@ -49,7 +49,7 @@ def test_video_is_turned_as_its_rotation_says(tmp_path):
     assert {frame.image.shape for frame in source} == {(64, 48, 3)}
 
 
-def test_picture_is_turned_as_its_exif_says(tmp_path):
+def test_image_is_turned_as_its_exif_says(tmp_path):
     import PIL.Image
 
     exif = PIL.Image.Exif()
@@ -58,10 +58,10 @@ def test_picture_is_turned_as_its_exif_says(tmp_path):
     assert open_source(tmp_path / "a.jpg").size_wh == (20, 30)
 
 
-def test_folder_gives_pictures_by_name_and_leaves_other_files(tmp_path):
+def test_folder_gives_images_by_name_and_leaves_other_files(tmp_path):
     for name in ("000000000139.png", "b.JPG", "a.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 10, 3), np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     source = open_source(tmp_path)
     assert (source.kind, source.count, source.fps) == ("folder", 3, None)
     frames = list(source)
@@ -76,8 +76,8 @@ def test_folder_gives_pictures_by_name_and_leaves_other_files(tmp_path):
         ("missing.mp4", None, "no such video"),
         ("empty.mp4", b"", "cannot read a single frame"),
         ("text.mp4", b"not a video" * 50, "cannot read a single frame"),
-        ("empty.png", b"", "not a picture"),
-        ("text.jpg", b"not a picture", "not a picture"),
+        ("empty.png", b"", "not an image"),
+        ("text.jpg", b"not an image", "not an image"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, capfd, name, content, message):
@@ -90,12 +90,12 @@ def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, capfd, name, co
     assert "\n" not in str(caught.value)
 
 
-def test_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(MediaError, match="no pictures"):
+def test_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(MediaError, match="no images"):
         open_source(tmp_path)
 
 
-def test_damaged_picture_in_a_folder_is_named(tmp_path):
+def test_damaged_image_in_a_folder_is_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 10, 3), np.uint8))
     (tmp_path / "b.png").write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"b\.png"):

@@ -119,7 +119,7 @@ def test_boxes_scores_and_frames_stay():
         np.testing.assert_array_equal(after.poses.bboxes_xywh, before.poses.bboxes_xywh)
 
 
-def test_pictures_and_frames_out_of_time_pass_as_they_are():
+def test_images_and_frames_out_of_time_pass_as_they_are():
     for given in (
         [result(index, (4 * index, 0), time_s=None) for index in range(3)],
         [result(0, (0, 0), time_s=1), result(1, (4, 0), time_s=0)],

@@ -1,4 +1,4 @@
-"""A person found and followed without a detector: a net that sees what a window shows stands in for the real one."""
+"""A person found and followed without a detector: a model that sees what a window shows stands in for the real one."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ import pytest
 
 from pose.inference.predictor import Poses
 from pose.video.readers import Frame
-from pose.video.tracking import MARGIN, SEARCH_EVERY, follow_person, keypoint_box, search_windows
+from pose.video.tracking import MARGIN, SEARCH_EVERY, keypoint_box, search_windows, track_person
 
 SKELETON = np.stack(np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 6)), axis=-1).reshape(-1, 2)[:17]
 
@@ -45,7 +45,7 @@ def around(person):
 
 
 def follow(scene, *frames, look=None):
-    return list(follow_person(frames, scene, look or scene))
+    return list(track_person(frames, scene, look or scene))
 
 
 def boxes(found):
@@ -79,7 +79,7 @@ def test_a_person_is_followed_with_one_look_a_frame_and_kept_beside_a_larger_one
             scene.people[0][0] -= 4
             yield frame(index, index / 10)
 
-    for index, found in enumerate(follow_person(frames(), scene, scene)):
+    for index, found in enumerate(track_person(frames(), scene, scene)):
         assert found.frame.index == index
         assert boxes([found]) == [[pytest.approx(around(scene.people[0]))]]
     assert scene.looks == [1, 1, 1]
@@ -98,7 +98,7 @@ def test_who_leaves_is_lost_at_once_and_who_comes_is_found_at_the_next_search():
             yield frame(index, index / 10)
 
     nobody, found = [], [pytest.approx(around(newcomer))]
-    assert boxes(follow_person(frames(), scene, scene))[1:] == [nobody] * (SEARCH_EVERY - 1) + [found] * 2
+    assert boxes(track_person(frames(), scene, scene))[1:] == [nobody] * (SEARCH_EVERY - 1) + [found] * 2
 
 
 def test_who_is_lost_is_looked_for_everywhere_in_the_same_frame():
@@ -110,7 +110,7 @@ def test_who_is_lost_is_looked_for_everywhere_in_the_same_frame():
         scene.people[0] = np.array([40.0, 20, 30, 80])
         yield frame(1, 0.1)
 
-    assert boxes(follow_person(frames(), scene, scene))[1] == [pytest.approx(around((40, 20, 30, 80)))]
+    assert boxes(track_person(frames(), scene, scene))[1] == [pytest.approx(around((40, 20, 30, 80)))]
     assert scene.looks == [1, WINDOWS, 1, 1, 1]
 
 
@@ -122,7 +122,7 @@ def test_where_nobody_is_the_windows_are_searched_every_few_frames():
     assert [looks for looks in scene.looks if looks] == [WINDOWS] * 2
 
 
-def test_pictures_of_a_folder_have_nothing_to_do_with_each_other():
+def test_images_of_a_folder_have_nothing_to_do_with_each_other():
     scene = Scene((300, 20, 30, 80))
 
     def frames():
@@ -130,7 +130,7 @@ def test_pictures_of_a_folder_have_nothing_to_do_with_each_other():
         scene.people.append(np.array([20.0, 5, 40, 110]))
         yield frame(1, None)
 
-    assert boxes(follow_person(frames(), scene, scene))[1] == [pytest.approx(around((20, 5, 40, 110)))]
+    assert boxes(track_person(frames(), scene, scene))[1] == [pytest.approx(around((20, 5, 40, 110)))]
 
 
 @pytest.mark.parametrize(("width", "height"), [(400, 120), (120, 400), (90, 120), (1920, 1080), (5, 3)])

@@ -1,4 +1,4 @@
-"""Writing videos, pictures, folders and JSON, whole or not at all."""
+"""Writing videos, images, folders and JSON, whole or not at all."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from pose.errors import MediaError
 from pose.inference.predictor import Poses
 from pose.skeleton import COCO
 from pose.video.readers import Frame, FrameSource, open_source
-from pose.video.writers import check_outputs, open_json_sink, open_sink, write_picture
+from pose.video.writers import check_outputs, open_json_writer, open_writer, write_image
 
 
 def video_source(size_wh=(64, 48), fps=28.051948, count=5, kind="video", location="in.mp4") -> FrameSource:
@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def copy(source: FrameSource, output: Path) -> None:
-    with open_sink(output, source) as sink:
+    with open_writer(output, source) as sink:
         for frame in source:
             sink(frame, frame.image)
 
@@ -59,7 +59,7 @@ def test_odd_sizes_lose_no_pixel(tmp_path):
 
 def test_slow_loop_repeats_camera_frames_so_that_time_runs_true(tmp_path):
     source = video_source(fps=10.0, kind="camera", location="0", size_wh=(64, 48))
-    with open_sink(tmp_path / "out.mp4", source) as sink:
+    with open_writer(tmp_path / "out.mp4", source) as sink:
         for index, time_s in enumerate((0.0, 0.5, 1.0)):
             image = np.zeros((48, 64, 3), np.uint8)
             sink(Frame(index, image, index, "", time_s), image)
@@ -78,9 +78,9 @@ def test_interruption_leaves_the_old_file_and_nothing_half_written(tmp_path, out
     (tmp_path / output).write_bytes(b"old")
     source = video_source()
     opened = (
-        open_sink(tmp_path / output, source)
+        open_writer(tmp_path / output, source)
         if output.endswith("mp4")
-        else open_json_sink(tmp_path / output, source, COCO.names)
+        else open_json_writer(tmp_path / output, source, COCO.names)
     )
     with pytest.raises(KeyboardInterrupt), opened:
         raise KeyboardInterrupt
@@ -88,11 +88,11 @@ def test_interruption_leaves_the_old_file_and_nothing_half_written(tmp_path, out
     assert names_in(tmp_path) == [output]
 
 
-def test_picture_becomes_a_picture_and_many_do_not(tmp_path):
+def test_image_becomes_a_image_and_many_do_not(tmp_path):
     copy(video_source(count=1, fps=None), tmp_path / "out.png")
     assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)
-    with pytest.raises(MediaError, match="one picture cannot hold"):
-        open_sink(tmp_path / "out.png", video_source())
+    with pytest.raises(MediaError, match="one image cannot hold"):
+        open_writer(tmp_path / "out.png", video_source())
 
 
 def test_folder_keeps_names(tmp_path):
@@ -102,21 +102,19 @@ def test_folder_keeps_names(tmp_path):
 
 def test_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(MediaError, match=r"\.gif files; expected \.mp4"):
-        open_sink(tmp_path / "out.gif", video_source())
+        open_writer(tmp_path / "out.gif", video_source())
 
 
 def test_no_output_overwrites_an_input(tmp_path):
     picture = tmp_path / "a.png"
-    write_picture(picture, np.zeros((4, 4, 3), np.uint8))
+    write_image(picture, np.zeros((4, 4, 3), np.uint8))
     before = picture.read_bytes()
     for output in (picture, tmp_path / "." / "a.png"):
         with pytest.raises(MediaError, match="is an input"):
-            open_sink(output, open_source(picture))
+            open_writer(output, open_source(picture))
     with pytest.raises(MediaError, match="is an input"):
-        open_sink(tmp_path, open_source(tmp_path))
-    with pytest.raises(
-        MediaError, match="is an input"
-    ):  # a folder that would hold the drawn picture under its own name
+        open_writer(tmp_path, open_source(tmp_path))
+    with pytest.raises(MediaError, match="is an input"):  # a folder that would hold the drawn image under its own name
         copy(open_source(picture), tmp_path)
     assert picture.read_bytes() == before
 
@@ -133,7 +131,7 @@ def poses_of(count: int) -> Poses:
 
 def test_json_holds_every_frame_and_person(tmp_path):
     source = video_source(count=3)
-    with open_json_sink(tmp_path / "out.json", source, COCO.names) as sink:
+    with open_json_writer(tmp_path / "out.json", source, COCO.names) as sink:
         for frame, count in zip(source, (0, 2, 1), strict=True):
             sink(frame, poses_of(count), np.full(count, 0.25))
     content = json.loads((tmp_path / "out.json").read_text())
@@ -147,14 +145,14 @@ def test_json_holds_every_frame_and_person(tmp_path):
 
 
 def test_json_without_frames_is_valid_too(tmp_path):
-    with open_json_sink(tmp_path / "out.json", video_source(), COCO.names):
+    with open_json_writer(tmp_path / "out.json", video_source(), COCO.names):
         pass
     assert json.loads((tmp_path / "out.json").read_text())["frames"] == []
 
 
-def test_json_of_a_folder_names_pictures_and_sizes(tmp_path):
+def test_json_of_a_folder_names_images_and_sizes(tmp_path):
     source = video_source(count=1, fps=None, kind="folder")
-    with open_json_sink(tmp_path / "out.json", source, COCO.names) as sink:
+    with open_json_writer(tmp_path / "out.json", source, COCO.names) as sink:
         frame = next(iter(source))
         sink(Frame(0, frame.image, 139, "139.jpg"), poses_of(0), [])
     content = json.loads((tmp_path / "out.json").read_text())

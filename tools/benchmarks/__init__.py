@@ -102,7 +102,7 @@ def compare(
     bar: float | None = None,
     unit: str = "ms",
 ) -> Comparison:
-    """Summarise (rounds,) seconds that were measured in turns, or bytes, in ``unit``; see `Comparison`."""
+    """Summarize (rounds,) seconds that were measured in turns, or bytes, in ``unit``; see `Comparison`."""
     ratio = ratio_of_medians(ours, against, rng)
     ours, against = ours * UNITS[unit], against * UNITS[unit]
     return Comparison(case, against_name, quartiles(ours), quartiles(against), ratio, len(ours), bar, unit)

@@ -70,10 +70,10 @@ def hrnet_data_set(checkout: Path, root: Path, image_set: str, is_train: bool, t
 
     Args:
         checkout: see `load_hrnet`.
-        root: holds ``annotations/person_keypoints_<image_set>.json``; pictures are ``images/<image_set>/<id>.jpg``.
+        root: holds ``annotations/person_keypoints_<image_set>.json``; images are ``images/<image_set>/<id>.jpg``.
         image_set: such as ``val2017``.
         is_train: whether samples are augmented.
-        transform: from its (h, w, 3) uint8 RGB crop to the net's input.
+        transform: from its (h, w, 3) uint8 RGB crop to the model's input.
 
     Raises:
         PoseError: see `load_hrnet`.

@@ -1,6 +1,6 @@
 """People and predictions about as many as COCO val2017 and its usual detector boxes have, drawn from a generator.
 
-For measurements that no picture has a part in. Each person is predicted two or three times, more or less exactly, so
+For measurements that no image has a part in. Each person is predicted two or three times, more or less exactly, so
 that some predictions are doubles and AP lies between 0 and 1.
 """
 
@@ -17,7 +17,7 @@ from pose.skeleton import COCO
 
 PICTURES, BOXES, ANNOTATIONS = 5_000, 104_125, 11_004
 PICTURES_WITH_PEOPLE, WITH_KEYPOINTS, CROWDS = 0.54, 0.58, 0.02
-"""Shares: of the pictures, and of the annotations."""
+"""Shares: of the images, and of the annotations."""
 BODY_SHARE = 0.6
 """Of a person's box, the part that the person covers."""
 IMAGE_WH = (640, 480)
@@ -25,19 +25,23 @@ HEIGHTS = (30, 400)
 BOXES_PER_PERSON = 2.5
 
 
-def add_pictures_argument(parser: argparse.ArgumentParser, default: int) -> None:
+def add_images_argument(parser: argparse.ArgumentParser, default: int) -> None:
     """Add ``--pictures``."""
     parser.add_argument(
-        "--pictures", type=positive_count, default=default, help=f"to invent people in (default: {default})"
+        "--pictures",
+        dest="images",
+        type=positive_count,
+        default=default,
+        help=f"to invent people in (default: {default})",
     )
 
 
-def invent(pictures: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predictions]:
-    """Return COCO keypoint annotations of people in pictures of ids 1, 2, ..., and predictions of 17 keypoints."""
-    boxes, annotated = (round(count / PICTURES * pictures) for count in (BOXES, ANNOTATIONS))
+def invent(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predictions]:
+    """Return COCO keypoint annotations of people in images of ids 1, 2, ..., and predictions of 17 keypoints."""
+    boxes, annotated = (round(count / PICTURES * images) for count in (BOXES, ANNOTATIONS))
     people = round(boxes / BOXES_PER_PERSON)
-    image_ids = rng.integers(1, pictures + 1, people)
-    image_ids[:annotated] = rng.integers(1, 1 + round(pictures * PICTURES_WITH_PEOPLE), annotated)
+    image_ids = rng.integers(1, images + 1, people)
+    image_ids[:annotated] = rng.integers(1, 1 + round(images * PICTURES_WITH_PEOPLE), annotated)
     height = np.exp(rng.uniform(np.log(HEIGHTS[0]), np.log(HEIGHTS[1]), people))
     size = np.column_stack([height * rng.uniform(0.3, 0.8, people), height])
     corner = rng.uniform(0, np.array(IMAGE_WH) - size)
@@ -60,13 +64,13 @@ def invent(pictures: int, rng: np.random.Generator) -> tuple[dict[str, Any], Pre
     ]
     for crowd in rng.permutation(annotated)[: round(annotated * CROWDS)]:
         annotations[crowd]["iscrowd"] = 1
-    return annotation_file(pictures, annotations), predictions
+    return annotation_file(images, annotations), predictions
 
 
-def annotation_file(pictures: int, annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the content of a COCO annotation file of pictures of ids 1, 2, ... and `IMAGE_WH`."""
+def annotation_file(images: int, annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the content of a COCO annotation file of images of ids 1, 2, ... and `IMAGE_WH`."""
     width, height = IMAGE_WH
-    names = ((n, f"{n:012d}.jpg") for n in range(1, pictures + 1))
+    names = ((n, f"{n:012d}.jpg") for n in range(1, images + 1))
     return {
         "images": [{"id": n, "file_name": name, "width": width, "height": height} for n, name in names],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO.names)}],

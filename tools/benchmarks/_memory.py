@@ -22,7 +22,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def _peak_after(call: Callable[[], object]) -> int:
     import resource
 
-    import torch  # both sides have loaded it where a net has just predicted
+    import torch  # both sides have loaded it where a model has just predicted
 
     torch.set_num_threads(1)
     call()

@@ -59,9 +59,9 @@ def like(conv: DynamicConv2d, layer: type[nn.Module]) -> nn.Module:
     )
 
 
-def replace_layers(net: nn.Module, layer: type[nn.Module]) -> None:
-    """Put new layers of the class in the places of a net's dynamic convolutions."""
-    for parent in list(net.modules()):
+def replace_layers(model: nn.Module, layer: type[nn.Module]) -> None:
+    """Put new layers of the class in the places of a model's dynamic convolutions."""
+    for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, DynamicConv2d):
                 setattr(parent, name, like(child, layer))

@@ -1,7 +1,7 @@
-"""Exported nets in their engines, one crop at a time on one core: dynamic against static, int8 against float32.
+"""Exported models in their engines, one crop at a time on one core: dynamic against static, int8 against float32.
 
-The nets are files as tools/export.py writes them, from a crop's pixels to heatmaps: MobileNetV2 x0.5 with its type-B
-head, all of it dynamic against all of it static, and the net that comes with the package. An engine that is not
+The models are files as tools/export.py writes them, from a crop's pixels to heatmaps: MobileNetV2 x0.5 with its type-B
+head, all of it dynamic against all of it static, and the model that comes with the package. An engine that is not
 installed is left out.
 """
 
@@ -18,22 +18,22 @@ import numpy as np
 from pose.config.pose import InputConfig
 from pose.export.quantization import quantize
 from pose.export.verify import synthetic_crops
-from pose.export.write import content_for, exporting
+from pose.export.write import build_onnx, write_export
 from pose.images import Image
-from pose.inference.backends import ExportedNet, open_exported
-from pose.inference.metadata import NetCard
+from pose.inference.backends import InferenceSession, open_exported
+from pose.inference.metadata import ExportMetadata
 from pose.models.pose_net import PoseNet
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
 from pose.skeleton import COCO
 
 from . import Comparison, compare
-from ._nets import SIZE_HW, build_net
+from ._models import SIZE_HW, build_model
 from ._timing import Budget, time_interleaved
 
 logger = logging.getLogger(__name__)
 
-ENGINES = {"onnxruntime": (".onnx", 1.40), "openvino": (".xml", 1.30)}
-"""By the name of their package: the suffix of their files, and the bar for dynamic against static nets."""
+BACKENDS = {"onnxruntime": (".onnx", 1.40), "openvino": (".xml", 1.30)}
+"""By the name of their package: the suffix of their files, and the bar for dynamic against static models."""
 WIDTH = 0.5
 CALIBRATION_CROPS = 20
 """To time with; what a scale is changes no time."""
@@ -44,44 +44,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(budget: Budget, rng: np.random.Generator, *, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[Comparison]:
-    """Time each engine's nets, a budget for each pair; yields one comparison a pair."""
-    geometry = InputConfig(size_hw=size_hw)
-    static, dynamic = (build_net(WIDTH, is_dynamic, size_hw) for is_dynamic in (False, True))
+    """Time each engine's models, a budget for each pair; yields one comparison a pair."""
+    input_config = InputConfig(size_hw=size_hw)
+    static, dynamic = (build_model(WIDTH, is_dynamic, size_hw) for is_dynamic in (False, True))
     default, config = load_pose_net(DEFAULT_WEIGHTS)
-    for engine, (suffix, bar) in ENGINES.items():
+    for engine, (suffix, bar) in BACKENDS.items():
         if find_spec(engine) is None:
             logger.warning("%s is left out: it is not installed", engine)
             continue
-        net = f"MobileNetV2 x{WIDTH:g} + type B, {size_hw[0]}x{size_hw[1]}, {engine}"
-        ours, against = (_open(suffix, net, geometry) for net in (dynamic, static))
-        yield _compare(f"dynamic {net}", ours, "static", against, geometry, budget, rng, bar)
+        model = f"MobileNetV2 x{WIDTH:g} + type B, {size_hw[0]}x{size_hw[1]}, {engine}"
+        ours, against = (_open(suffix, model, input_config) for model in (dynamic, static))
+        yield _compare(f"dynamic {model}", ours, "static", against, input_config, budget, rng, bar)
         ours, against = (_open(suffix, default, config.input, int8) for int8 in (True, False))
         yield _compare(f"default model, int8, {engine}", ours, "float32", against, config.input, budget, rng)
 
 
-def _open(suffix: str, net: PoseNet, geometry: InputConfig, int8: bool = False) -> ExportedNet:
-    card = NetCard(geometry, COCO, flip_shift=None, licence="of a benchmark")
+def _open(suffix: str, model: PoseNet, input_config: InputConfig, int8: bool = False) -> InferenceSession:
+    card = ExportMetadata(input_config, COCO, flip_shift=None, licence="of a benchmark")
     with TemporaryDirectory() as folder:
-        path = Path(folder) / f"net{suffix}"
-        content = content_for(path, net, card, decodes=False)
+        path = Path(folder) / f"model{suffix}"
+        content = build_onnx(path, model, card, decodes=False)
         if int8:
-            content = quantize(content, synthetic_crops(geometry, CALIBRATION_CROPS))
-        with exporting(path, content, card):
+            content = quantize(content, synthetic_crops(input_config, CALIBRATION_CROPS))
+        with write_export(path, content, card):
             pass
         return open_exported(path, threads=1)
 
 
 def _compare(
     case: str,
-    ours: ExportedNet,
+    ours: InferenceSession,
     against_name: str,
-    against: ExportedNet,
-    geometry: InputConfig,
+    against: InferenceSession,
+    input_config: InputConfig,
     budget: Budget,
     rng: np.random.Generator,
     bar: float | None = None,
 ) -> Comparison:
-    crop_rgb: Image = rng.integers(0, 256, (1, *geometry.size_hw, 3), dtype=np.uint8)
+    crop_rgb: Image = rng.integers(0, 256, (1, *input_config.size_hw, 3), dtype=np.uint8)
     calls = {case: partial(ours.run, crop_rgb), against_name: partial(against.run, crop_rgb)}
     times = time_interleaved(calls, budget, rng)
     return compare(f"{case}, batch 1", times[case], times[against_name], against_name, rng, bar)

@@ -1,4 +1,4 @@
-"""Heatmaps to keypoints in the picture: 128 persons of 17 maps at once.
+"""Heatmaps to keypoints in the image: 128 persons of 17 maps at once.
 
 Ours is given each crop's matrix, which comes along with the crop; HRNet's code makes it from centre and scale. So does
 either while testing. Without ``--peer``, ours is compared with itself, called for one map at a time.
@@ -64,7 +64,7 @@ def measure(
 
 
 def _invent_heatmaps(persons: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw (persons, 17, 64, 48) maps as nets make them: a peak somewhere, and noise that is not."""
+    """Draw (persons, 17, 64, 48) maps as models make them: a peak somewhere, and noise that is not."""
     keypoints_input = rng.uniform((0, 0), INPUT_WH, (persons * KEYPOINTS, 2))
     peaks, _ = encode(keypoints_input, np.ones(len(keypoints_input)), HEATMAP_WH)
     noise = rng.normal(0, NOISE, peaks.shape).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Dynamic convolution layer by layer, and in whole nets: predicting and training, one sample and a batch.
+"""Dynamic convolution layer by layer, and in whole models: predicting and training, one sample and a batch.
 
 Against static ones in the same memory layout, of which channels_last is the faster, and, with ``--peer``, against a
-public layer, which takes one layout only. Whole nets predict as `pose.models.fuse` leaves them, where it can: it knows no
+public layer, which takes one layout only. Whole models predict as `pose.models.fuse` leaves them, where it can: it knows no
 public layer. Of a training step also the peak memory, in a process of its own.
 """
 
@@ -19,12 +19,12 @@ from torch import nn
 from pose.engine.trainer import to_channels_last
 from pose.models.depthwise import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.fuse import deploy
+from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
 
 from . import Comparison, compare
 from ._memory import peak_bytes
-from ._nets import LAST, SIZE_HW, build_net, in_both_layouts, infer, noise, train
+from ._models import LAST, SIZE_HW, build_model, in_both_layouts, infer, noise, train
 from ._public_layer import PUBLIC, add_peer_argument, like, load_layer, replace_layers
 from ._timing import Budget, time_interleaved
 
@@ -73,7 +73,7 @@ NETS = (
     ("+ type B", 0.5, MODES[1], None),
     ("+ type B", 0.5, MODES[2], 1.15),
 )
-"""Part, width, mode, and the ratio to the static net that we want to stay below."""
+"""Part, width, mode, and the ratio to the static model that we want to stay below."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +94,7 @@ def measure(
     layers: Sequence[Layer] = LAYERS,
     size_hw: tuple[int, int] = SIZE_HW,
 ) -> Iterator[Comparison]:
-    """Time each layer and net in each mode, a budget for each; yields a comparison with each other way.
+    """Time each layer and model in each mode, a budget for each; yields a comparison with each other way.
 
     Raises:
         PoseError: ``peer`` has no layer that can be imported.
@@ -106,12 +106,12 @@ def measure(
     if "nets" in parts:
         for part, width, mode, bar in NETS:
             calls: dict[str, Callable[[], object]] = {}
-            for name, net in _nets(width, public, size_hw).items():
+            for name, model in _models(width, public, size_hw).items():
                 if mode.use is train:
-                    net.train()
+                    model.train()
                 elif name != PUBLIC:
-                    net = deploy(net)
-                module: nn.Module = net.backbone if part == "backbone" else net
+                    model = fuse(model)
+                module: nn.Module = model.backbone if part == "backbone" else model
                 calls |= _calls(name, module, noise(mode.batch, 3, size_hw), mode)
             yield from _compare(f"MobileNetV2 x{width:g} {part}", mode, calls, budget, rng, bar)
     if "memory" in parts:
@@ -165,8 +165,8 @@ def _compare(
         yield compare(f"{ours}: {case}", times[ours], times[against], against, rng, limit)
 
 
-def _nets(width: float, public: type[nn.Module] | None, size_hw: tuple[int, int]) -> dict[str, PoseNet]:
-    nets = {name: build_net(width, name == "dynamic", size_hw) for name in ("dynamic", "static")}
+def _models(width: float, public: type[nn.Module] | None, size_hw: tuple[int, int]) -> dict[str, PoseNet]:
+    nets = {name: build_model(width, name == "dynamic", size_hw) for name in ("dynamic", "static")}
     if public is not None:
         nets[PUBLIC] = copy.deepcopy(nets["dynamic"])
         replace_layers(nets[PUBLIC], public)
@@ -174,11 +174,11 @@ def _nets(width: float, public: type[nn.Module] | None, size_hw: tuple[int, int]
 
 
 def _train_once(name: str, peer: Path | None, size_hw: tuple[int, int]) -> None:
-    net = build_net(0.5, not name.startswith("static"), size_hw).train()
+    model = build_model(0.5, not name.startswith("static"), size_hw).train()
     if name == PUBLIC and peer is not None:
-        replace_layers(net, load_layer(peer))
+        replace_layers(model, load_layer(peer))
     x = noise(BATCH, 3, size_hw)
     if name.endswith(LAST):
-        to_channels_last(net)
+        to_channels_last(model)
         x = x.to(memory_format=torch.channels_last)
-    train(net, x)
+    train(model, x)

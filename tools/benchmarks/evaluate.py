@@ -22,12 +22,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pose import skeleton
-from pose.evaluation.coco_ap import FIGURES, evaluate
+from pose.evaluation.coco_ap import METRIC_NAMES, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results, write_results
 
 from . import Comparison, compare, compare_first, require_same
 from ._hrnet import HRNET, add_peer_argument, hrnet_config, hrnet_data_set, load_hrnet
-from ._invented import PICTURES, add_pictures_argument, invent
+from ._invented import PICTURES, add_images_argument, invent
 from ._memory import peak_bytes
 from ._timing import Budget
 
@@ -44,13 +44,13 @@ Calls = dict[str, Callable[[], Figures]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the peer and the number of pictures."""
+    """Add the peer and the number of images."""
     add_peer_argument(parser)
-    add_pictures_argument(parser, PICTURES)
+    add_images_argument(parser, PICTURES)
 
 
 def measure(
-    budget: Budget, rng: np.random.Generator, *, peer: Path | None, pictures: int = PICTURES
+    budget: Budget, rng: np.random.Generator, *, peer: Path | None, images: int = PICTURES
 ) -> Iterator[Comparison]:
     """Time ours and the other, a budget for each comparison, and measure their memory.
 
@@ -61,8 +61,8 @@ def measure(
         load_hrnet(peer, "dataset.coco")  # a wrong path is told now, and not after minutes
     # A round is long, and every call has been made once before.
     budget = replace(budget, warmup=0)
-    content, predictions = invent(pictures, rng)
-    boxes = f"{len(predictions):,} boxes on {pictures:,} pictures"
+    content, predictions = invent(images, rng)
+    boxes = f"{len(predictions):,} boxes on {images:,} images"
     with TemporaryDirectory() as folder:
         annotations = Path(folder) / "annotations" / f"person_keypoints_{IMAGE_SET}.json"
         annotations.parent.mkdir()
@@ -88,7 +88,7 @@ def measure(
 def _require_same_figures(calls: Calls, tolerance: float) -> None:
     ours, *others = ((name, call()) for name, call in calls.items())
     for name, figures in others:
-        require_same(f"figures {', '.join(FIGURES)}", name, ours[1], figures, tolerance)
+        require_same(f"figures {', '.join(METRIC_NAMES)}", name, ours[1], figures, tolerance)
 
 
 def _from_predictions(annotations: Path, predictions: Predictions) -> Figures:
@@ -99,7 +99,7 @@ def _from_predictions(annotations: Path, predictions: Predictions) -> Figures:
 
 def _our_figures(annotations: Path, results: Sequence[Result]) -> Figures:
     metrics = evaluate(annotations, results, SIGMAS)
-    return [getattr(metrics, name) for name in FIGURES]
+    return [getattr(metrics, name) for name in METRIC_NAMES]
 
 
 def _pycocotools_figures(annotations: Path, results: Sequence[Result]) -> Figures:

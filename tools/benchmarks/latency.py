@@ -1,6 +1,6 @@
-"""Dynamic nets against static ones: MobileNetV2 in PyTorch, one crop at a time on one core (paper, Table 12).
+"""Dynamic models against static ones: MobileNetV2 in PyTorch, one crop at a time on one core (paper, Table 12).
 
-Of each width the backbone alone and the whole net with its type-B head, all of it dynamic against all of it static, as
+Of each width the backbone alone and the whole model with its type-B head, all of it dynamic against all of it static, as
 `pose.models.fuse` leaves them, in either memory layout; channels_last is the faster for both.
 """
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from pose.models.fuse import deploy
+from pose.models.fuse import fuse
 
 from . import Comparison, compare
-from ._nets import LAST, SIZE_HW, build_net, in_both_layouts, infer, noise
+from ._models import LAST, SIZE_HW, build_model, in_both_layouts, infer, noise
 from ._timing import Budget, time_interleaved
 
 WIDTHS = (1.0, 0.75, 0.5, 0.35)
 BARS = {("backbone", 1.0): 1.25, ("backbone", 0.5): 1.30, ("type B", 0.5): 1.15}
-"""The paper reports about 1.10, on a static net several times slower than today's."""
+"""The paper reports about 1.10, on a static model several times slower than today's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(
     budget: Budget, rng: np.random.Generator, *, widths: Sequence[float] = WIDTHS, size_hw: tuple[int, int] = SIZE_HW
 ) -> Iterator[Comparison]:
-    """Time every width's backbone and net, a budget for each; yields a comparison in each layout."""
+    """Time every width's backbone and model, a budget for each; yields a comparison in each layout."""
     images = noise(1, 3, size_hw)
     for width in widths:
-        nets = {name: deploy(build_net(width, name == "dynamic", size_hw)) for name in ("dynamic", "static")}
+        nets = {name: fuse(build_model(width, name == "dynamic", size_hw)) for name in ("dynamic", "static")}
         for part, what in (("backbone", "backbone"), ("type B", "+ type B")):
             calls: dict[str, Callable[[], object]] = {}
-            for name, net in nets.items():
-                calls |= in_both_layouts(name, net.backbone if part == "backbone" else net, images, infer)
+            for name, model in nets.items():
+                calls |= in_both_layouts(name, model.backbone if part == "backbone" else model, images, infer)
             times = time_interleaved(calls, budget, rng)
             case = f"MobileNetV2 x{width:g} {what}, {size_hw[0]}x{size_hw[1]}, batch 1"
             for layout in ("", LAST):

@@ -1,4 +1,4 @@
-"""OKS-NMS, picture by picture: 500 pictures with about 21 boxes each.
+"""OKS-NMS, image by image: 500 images with about 21 boxes each.
 
 Without ``--peer``, ours, which first compares everybody with everybody, is compared with the textbook's way: the best
 person left with the rest, again and again. People and predictions are invented.
@@ -18,7 +18,7 @@ from pose.skeleton import COCO
 
 from . import Comparison, compare_first, require_same
 from ._hrnet import HRNET, add_peer_argument, load_hrnet
-from ._invented import add_pictures_argument, invent
+from ._invented import add_images_argument, invent
 from ._timing import Budget
 
 PICTURES = 500
@@ -27,25 +27,25 @@ BARS = {HRNET: 1 / 10}
 TEXTBOOK = "the best left against the rest"
 
 People = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
-"""Of one picture: keypoints (N, 17, 3) with their scores, areas (N,), scores (N,)."""
+"""Of one image: keypoints (N, 17, 3) with their scores, areas (N,), scores (N,)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the peer and the number of pictures."""
+    """Add the peer and the number of images."""
     add_peer_argument(parser)
-    add_pictures_argument(parser, PICTURES)
+    add_images_argument(parser, PICTURES)
 
 
 def measure(
-    budget: Budget, rng: np.random.Generator, *, peer: Path | None, pictures: int = PICTURES
+    budget: Budget, rng: np.random.Generator, *, peer: Path | None, images: int = PICTURES
 ) -> Iterator[Comparison]:
     """Time ours and the others in one budget; yields a comparison with each.
 
     Raises:
         PoseError: ``peer`` is no checkout of HRNet's code, or keeps other persons.
     """
-    _, predictions = invent(pictures, rng)
-    crowds = _by_picture(predictions)
+    _, predictions = invent(images, rng)
+    crowds = _by_image(predictions)
     calls: dict[str, Callable[[], list[NDArray[np.intp]]]] = {
         "ours": lambda: [oks_nms(*people, THRESHOLD, COCO.sigmas) for people in crowds],
         TEXTBOOK: lambda: [_textbook_nms(*people) for people in crowds],
@@ -56,11 +56,11 @@ def measure(
     for name, call in calls.items():
         for ours, others in zip(kept, call(), strict=True):
             require_same("persons kept", name, ours, others, 0)
-    case = f"OKS-NMS of {len(predictions):,} persons in {len(crowds):,} pictures"
+    case = f"OKS-NMS of {len(predictions):,} persons in {len(crowds):,} images"
     yield from compare_first(case, calls, budget, rng, BARS)
 
 
-def _by_picture(predictions: Predictions) -> list[People]:
+def _by_image(predictions: Predictions) -> list[People]:
     scores = rescore(predictions.box_scores, predictions.keypoint_scores)
     keypoints = np.concatenate([predictions.keypoints_image, predictions.keypoint_scores[..., None]], axis=-1)
     rows = (np.flatnonzero(predictions.image_ids == image_id) for image_id in np.unique(predictions.image_ids))

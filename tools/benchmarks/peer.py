@@ -1,6 +1,6 @@
-"""A trained net of ours against a MoveNet, one person at a time on one core, from the crop's pixels to keypoints.
+"""A trained model of ours against a MoveNet, one person at a time on one core, from the crop's pixels to keypoints.
 
-The peer's ONNX file takes pixels and gives keypoints, so ours is timed with normalisation and decoding: in PyTorch
+The peer's ONNX file takes pixels and gives keypoints, so ours is timed with normalization and decoding: in PyTorch
 as `PosePredictor` has it, and, where the package onnx is installed, exported and run by ONNX Runtime as the peer is.
 """
 
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from pose.config.pose import Config
 from pose.errors import CheckpointError
-from pose.export.onnx import Heatmaps, heatmaps_of, to_onnx
+from pose.export.onnx import Heatmaps, heatmap_fn, to_onnx
 from pose.export.verify import check_export
 from pose.heatmap import decode
 from pose.inference.backends import open_session
-from pose.inference.pytorch import deployed_for, normalize, predict_heatmaps
+from pose.inference.pytorch import normalize, predict_heatmaps, prepare_for_inference
 from pose.models.pose_net import PoseNet
 from pose.models.weights import load_pose_net
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the two nets."""
+    """Add the two models."""
     parser.add_argument("--weights", type=Path, required=True, help="ours: a weight file, or a folder of runs")
     parser.add_argument(
         "--peer", type=Path, required=True, metavar="ONNX", help="MoveNet: int32 RGB (1, H, W, 3) to keypoints"
@@ -44,7 +44,7 @@ def measure(budget: Budget, rng: np.random.Generator, *, weights: Path, peer: Pa
     """Time the peer and every way to run ours in one budget; yields one comparison a way.
 
     Raises:
-        CheckpointError: either file is missing, damaged, or another kind of net.
+        CheckpointError: either file is missing, damaged, or another kind of model.
         PoseError: onnxruntime is not installed.
     """
     movenet, movenet_hw = _open_movenet(peer)
@@ -65,11 +65,11 @@ def measure(budget: Budget, rng: np.random.Generator, *, weights: Path, peer: Pa
 
 def _engines(net: PoseNet, size_hw: tuple[int, int], crop_rgb: torch.Tensor) -> dict[str, Heatmaps]:
     """Return ours in PyTorch and, where it can be exported, in ONNX Runtime, which is compared with the former."""
-    engines: dict[str, Heatmaps] = {"PyTorch": deployed_for(torch.device("cpu"), net).heatmaps}
+    engines: dict[str, Heatmaps] = {"PyTorch": prepare_for_inference(torch.device("cpu"), net).heatmaps}
     if find_spec("onnx") is None:
         logger.warning("ours is not timed in ONNX Runtime: the package onnx is not installed")
         return engines
-    engines["onnxruntime"] = heatmaps_of(open_session(to_onnx(net, size_hw), threads=1))
+    engines["onnxruntime"] = heatmap_fn(open_session(to_onnx(net, size_hw), threads=1))
     check_export(engines["onnxruntime"], net.heatmaps, normalize(crop_rgb).contiguous())
     return engines
 
@@ -101,7 +101,7 @@ def _run_movenet(session: Any, crop_rgb: NDArray[np.uint8]) -> object:
 
 
 def _noise(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw the pixels of one (1, h, w, 3) crop: no net's time depends on what it shows."""
+    """Draw the pixels of one (1, h, w, 3) crop: no model's time depends on what it shows."""
     return rng.integers(0, 256, (1, *size_hw, 3), dtype=np.uint8)
 
 

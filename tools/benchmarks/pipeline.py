@@ -1,8 +1,8 @@
-"""One training sample, from a 640x480 picture on the disk to the net's input and targets, in one process.
+"""One training sample, from a 640x480 image on the disk to the model's input and targets, in one process.
 
 From JPEGs and from a crop cache; half body, scale, rotation, flip; 256x192, targets of 64x48. Times are of one sample,
 so 1000 over them is the samples a second of one worker. Without ``--peer``, ours is compared with reading the JPEGs and
-nothing else. The pictures are drawn: as many bytes as COCO's, and a person of 100 to 450 pixels in each.
+nothing else. The images are drawn: as many bytes as COCO's, and a person of 100 to 450 pixels in each.
 """
 
 import argparse
@@ -42,7 +42,7 @@ JPEGS, CACHE = "JPEGs", "a crop cache"
 BARS = {JPEGS: {HRNET: 1 / 2}, CACHE: {HRNET: 1 / 5}}
 READING = "reading the JPEGs alone"
 GREY_LEVEL = 1 / (255 * min(IMAGENET_STD))
-"""After normalisation."""
+"""After normalization."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,14 +73,14 @@ def measure(
 
 
 def draw_persons(root: Path, pictures: int, rng: np.random.Generator) -> Persons:
-    """Write pictures with a person in each, in COCO's layout, and return the persons."""
+    """Write images with a person in each, in COCO's layout, and return the persons."""
     content = annotation_file(pictures, [_invent_person(number, rng) for number in range(1, pictures + 1)])
     images, annotations = root / "images" / IMAGE_SET, root / "annotations" / f"person_keypoints_{IMAGE_SET}.json"
     for folder in (images, annotations.parent):
         folder.mkdir(parents=True)
     annotations.write_text(json.dumps(content), encoding="utf-8")
     for image in content["images"]:
-        cv2.imwrite(str(images / image["file_name"]), _draw_picture(rng), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        cv2.imwrite(str(images / image["file_name"]), _draw_image(rng), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return annotated_persons(annotations, images, COCO)
 
 
@@ -92,8 +92,8 @@ def _invent_person(number: int, rng: np.random.Generator) -> dict[str, Any]:
     return annotation(number, number, np.concatenate([corner, size]), keypoints, rng.integers(0, 3, len(keypoints)))
 
 
-def _draw_picture(rng: np.random.Generator) -> Image:
-    """Draw clouds of colour under the grain of a film."""
+def _draw_image(rng: np.random.Generator) -> Image:
+    """Draw clouds of color under the grain of a film."""
     clouds = cv2.resize(rng.uniform(40, 215, (12, 16, 3)), IMAGE_WH, interpolation=cv2.INTER_CUBIC)
     grain = cv2.GaussianBlur(rng.normal(0, GRAIN, (*IMAGE_WH[::-1], 3)), (0, 0), GRAIN_SIZE)
     return np.asarray((clouds + grain).clip(0, 255), dtype=np.uint8)
@@ -126,13 +126,13 @@ def _hrnet_transform() -> transforms.Compose:
 
 
 def _require_same_samples(persons: Persons, data_set: Any) -> None:
-    """Compare samples that are not augmented, of pictures that are decoded whole, as HRNet's code does it."""
+    """Compare samples that are not augmented, of images that are decoded whole, as HRNet's code does it."""
     for index in range(len(persons)):
         record = persons.record(index)
         whole = partial(crop, read_image(record.image_path))
-        ours = make_sample(record, COCO, InputConfig(), None, np.random.default_rng(0), cropped=whole)
+        ours = make_sample(record, COCO, InputConfig(), None, np.random.default_rng(0), crop_fn=whole)
         picture, targets, weights, _ = data_set[index]
         difference = (normalize(ours.image[None])[0] - picture).abs().mean()
-        require_same("pictures, on average,", HRNET, 0, difference, GREY_LEVEL)
+        require_same("images, on average,", HRNET, 0, difference, GREY_LEVEL)
         require_same("targets", HRNET, ours.heatmaps, targets, 1e-6)
         require_same("weights", HRNET, ours.weights, weights[:, 0], 0)

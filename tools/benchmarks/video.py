@@ -3,8 +3,8 @@
 Times are of one frame, so 1000 over them is the frames a second. Without ``--detector`` the default model finds and
 follows one person; with one, the detector's way is timed too. PyTorch computes on one thread; the demo reads, and draws
 and writes, in two more, and is compared with one stage after another, by the clock. Stages are timed in the latter, by
-what they take of the processor, each without what it calls of other stages: *keypoints* is what stands around the net,
-from normalising crops to decoding heatmaps.
+what they take of the processor, each without what it calls of other stages: *keypoints* is what stands around the model,
+from normalizing crops to decoding heatmaps.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from pose.inference.detectors import load_detector
 from pose.inference.pytorch import PosePredictor
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
-from pose.video.pipeline import EstimatePoses, estimate_poses, people_by_detector, run_demo
+from pose.video.pipeline import EstimateFunction, detect_with, estimate_poses, run_demo
 from pose.video.readers import Frame, open_source
-from pose.video.tracking import follow_person
-from pose.video.writers import open_sink
+from pose.video.tracking import track_person
+from pose.video.writers import open_writer
 
 from . import Comparison, compare
 from ._stopwatch import Stopwatch
@@ -111,12 +111,12 @@ class Run:
     video: Path
     output: Path
     frames: int
-    estimate: EstimatePoses
+    estimate: EstimateFunction
 
     def demo(self) -> tuple[int, int]:
         """Run the demo; returns the numbers of frames and of persons."""
         source = open_source(self.video)
-        with open_sink(self.output, source) as sink:
+        with open_writer(self.output, source) as sink:
             return run_demo(source, self.estimate, COCO, sink, max_frames=self.frames)
 
     def serial(self, stopwatch: Stopwatch) -> dict[str, float]:
@@ -130,21 +130,21 @@ class Run:
         source = open_source(self.video)
         read = stopwatch.timed("read", partial(next, iter(source), None))
         draw = stopwatch.timed("draw", draw_poses)
-        with open_sink(self.output, source) as sink:
+        with open_writer(self.output, source) as sink:
             write = stopwatch.timed("encode", sink)
             frames: Iterator[Frame] = iter(read, None)
             for frame, poses, scores in self.estimate(islice(frames, self.frames)):
                 write(frame, draw(frame.image, poses, COCO, scores=scores))
 
 
-def _following(stopwatch: Stopwatch) -> EstimatePoses:
+def _following(stopwatch: Stopwatch) -> EstimateFunction:
     look = stopwatch.timed("search", PosePredictor(device="cpu", flip=False))
-    return partial(follow_person, predict=_watched_predictor(stopwatch), look=look)
+    return partial(track_person, predict=_watched_predictor(stopwatch), look=look)
 
 
-def _detecting(detector: str, stopwatch: Stopwatch) -> EstimatePoses:
-    find_people = stopwatch.timed("detect", people_by_detector(load_detector(detector, device="cpu")))
-    return partial(estimate_poses, find_people=find_people, predictor=_watched_predictor(stopwatch))
+def _detecting(detector: str, stopwatch: Stopwatch) -> EstimateFunction:
+    detect = stopwatch.timed("detect", detect_with(load_detector(detector, device="cpu")))
+    return partial(estimate_poses, detect=detect, predictor=_watched_predictor(stopwatch))
 
 
 def _watched_predictor(stopwatch: Stopwatch) -> PosePredictor:
@@ -153,7 +153,7 @@ def _watched_predictor(stopwatch: Stopwatch) -> PosePredictor:
     layers = (
         (predictor, "predict_batch", "crop"),
         (predictor, "find_keypoints", "keypoints"),
-        (predictor.net, "heatmaps", "net"),
+        (predictor.model, "heatmaps", "net"),
     )
     for owner, method, stage in layers:
         setattr(owner, method, stopwatch.timed(stage, getattr(owner, method)))

@@ -1,4 +1,4 @@
-"""Cutting all training persons out of their pictures, into the file of `pose.datasets.crop_cache.file`."""
+"""Cutting all training persons out of their images, into the file of `pose.datasets.crop_cache.file`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from pose.skeleton import Skeleton
 QUALITY = 90
 """Of the JPEGs."""
 PICTURES_AHEAD = 64
-"""Pictures a thread may have cut before their crops are written: what waits in memory is bounded."""
+"""Images a thread may have cut before their crops are written: what waits in memory is bounded."""
 
 Rows = NDArray[np.intp]
 
@@ -36,11 +36,16 @@ class Cut(NamedTuple):
     row: int
     jpeg: NDArray[np.uint8]
     to_image: NDArray[np.float64]
-    """(2, 3) from the JPEG's pixels to the picture's."""
+    """(2, 3) from the JPEG's pixels to the image's."""
 
 
 def build_crop_cache(
-    persons: Persons, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig, path: Path, threads: int = 1
+    persons: Persons,
+    skeleton: Skeleton,
+    input_config: InputConfig,
+    augment: AugmentConfig,
+    path: Path,
+    threads: int = 1,
 ) -> bool:
     """Write the crops of all persons to ``path``, unless they are there already.
 
@@ -49,7 +54,7 @@ def build_crop_cache(
     Args:
         persons: to train on.
         skeleton: names the half bodies.
-        geometry: of the net's input.
+        input_config: of the model's input.
         augment: the ranges of the random views.
         path: of the file.
         threads: that cut at the same time.
@@ -58,13 +63,13 @@ def build_crop_cache(
         whether it was written.
 
     Raises:
-        DataError: a picture cannot be read, or ``path`` holds something else or cannot be written.
+        DataError: an image cannot be read, or ``path`` holds something else or cannot be written.
         MediaError: its folder cannot be written.
     """
-    stamp = make_stamp(persons, skeleton, geometry, augment)
+    stamp = make_stamp(persons, skeleton, input_config, augment)
     if path.exists() and _own_stamp(path) == stamp:
         return False
-    regions = partial(training_region, skeleton=skeleton, geometry=geometry, augment=augment)
+    regions = partial(training_region, skeleton=skeleton, input_config=input_config, augment=augment)
     starts, sizes = np.zeros((2, len(persons)), dtype=np.int64)
     to_image = np.zeros((len(persons), 2, 3))
     with replacing(path) as temporary:
@@ -94,27 +99,27 @@ def _own_stamp(path: Path) -> Stamp:
 
 
 def _cut_all(persons: Persons, regions: Callable[..., Region], threads: int) -> Iterator[Cut]:
-    """Cut picture by picture, each of which is read once."""
+    """Cut image by image, each of which is read once."""
     order = np.argsort(persons.file_names, kind="stable")
     names = persons.file_names[order]
     pictures = np.split(order, np.flatnonzero(names[1:] != names[:-1]) + 1)
     ahead = PICTURES_AHEAD * threads
     with ThreadPoolExecutor(threads) as pool:  # OpenCV lets go of the interpreter while it decodes and encodes
         for first in range(0, len(pictures), ahead):
-            for cuts in pool.map(partial(_cut_picture, persons, regions), pictures[first : first + ahead]):
+            for cuts in pool.map(partial(_cut_image, persons, regions), pictures[first : first + ahead]):
                 yield from cuts
 
 
-def _cut_picture(persons: Persons, regions: Callable[..., Region], rows: Rows) -> list[Cut]:
+def _cut_image(persons: Persons, regions: Callable[..., Region], rows: Rows) -> list[Cut]:
     image = read_image(persons.record(int(rows[0])).image_path)
     return [Cut(int(row), *cut_region(image, regions(persons.record(int(row))))) for row in rows]
 
 
 def cut_region(image_bgr: Image, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cut the part of a region that lies in a picture, no finer than the region's closest view needs.
+    """Cut the part of a region that lies in an image, no finer than the region's closest view needs.
 
     Returns:
-        a JPEG, and the (2, 3) matrix from its pixels to the picture's.
+        a JPEG, and the (2, 3) matrix from its pixels to the image's.
     """
     last = np.array(image_bgr.shape[1::-1]) - 1
     x, y = start = np.clip(region.start, 0, last)  # a region wholly outside keeps the pixel nearest to it

@@ -1,4 +1,4 @@
-"""A file of all training persons, cut out of their pictures: a sample then takes one small decode and one warp.
+"""A file of all training persons, cut out of their images: a sample then takes one small decode and one warp.
 
 The file holds a JPEG of each person's `pose.datasets.crop_cache.regions.Region`, one after the other, then an index, then a
 footer that says where the index begins; a file that does not end with it is not whole. The index (NumPy's ``.npz``) has
@@ -29,7 +29,7 @@ VERSION = 1
 """Of the file, and of how regions are chosen and stored; another version's file is refused."""
 FOOTER = struct.Struct("<Q16s")
 MAGIC = b"dyconv-pose.crop"
-PERSONS, PICTURES = "the annotated persons", "the pictures"
+PERSONS, PICTURES = "the annotated persons", "the images"
 REMEDY = "build it with data/build_cache.py and the same --cfg and overrides, or set data.crop_cache=null"
 
 Stamp = dict[str, Any]
@@ -45,7 +45,7 @@ class CropCache:
         content: the file's bytes, mapped into memory: what no sample reads costs nothing, and processes share the rest.
         starts: (N,) where in it each person's JPEG begins.
         sizes: (N,) of the JPEGs in bytes.
-        to_image: (N, 2, 3) from the pixels of a JPEG to those of the picture that it was cut from.
+        to_image: (N, 2, 3) from the pixels of a JPEG to those of the image that it was cut from.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class CropCache:
         return open_crop_cache, (self.path, self.stamp)  # a process that is started afresh maps the file itself
 
     def crop(self, row: int, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-        """Crop person ``row`` through the (2, 3) matrix from its picture to the input, as `pose.images.read_crop` does.
+        """Crop person ``row`` through the (2, 3) matrix from its image to the input, as `pose.images.read_crop` does.
 
         Raises:
             DataError: the crop is damaged.
@@ -71,18 +71,18 @@ class CropCache:
         return decode_crop(encoded, f"{self.path} (row {row})", compose(matrix, self.to_image[row]), size_wh)
 
 
-def make_stamp(persons: Persons, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig) -> Stamp:
+def make_stamp(persons: Persons, skeleton: Skeleton, input_config: InputConfig, augment: AugmentConfig) -> Stamp:
     """Return all that the crops of these persons depend on, as plain values.
 
     Raises:
-        DataError: a picture is missing.
+        DataError: an image is missing.
     """
     turns, halves = augment.rotation_probability > 0, augment.half_body_probability > 0
     columns = persons.file_names, persons.bboxes_xywh, persons.keypoints_image, persons.visibility
     return {
         "version": VERSION,
-        "input.size_hw": list(geometry.size_hw),
-        "input.padding": geometry.padding,
+        "input.size_hw": list(input_config.size_hw),
+        "input.padding": input_config.padding,
         "augment.scale_limits": list(augment.scale_limits),
         "augment.rotation_limit_deg": augment.rotation_limit_deg if turns else 0.0,
         "augment.half_body_min_keypoints": augment.half_body_min_keypoints if halves else None,
@@ -151,7 +151,7 @@ def _differences(before: Stamp, now: Stamp) -> list[str]:
 
 
 def _sizes_and_times(persons: Persons) -> NDArray[np.int64]:
-    """Return (M, 2) bytes and time of change in nanoseconds of the pictures, in the order of their names."""
+    """Return (M, 2) bytes and time of change in nanoseconds of the images, in the order of their names."""
     rows = []
     for name in np.unique(persons.file_names):
         path = persons.image_folder / str(name)
@@ -159,7 +159,7 @@ def _sizes_and_times(persons: Persons) -> NDArray[np.int64]:
             found = path.stat()
         except OSError as error:
             raise DataError(
-                f"{path}: cannot read the picture ({error.strerror}); check the path of the image folder"
+                f"{path}: cannot read the image ({error.strerror}); check the path of the image folder"
             ) from None
         rows.append((found.st_size, found.st_mtime_ns))
     return np.array(rows, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""How much of a picture training can ever show of a person, and how finely.
+"""How much of an image training can ever show of a person, and how finely.
 
 All views that `pose.datasets.augment.random_view` can draw of a person, for any random numbers, lie within one
-`Region` of the picture. The two modules belong together: what one draws, the other must bound.
+`Region` of the image. The two modules belong together: what one draws, the other must bound.
 """
 
 import math
@@ -17,25 +17,27 @@ from pose.skeleton import Skeleton
 
 
 class Region(NamedTuple):
-    """A part of a picture, upright, in whole image pixels."""
+    """A part of an image, upright, in whole image pixels."""
 
     start: tuple[int, int]
-    """(x, y) of its first pixel; may lie outside the picture, as may the end."""
+    """(x, y) of its first pixel; may lie outside the image, as may the end."""
     end: tuple[int, int]
     """(x, y) behind its last pixel."""
     pixels_per_input: float
-    """Image pixels that one pixel of the net's input covers in the closest view, or 1 if they are fewer."""
+    """Image pixels that one pixel of the model's input covers in the closest view, or 1 if they are fewer."""
 
 
-def training_region(record: PersonRecord, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig) -> Region:
+def training_region(
+    record: PersonRecord, skeleton: Skeleton, input_config: InputConfig, augment: AugmentConfig
+) -> Region:
     """Return the region that holds every pixel which a training crop of this person may be interpolated from."""
-    views = _unvaried_views(record, skeleton, geometry, augment)
+    views = _unvaried_views(record, skeleton, input_config, augment)
     closest, farthest = min(augment.scale_limits), max(augment.scale_limits)
     limit_deg = augment.rotation_limit_deg if augment.rotation_probability > 0 else 0.0
-    width = geometry.size_wh[0]
+    width = input_config.size_wh[0]
     centers = np.array([view.center for view in views])
     reach = np.array([_reach(view.scale, limit_deg) for view in views]) * farthest / 2
-    # The warp interpolates with a pixel beyond the view; of a picture reduced to the crop's resolution, a larger one.
+    # The warp interpolates with a pixel beyond the view; of an image reduced to the crop's resolution, a larger one.
     reach += np.array([[2 * max(1.0, farthest * view.scale[0] / width)] for view in views])
     start, end = np.floor((centers - reach).min(axis=0)), np.ceil((centers + reach).max(axis=0)) + 1
     pixels_per_input = max(1.0, closest * min(view.scale[0] for view in views) / width)
@@ -43,15 +45,15 @@ def training_region(record: PersonRecord, skeleton: Skeleton, geometry: InputCon
 
 
 def _unvaried_views(
-    record: PersonRecord, skeleton: Skeleton, geometry: InputConfig, augment: AugmentConfig
+    record: PersonRecord, skeleton: Skeleton, input_config: InputConfig, augment: AugmentConfig
 ) -> list[View]:
     """Return the views that scale, rotation and flip start from: of the person, and of each half that may be shown."""
-    whole = box_to_view(record.bbox_xywh, geometry.aspect_ratio, geometry.padding)
+    whole = box_to_view(record.bbox_xywh, input_config.aspect_ratio, input_config.padding)
     labelled = np.flatnonzero(record.visibility > 0)
     if augment.half_body_probability == 0 or len(labelled) <= augment.half_body_min_keypoints:
         return [whole]
     halves = (
-        half_body_view(record.keypoints_image, labelled, skeleton, prefer_upper, geometry.aspect_ratio)
+        half_body_view(record.keypoints_image, labelled, skeleton, prefer_upper, input_config.aspect_ratio)
         for prefer_upper in (True, False)
     )
     return [whole, *(half for half in halves if half is not None)]

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pose.datasets.synthetic.paint import Canvas, box, choose, dull_colour, fill, hull, ring
+from pose.datasets.synthetic.paint import Canvas, box, choose, dull_color, fill, hull, ring
 from pose.geometry import Array
 
 PLACES = {"room": 0.4, "street": 0.35, "texture": 0.25}
@@ -28,7 +28,7 @@ def draw_background(rng: np.random.Generator, image_wh: tuple[int, int]) -> Canv
 
 
 def _gradient(rng: np.random.Generator, image_wh: tuple[int, int], strength: float) -> Canvas:
-    corners = np.array([dull_colour(rng) for _ in range(4)]).reshape(2, 2, 3)
+    corners = np.array([dull_color(rng) for _ in range(4)]).reshape(2, 2, 3)
     middle = corners.mean(axis=(0, 1))
     corners = (middle + (corners - middle) * strength).astype(np.float32)
     return np.asarray(cv2.resize(corners, image_wh, interpolation=cv2.INTER_LINEAR), np.float32)
@@ -49,10 +49,10 @@ def _draw_room(rng: np.random.Generator, canvas: Canvas) -> None:
         left, top = rng.uniform((0, 0), (width, floor * 0.6))
         right, bottom = left + height * rng.uniform(0.15, 0.4), top + height * rng.uniform(0.12, 0.4)
         border = height * 0.012
-        fill(canvas, box(left, top, right, min(bottom, floor)), dull_colour(rng))
+        fill(canvas, box(left, top, right, min(bottom, floor)), dull_color(rng))
         inner = box(left + border, top + border, right - border, min(bottom, floor) - border)
-        fill(canvas, inner, dull_colour(rng) * 0.5 + 110)
-    boards = dull_colour(rng)
+        fill(canvas, inner, dull_color(rng) * 0.5 + 110)
+    boards = dull_color(rng)
     _draw_ground(rng, canvas, floor, boards)
     for x in np.arange(-1.0, 2.0, rng.uniform(0.12, 0.3)) * width:
         seam = [(x, floor), (x + 1.2, floor), (x * 2 - width / 2 + 2.4, height), (x * 2 - width / 2, height)]
@@ -72,24 +72,24 @@ def _draw_street(rng: np.random.Generator, canvas: Canvas) -> None:
         if rng.random() < 0.7:
             _draw_house(rng, canvas, box(x, top, x + breadth, horizon))
         x += breadth * rng.uniform(0.9, 1.3)
-    _draw_ground(rng, canvas, horizon, dull_colour(rng))
+    _draw_ground(rng, canvas, horizon, dull_color(rng))
     for _ in range(rng.integers(0, 3)):
         _draw_tree(rng, canvas, np.array([rng.uniform(0, width), horizon]), height * rng.uniform(0.15, 0.35))
 
 
-def _draw_ground(rng: np.random.Generator, canvas: Canvas, top: float, colour: Array) -> None:
+def _draw_ground(rng: np.random.Generator, canvas: Canvas, top: float, color: Array) -> None:
     height, width = canvas.shape[:2]
     strips = 4
     for index, edge in enumerate(np.linspace(top, height, strips, endpoint=False)):
-        fill(canvas, box(0, edge, width, height), colour * (0.85 + 0.08 * index))
+        fill(canvas, box(0, edge, width, height), color * (0.85 + 0.08 * index))
 
 
 def _draw_house(rng: np.random.Generator, canvas: Canvas, outline: Array) -> None:
     """Paint a front whose windows are a tile stretched over it."""
     rows, columns = rng.integers(2, 6, 2)
     tile = np.empty((rows * 8, columns * 8, 3), np.float32)
-    tile[:] = dull_colour(rng)
-    window = dull_colour(rng) * rng.uniform(0.4, 1.0)
+    tile[:] = dull_color(rng)
+    window = dull_color(rng) * rng.uniform(0.4, 1.0)
     for row in range(rows):
         for column in range(columns):
             tile[row * 8 + 2 : row * 8 + 6, column * 8 + 2 : column * 8 + 6] = window
@@ -122,4 +122,4 @@ def _draw_clutter(rng: np.random.Generator, canvas: Canvas) -> None:
     center = rng.uniform((0, 0), (width, height))
     here = canvas[int(center[1]), int(center[0])]
     mix = min(rng.uniform(0.4, 2.0) * CLUTTER_CONTRAST, 1.0)
-    fill(canvas, hull(points @ turn.T + center), here + (dull_colour(rng) - here) * mix)
+    fill(canvas, hull(points @ turn.T + center), here + (dull_color(rng) - here) * mix)

@@ -1,11 +1,11 @@
 """The articulated body of the embedded data set: joint angles within human limits -> points in space.
 
-Frame: the camera's; x to the picture's right, y down, z away from the viewer; one unit is the person's stature,
+Frame: the camera's; x to the image's right, y down, z away from the viewer; one unit is the person's stature,
 the origin lies between the hips. At yaw 0 the person faces the viewer, so their left side is at positive x. Nothing
 is drawn here (see `synthetic_figure`).
 
 Segment lengths: Drillis and Contini, *Body Segment Parameters* (1966), as fractions of stature; the head is drawn
-somewhat larger than life, for its features are to be seen in small pictures.
+somewhat larger than life, for its features are to be seen in small images.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The embedded data set: people drawn from a seed, written in COCO's layout with noisy detector boxes beside them.
 
-Quickstart and the tests run on it, so it needs no download and no licence. Each picture has its own generator made
-from (seed, split, index): asking for more pictures leaves the others as they are. The drawing is in
-`synthetic_scene` (a picture), `synthetic_figure` (a person) and `synthetic_body` (a pose); the difficulty is set by
+Quickstart and the tests run on it, so it needs no download and no licence. Each image has its own generator made
+from (seed, split, index): asking for more images leaves the others as they are. The drawing is in
+`synthetic_scene` (an image), `synthetic_figure` (a person) and `synthetic_body` (a pose); the difficulty is set by
 the constants at the top of those files and of this one. Raise `VERSION` when any of them changes.
 """
 
@@ -28,7 +28,7 @@ STAMP = "synthetic.json"
 CONTENT = ("annotations", "train", "val", STAMP)
 """Everything that we put into a folder."""
 CROPS_SUFFIX = ".crops"
-"""Of a file that data/build_cache.py may have put beside it; it goes when other pictures are drawn."""
+"""Of a file that data/build_cache.py may have put beside it; it goes when other images are drawn."""
 
 JPEG_QUALITY = (80, 95)
 MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
@@ -57,18 +57,18 @@ def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: t
 
     Args:
         root: folder to create; one that holds other files than ours is refused.
-        train_images: number of pictures to train on.
-        val_images: number of pictures to validate on.
-        image_wh: width and height of the pictures in pixels.
-        seed: not negative; the same seed draws the same pictures.
+        train_images: number of images to train on.
+        val_images: number of images to validate on.
+        image_wh: width and height of the images in pixels.
+        seed: not negative; the same seed draws the same images.
 
     Raises:
         DataError: ``root`` holds something else, or a number makes no sense.
     """
     if seed < 0 or min(train_images, val_images) < 1 or min(image_wh) < MIN_IMAGE_SIDE:
         raise DataError(
-            f"embedded data set: expected seed >= 0, at least one picture a split and sides >= {MIN_IMAGE_SIDE} px, "
-            f"got seed {seed}, {train_images} and {val_images} pictures, {image_wh[0]}x{image_wh[1]}"
+            f"embedded data set: expected seed >= 0, at least one image a split and sides >= {MIN_IMAGE_SIDE} px, "
+            f"got seed {seed}, {train_images} and {val_images} images, {image_wh[0]}x{image_wh[1]}"
         )
     root = Path(root).absolute()
     counts = {"train": train_images, "val": val_images}
@@ -161,7 +161,7 @@ def _write_split(draft: Path, split: str, count: int, image_wh: tuple[int, int],
         scene = draw_scene(rng, image_wh)
         image_id = _FIRST_ID[split] + index
         name = f"{image_id:012d}.jpg"
-        _write_picture(draft / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
+        _write_image(draft / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
         images.append({"id": image_id, "file_name": name, "width": image_wh[0], "height": image_wh[1]})
         for person in scene.people:
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(person)})
@@ -218,7 +218,7 @@ def _clip(box: NDArray[np.float64], image_wh: tuple[int, int]) -> list[float]:
     return [round(float(value), 2) for value in (*first, *(last - first))]
 
 
-def _write_picture(path: Path, scene: Scene, quality: int) -> None:
+def _write_image(path: Path, scene: Scene, quality: int) -> None:
     _, encoded = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     path.write_bytes(encoded.tobytes())
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.datasets.synthetic.body import Body
-from pose.datasets.synthetic.paint import TILE, Canvas, Labels, choose, cloth_colour, fill, hull, make_tile, ring
+from pose.datasets.synthetic.paint import TILE, Canvas, Labels, choose, cloth_color, fill, hull, make_tile, ring
 from pose.geometry import Array
 from pose.skeleton import COCO
 
@@ -85,9 +85,9 @@ def sample_looks(rng: np.random.Generator) -> Looks:
     return Looks(
         skin=make_tile(rng, skin, "plain"),
         hair=make_tile(rng, hair * rng.uniform(0.8, 1.2), "stripes", contrast=0.15),
-        shirt=make_tile(rng, cloth_colour(rng), choose(rng, PATTERNS)),
-        trousers=make_tile(rng, cloth_colour(rng), choose(rng, PATTERNS | {"plain": 1.2})),
-        shoes=make_tile(rng, cloth_colour(rng), "plain"),
+        shirt=make_tile(rng, cloth_color(rng), choose(rng, PATTERNS)),
+        trousers=make_tile(rng, cloth_color(rng), choose(rng, PATTERNS | {"plain": 1.2})),
+        shoes=make_tile(rng, cloth_color(rng), "plain"),
         sleeves=choose(rng, {"long": 0.45, "short": 0.4, "none": 0.15}),
         legwear=choose(rng, {"long": 0.62, "shorts": 0.26, "skirt": 0.12}),
         hairstyle=choose(rng, {"short": 0.5, "long": 0.28, "bun": 0.08, "bald": 0.06, "cap": 0.08}),
@@ -135,7 +135,7 @@ def paint_part(canvas: Canvas, labels: Labels, part: Part, origin: Array, statur
 
 
 def visible_keypoints(labels: Labels, body: Body, keypoints_image: Array, person: int) -> NDArray[np.bool_]:
-    """Return (17,) whether each keypoint inside the picture shows, from the finished label map."""
+    """Return (17,) whether each keypoint inside the image shows, from the finished label map."""
     height, width = labels.shape
     x, y = np.clip(np.round(keypoints_image).astype(int), 0, (width - 1, height - 1)).T
     allowed = [_joint_labels(name, person) for name in COCO.names]
@@ -221,12 +221,12 @@ def _paint_face(canvas: Canvas, labels: Labels, body: Body, looks: Looks, origin
     width = float(np.linalg.norm(body.head[:, 0]))
     facing = dict(zip(COCO.names, body.facing, strict=True))
     spots = [("left_ear", 0.26, skin * 0.88), ("right_ear", 0.26, skin * 0.88)]
-    spots += [(eye, radius, colour) for eye in ("left_eye", "right_eye") for radius, colour in _EYE]
+    spots += [(eye, radius, color) for eye in ("left_eye", "right_eye") for radius, color in _EYE]
     spots += [("nose", 0.17, skin * np.float32(0.72))]
-    for name, radius, colour in spots:
+    for name, radius, color in spots:
         if facing[name]:
             center = origin + stature_px * body.points[name][:2]
-            fill(canvas, center + stature_px * width * radius * _CIRCLE, colour)
+            fill(canvas, center + stature_px * width * radius * _CIRCLE, color)
     mouth = (body.points["head"] + _MOUTH @ body.head.T)[:, :2]
     if facing["nose"] and (body.head @ (0.0, 0.5, -0.85))[2] < -0.02:
         fill(canvas, hull(origin + stature_px * mouth), np.array((60, 50, 150)))

@@ -1,4 +1,4 @@
-"""Brush and colours of the embedded data set: convex shapes filled with a colour or a tile, anti-aliased."""
+"""Brush and colors of the embedded data set: convex shapes filled with a color or a tile, anti-aliased."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,7 @@ def fill(
     Args:
         canvas: (H, W, 3) BGR, painted on.
         outline: (N, 2) corners in image pixels.
-        paint: (3,) BGR colour, or with ``frame`` a (h, w, 3) BGR tile.
+        paint: (3,) BGR color, or with ``frame`` a (h, w, 3) BGR tile.
         frame: (2, 3) matrix from tile pixels to image pixels.
         labels: (H, W), set to ``label`` where the outline covers half a pixel.
         label: what the labels shall say.
@@ -45,13 +45,13 @@ def fill(
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     corners = np.round((outline - (x0, y0)) * 2**_SUBPIXEL_BITS).astype(np.int32)
     cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA, _SUBPIXEL_BITS)
-    colours = np.asarray(paint, np.float32)
+    colors = np.asarray(paint, np.float32)
     if frame is not None:
         local = frame - np.array([[0, 0, x0], [0, 0, y0]])
         size_wh = (int(x1 - x0), int(y1 - y0))
-        colours = np.asarray(cv2.warpAffine(colours, local, size_wh, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        colors = np.asarray(cv2.warpAffine(colors, local, size_wh, borderMode=cv2.BORDER_REPLICATE), np.float32)
     region = canvas[y0:y1, x0:x1]
-    region += (colours - region) * (mask.astype(np.float32) / 255)[..., None]
+    region += (colors - region) * (mask.astype(np.float32) / 255)[..., None]
     if labels is not None:
         labels[y0:y1, x0:x1][mask > 127] = label
 
@@ -72,26 +72,26 @@ def box(left: float, top: float, right: float, bottom: float) -> Array:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float64)
 
 
-def cloth_colour(rng: np.random.Generator) -> Array:
-    """Draw a BGR colour as cloth has it: any hue, from grey to loud, seldom black."""
+def cloth_color(rng: np.random.Generator) -> Array:
+    """Draw a BGR color as cloth has it: any hue, from grey to loud, seldom black."""
     hsv = np.array([[[rng.integers(180), rng.integers(20, 230), rng.integers(55, 250)]]], np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0], dtype=np.float64)
 
 
-def dull_colour(rng: np.random.Generator) -> Array:
-    """Draw a BGR colour of walls and things."""
-    colour = cloth_colour(rng)
-    return np.asarray(colour.mean() + (colour - colour.mean()) * BACKGROUND_SATURATION)
+def dull_color(rng: np.random.Generator) -> Array:
+    """Draw a BGR color of walls and things."""
+    color = cloth_color(rng)
+    return np.asarray(color.mean() + (color - color.mean()) * BACKGROUND_SATURATION)
 
 
-def make_tile(rng: np.random.Generator, colour: Array, pattern: str, contrast: float = 0.55) -> Canvas:
+def make_tile(rng: np.random.Generator, color: Array, pattern: str, contrast: float = 0.55) -> Canvas:
     """Return a (TILE, TILE, 3) tile of cloth, x along the limb, shaded across it like a cylinder.
 
     Args:
-        rng: draws the second colour and the size of the pattern.
-        colour: (3,) BGR.
+        rng: draws the second color and the size of the pattern.
+        color: (3,) BGR.
         pattern: ``plain``, ``rings`` around the limb, ``stripes`` along it, ``checks`` or ``noise``.
-        contrast: how far the second colour of the pattern lies from the first.
+        contrast: how far the second color of the pattern lies from the first.
     """
     along, across = np.meshgrid(np.arange(TILE), np.arange(TILE))
     half = int(rng.choice((2, 3, 4)))
@@ -102,9 +102,9 @@ def make_tile(rng: np.random.Generator, colour: Array, pattern: str, contrast: f
         "checks": (along // half + across // half) % 2,
         "noise": cv2.resize(rng.random((TILE // 3, TILE // 3)), (TILE, TILE)),
     }
-    other = np.clip(colour + (cloth_colour(rng) - colour) * contrast, 10, 250)
+    other = np.clip(color + (cloth_color(rng) - color) * contrast, 10, 250)
     shade = 1 - EDGE_SHADE * np.abs(2 * (across + 0.5) / TILE - 1) ** 2.5
-    tile = colour + (other - colour) * np.asarray(weights[pattern], dtype=np.float64)[..., None]
+    tile = color + (other - color) * np.asarray(weights[pattern], dtype=np.float64)[..., None]
     return np.asarray(tile * shade[..., None], dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""One picture of the embedded data set: background, clutter, people in front of each other, things before them."""
+"""One image of the embedded data set: background, clutter, people in front of each other, things before them."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from pose.datasets.synthetic.background import draw_background
 from pose.datasets.synthetic.body import FACE_DIRECTIONS, Body, sample_body
 from pose.datasets.synthetic.figure import PERSON_STRIDE, draw_person, sample_looks, visible_keypoints
-from pose.datasets.synthetic.paint import Canvas, Labels, box, cloth_colour, dull_colour, fill, ring
+from pose.datasets.synthetic.paint import Canvas, Labels, box, cloth_color, dull_color, fill, ring
 from pose.geometry import Array
 from pose.skeleton import COCO
 
-# Difficulty. Statures are fractions of the picture's height.
+# Difficulty. Statures are fractions of the image's height.
 PERSONS = (0.40, 0.35, 0.17, 0.08)
 """Probability of 1, 2, ... persons with keypoints."""
 STATURES = (0.4, 0.92)
@@ -23,9 +23,9 @@ CROWD_PROBABILITY, CROWD_SIZE, CROWD_STATURES = 0.08, (7, 14), (0.11, 0.17)
 OBJECT_PROBABILITY = 0.15
 """That a thing stands before the persons drawn so far; asked once a person."""
 TRUNCATION_PROBABILITY = 0.12
-"""Of standing across a side border of the picture, and again of its lower one."""
+"""Of standing across a side border of the image, and again of its lower one."""
 HORIZON = 0.48
-"""Height in the picture, from above, about which distant people stand."""
+"""Height in the image, from above, about which distant people stand."""
 NOISE_STD = (1.0, 4.0)
 BLUR_PROBABILITY = 0.15
 SPREAD = 4
@@ -45,11 +45,11 @@ _FACE = np.array([name in FACE_DIRECTIONS for name in COCO.names])
 
 @dataclass(frozen=True)
 class ScenePerson:
-    """What the picture shows of a person, or of a crowd.
+    """What the image shows of a person, or of a crowd.
 
     Attributes:
         keypoints_image: (17, 2) image pixels, zeros where ``visibility`` is 0.
-        visibility: (17,) 2 seen, 1 hidden, 0 outside the picture, on a face turned away, or of someone too small.
+        visibility: (17,) 2 seen, 1 hidden, 0 outside the image, on a face turned away, or of someone too small.
         mask: (H, W) bool, the pixels that show the person.
         crowd: a group nobody would annotate one by one.
     """
@@ -62,7 +62,7 @@ class ScenePerson:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (H, W, 3) uint8 BGR and the people in it."""
+    """An image (H, W, 3) uint8 BGR and the people in it."""
 
     image: NDArray[np.uint8]
     people: tuple[ScenePerson, ...]
@@ -77,7 +77,7 @@ class _Placed:
 
 
 def draw_scene(rng: np.random.Generator, image_wh: tuple[int, int]) -> Scene:
-    """Draw one picture; the generator decides everything."""
+    """Draw one image; the generator decides everything."""
     width, height = image_wh
     canvas = draw_background(rng, image_wh)
     labels: Labels = np.zeros((height, width), np.int32)
@@ -107,7 +107,7 @@ def _place_people(rng: np.random.Generator, image_wh: tuple[int, int]) -> list[_
     people: list[_Placed] = []
     for index, stature in sorted(enumerate(statures), key=lambda item: item[1]):
         body = sample_body(rng)
-        # who is taller in the picture is nearer and stands lower in it
+        # who is taller in the image is nearer and stands lower in it
         ground = height * (HORIZON + rng.normal(0, 0.04)) + stature * 0.5
         ground += stature * rng.uniform(0.1, 0.5) if rng.random() < TRUNCATION_PROBABILITY else 0.0
         origin = np.array([_free_place(rng, width, stature, people), ground - stature * _sole(body)])
@@ -153,7 +153,7 @@ def _draw_seat(rng: np.random.Generator, canvas: Canvas, labels: Labels, person:
         return
     bottom = _sole(person.body)
     corners = np.array([(-0.17, 0.05), (0.17, 0.05), (0.19, bottom), (-0.19, bottom)])
-    fill(canvas, person.origin + person.stature_px * corners, dull_colour(rng), labels=labels)
+    fill(canvas, person.origin + person.stature_px * corners, dull_color(rng), labels=labels)
 
 
 def _draw_object(rng: np.random.Generator, canvas: Canvas, labels: Labels, person: _Placed) -> None:
@@ -162,7 +162,7 @@ def _draw_object(rng: np.random.Generator, canvas: Canvas, labels: Labels, perso
     half_width, half_height, shift_x, shift_y = rng.uniform(low, high)
     shape = box(-1, -1, 1, 1) if rng.random() < 0.7 else ring(16)
     outline = person.origin + person.stature_px * (shape * (half_width, half_height) + (shift_x, shift_y))
-    fill(canvas, outline, cloth_colour(rng) * 0.8, labels=labels)
+    fill(canvas, outline, cloth_color(rng) * 0.8, labels=labels)
 
 
 def _annotate(labels: Labels, person: _Placed, number: int) -> ScenePerson:

@@ -1,6 +1,6 @@
 """What is wrong with a data set, where, and what to do about it; ``data/check_data.py`` prints it.
 
-Every check looks at all records at once and gives at most one `Finding`, with how many records it concerns and a few
+Every check looks at all records at once and gives at most one `Issue`, with how many records it concerns and a few
 of them by id. To add a check, add a line to one of the ``_..._findings`` generators: a mask of the records that are
 wrong, and the words.
 """
@@ -13,37 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.datasets.coco_json import Record, read_annotations, read_detections
-from pose.datasets.validation.images import picture_findings
-from pose.datasets.validation.issues import Finding, found, numbers, repeated
+from pose.datasets.validation.images import image_issues
+from pose.datasets.validation.issues import Issue, found, numbers, repeated
 from pose.errors import DataError
 
 OUTSIDE_TOLERANCE_PX = 1.0
-"""COCO's own boxes end up to a pixel outside their picture."""
+"""COCO's own boxes end up to a pixel outside their image."""
 
 
-def check_annotations(annotations: Path, image_folder: Path | None = None, samples: int = 50) -> list[Finding]:
-    """Check a COCO keypoint annotation file and, if a folder is given, the pictures that it names.
+def check_annotations(annotations: Path, image_folder: Path | None = None, samples: int = 50) -> list[Issue]:
+    """Check a COCO keypoint annotation file and, if a folder is given, the images that it names.
 
     Args:
         annotations: keypoint annotations, or an image-info file of a test set.
-        image_folder: of the pictures; every name is looked up, ``samples`` pictures are opened.
-        samples: pictures whose size is compared with the file's.
+        image_folder: of the images; every name is looked up, ``samples`` images are opened.
+        samples: images whose size is compared with the file's.
     """
     try:
         content = read_annotations(annotations)
     except DataError as error:
         return [_from_error(error, annotations)]
-    findings = [*_image_findings(annotations, content["images"])]
+    issues = [*_image_findings(annotations, content["images"])]
     if content["annotations"]:
-        findings += _annotation_findings(annotations, content)
+        issues += _annotation_findings(annotations, content)
     else:
-        findings.append(Finding("info", annotations, "no annotations: good for testing with detector boxes only"))
+        issues.append(Issue("info", annotations, "no annotations: good for testing with detector boxes only"))
     if image_folder is not None:
-        findings += picture_findings(image_folder, content["images"], samples)
-    return findings
+        issues += image_issues(image_folder, content["images"], samples)
+    return issues
 
 
-def check_detections(detections: Path, annotations: Path) -> list[Finding]:
+def check_detections(detections: Path, annotations: Path) -> list[Issue]:
     """Check a file of detector boxes against the images of an annotation (or image-info) file."""
     try:
         content = read_annotations(annotations)
@@ -53,23 +53,23 @@ def check_detections(detections: Path, annotations: Path) -> list[Finding]:
     return [*_detection_findings(detections, boxes, content)]
 
 
-def _from_error(error: DataError, path: Path) -> Finding:
-    return Finding("error", path, str(error).removeprefix(f"{path}: "))
+def _from_error(error: DataError, path: Path) -> Issue:
+    return Issue("error", path, str(error).removeprefix(f"{path}: "))
 
 
-def _image_findings(where: Path, images: Sequence[Record]) -> Iterator[Finding]:
+def _image_findings(where: Path, images: Sequence[Record]) -> Iterator[Issue]:
     ids = [image["id"] for image in images]
     names = [image["file_name"] for image in images]
     sizes, malformed = numbers([[image["width"], image["height"]] for image in images], 2)
     if not images:
-        yield Finding("error", where, "lists no images", "is this the whole file?")
+        yield Issue("error", where, "lists no images", "is this the whole file?")
     yield from found("error", where, repeated(ids), ids, "images share their id", "give each image its own id")
     yield from found("warning", where, repeated(names), names, "images share their file name", "list each once")
     too_small = malformed | ~(sizes >= 1).all(axis=1)
     yield from found("error", where, too_small, ids, "images have no usable width and height", "write them in pixels")
 
 
-def _annotation_findings(where: Path, content: dict[str, list[Record]]) -> Iterator[Finding]:
+def _annotation_findings(where: Path, content: dict[str, list[Record]]) -> Iterator[Issue]:
     everything, categories = content["annotations"], content["categories"]
     known_images = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     ids = [annotation.get("id", f"row {row}") for row, annotation in enumerate(everything)]
@@ -92,7 +92,7 @@ def _annotation_findings(where: Path, content: dict[str, list[Record]]) -> Itera
     )
     with_keypoints = [category for category in categories if category.get("keypoints")]
     if not with_keypoints:
-        yield Finding(
+        yield Issue(
             "error", where, "no category lists its 'keypoints' names", "copy the category from a COCO keypoint file"
         )
         return
@@ -102,16 +102,16 @@ def _annotation_findings(where: Path, content: dict[str, list[Record]]) -> Itera
         yield from _person_findings(where, persons, numbers(sizes_wh.tolist(), 2)[0], category)
     bare = set(known_images) - {annotation["image_id"] for annotation in everything}
     if bare:
-        yield Finding("info", where, f"{len(bare)} of {len(known_images)} images have no annotation")
+        yield Issue("info", where, f"{len(bare)} of {len(known_images)} images have no annotation")
 
 
 def _person_findings(
     where: Path, persons: Sequence[Record], sizes_wh: NDArray[np.float64], category: Record
-) -> Iterator[Finding]:
-    """Check the annotations of one category; ``sizes_wh`` (N, 2) are the sizes of their pictures."""
+) -> Iterator[Issue]:
+    """Check the annotations of one category; ``sizes_wh`` (N, 2) are the sizes of their images."""
     name, count = repr(category.get("name")), len(category["keypoints"])
     if not persons:
-        yield Finding("error", where, f"category {name} is empty", "nobody to train on: annotate, or drop the category")
+        yield Issue("error", where, f"category {name} is empty", "nobody to train on: annotate, or drop the category")
         return
     ids = [person.get("id", f"row {row}") for row, person in enumerate(persons)]
     crowd = np.array([bool(person.get("iscrowd", 0)) for person in persons])
@@ -134,7 +134,7 @@ def _person_findings(
     outside = _outside(keypoints[..., :2], keypoints[..., :2], sizes_wh[:, None])
     yield from found(
         "warning", where, readable & (outside.any(axis=2) & (visibility > 0)).any(axis=1), ids,
-        "persons have labelled keypoints outside their picture", "do sizes and keypoints belong together?",
+        "persons have labelled keypoints outside their image", "do sizes and keypoints belong together?",
     )  # fmt: skip
     yield from _count_findings(where, persons, ids, (visibility > 0).sum(axis=1), readable, crowd)
 
@@ -146,7 +146,7 @@ def _count_findings(
     labelled: NDArray[np.int64],
     readable: NDArray[np.bool_],
     crowd: NDArray[np.bool_],
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     stated = [person.get("num_keypoints", count) for person, count in zip(persons, labelled.tolist(), strict=True)]
     differs = readable & np.array([a != b for a, b in zip(stated, labelled.tolist(), strict=True)])
     yield from found(
@@ -163,14 +163,14 @@ def _count_findings(
     yield from found("info", where, without, ids, "persons have no labelled keypoint: not trained on")
     trained = int((readable & (labelled > 0) & ~crowd).sum())
     if trained:
-        yield Finding("info", where, f"{trained} persons with keypoints")
+        yield Issue("info", where, f"{trained} persons with keypoints")
     else:
-        yield Finding("error", where, "no person has a labelled keypoint", "is this an image-info or instances file?")
+        yield Issue("error", where, "no person has a labelled keypoint", "is this an image-info or instances file?")
 
 
 def _box_findings(
     where: Path, boxes: Sequence[Any], sizes_wh: NDArray[np.float64], names: Sequence[Any]
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     bboxes_xywh, malformed = numbers(boxes, 4)
     yield from found("error", where, malformed, names, "boxes are not four numbers", "write x, y, width, height")
     finite = np.isfinite(bboxes_xywh).all(axis=1)
@@ -181,15 +181,15 @@ def _box_findings(
     outside = np.asarray(finite & ~empty & beyond.any(axis=1))
     many = outside.sum() > 0.3 * len(outside)
     todo = "are they x1, y1, x2, y2? COCO has x, y, width, height" if many else "annotated ones are clipped"
-    yield from found("warning", where, outside, names, "boxes reach outside their picture", todo)
+    yield from found("warning", where, outside, names, "boxes reach outside their image", todo)
 
 
 def _outside(start: NDArray[np.float64], end: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return (..., 2), by axis, whether what goes from ``start`` to ``end`` leaves its picture."""
+    """Return (..., 2), by axis, whether what goes from ``start`` to ``end`` leaves its image."""
     return (start < -OUTSIDE_TOLERANCE_PX) | (end > sizes_wh + OUTSIDE_TOLERANCE_PX)
 
 
-def _detection_findings(where: Path, boxes: Sequence[Record], content: dict[str, list[Record]]) -> Iterator[Finding]:
+def _detection_findings(where: Path, boxes: Sequence[Record], content: dict[str, list[Record]]) -> Iterator[Issue]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     rows = [f"row {row}" for row in range(len(boxes))]
     astray = [box["image_id"] not in sizes for box in boxes]
@@ -208,6 +208,6 @@ def _detection_findings(where: Path, boxes: Sequence[Record], content: dict[str,
     others = [box["category_id"] not in persons for box in boxes]
     yield from found("info", where, others, rows, "boxes are of other categories: left out")
     bare = len(sizes.keys() - {box["image_id"] for box in boxes})
-    yield Finding("info", where, f"{len(boxes)} boxes; {bare} of {len(sizes)} images have none")
+    yield Issue("info", where, f"{len(boxes)} boxes; {bare} of {len(sizes)} images have none")
     if not boxes:
-        yield Finding("warning", where, "holds no boxes", "nobody would be found; did the detector run?")
+        yield Issue("warning", where, "holds no boxes", "nobody would be found; did the detector run?")

@@ -15,7 +15,7 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """Something to know about a data set.
 
     Attributes:
@@ -36,12 +36,12 @@ class Finding:
 
 def found(
     severity: Severity, where: Path, wrong: ArrayLike, names: Sequence[Any], what: str, todo: str = ""
-) -> Iterator[Finding]:
+) -> Iterator[Issue]:
     """Yield a finding if any record is wrong; ``names`` are the records' ids, for the examples."""
     rows = np.flatnonzero(np.asarray(wrong, dtype=bool))
     if len(rows):
         shown = ", ".join(str(names[row]) for row in rows[:EXAMPLES]) + (", ..." if len(rows) > EXAMPLES else "")
-        yield Finding(severity, where, f"{len(rows)} of {len(names)} {what} ({shown})", todo)
+        yield Issue(severity, where, f"{len(rows)} of {len(names)} {what} ({shown})", todo)
 
 
 def repeated(values: Sequence[Any]) -> list[bool]:

@@ -1,6 +1,6 @@
 """The blocks that MobileNets, ResNets and the type-B head are made of.
 
-What makes a net dynamic is the ``conv_layer`` it is given: `torch.nn.Conv2d`, or a `DynamicConv2d` with its options
+What makes a model dynamic is the ``conv_layer`` it is given: `torch.nn.Conv2d`, or a `DynamicConv2d` with its options
 bound. Source: *MobileNetV2* (Sandler et al., CVPR 2018), Table 1; *Searching for MobileNetV3* (Howard et al., ICCV
 2019), section 5, for the squeeze-and-excitation.
 """
@@ -32,7 +32,7 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
-def by_position(conv_layer: ConvLayers, positions: int) -> Sequence[ConvLayer]:
+def per_conv_layers(conv_layer: ConvLayers, positions: int) -> Sequence[ConvLayer]:
     """Return the convolutions of a block with ``positions`` of them.
 
     Raises:
@@ -88,7 +88,7 @@ class ConvBNAct(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales each channel by a number in 0..1 that a small net finds from the means of all; always static.
+    """Scales each channel by a number in 0..1 that a small model finds from the means of all; always static.
 
     It has a quarter of the channels between its two layers. torchvision has the same, but takes a second to import.
 
@@ -136,7 +136,7 @@ class InvertedResidual(nn.Module):
         squeeze: bool = False,
     ) -> None:
         super().__init__()
-        expand, depthwise, project = by_position(conv_layer, 3)
+        expand, depthwise, project = per_conv_layers(conv_layer, 3)
         layer = partial(ConvBNAct, norm_layer=norm_layer)
         self.expand = (
             nn.Identity()

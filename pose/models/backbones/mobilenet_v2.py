@@ -1,6 +1,6 @@
 """MobileNetV2 to stride 32, static or dynamic (Sandler et al., CVPR 2018, Table 2).
 
-The static net is torchvision's ``mobilenet_v2(width_mult).features``: same layers, and tensors of the same shapes in
+The static model is torchvision's ``mobilenet_v2(width_mult).features``: same layers, and tensors of the same shapes in
 the same order under other names.
 """
 

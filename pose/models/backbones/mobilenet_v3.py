@@ -1,6 +1,6 @@
 """MobileNetV3-Small to stride 32, static or dynamic (*Searching for MobileNetV3*, Howard et al., ICCV 2019, Table 2).
 
-The static net with ``early_stride`` and ``last_squeeze`` off is torchvision's ``mobilenet_v3_small().features``: same
+The static model with ``early_stride`` and ``last_squeeze`` off is torchvision's ``mobilenet_v3_small().features``: same
 layers, and tensors of the same shapes in the same order under other names.
 """
 
@@ -33,7 +33,7 @@ EARLY_STRIDES = (2, 2, 1, 1, 2, 1, 1, 1, 2, 1, 1)
 class MobileNetV3Small(nn.Module):
     """Features with 576 channels at stride 32.
 
-    The defaults are the net of the dynamic convolution paper, as its counts tell.
+    The defaults are the model of the dynamic convolution paper, as its counts tell.
 
     Args:
         early_stride: the early variant, which reaches stride 16 a block later than the final one. Weights of either

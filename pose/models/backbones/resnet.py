@@ -1,6 +1,6 @@
 """ResNets of basic blocks to stride 32, static or dynamic (*Deep Residual Learning*, He et al., CVPR 2016, Table 1).
 
-The static net of two blocks a stage is torchvision's ``resnet18`` without its ``fc``: same layers, and tensors of the
+The static model of two blocks a stage is torchvision's ``resnet18`` without its ``fc``: same layers, and tensors of the
 same shapes in the same order under other names.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pose.models.backbones.blocks import ConvBNAct, ConvLayers, by_position
+from pose.models.backbones.blocks import ConvBNAct, ConvLayers, per_conv_layers
 from pose.models.depthwise import Conv2d
 
 
@@ -24,7 +24,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, conv_layer: ConvLayers = Conv2d) -> None:
         super().__init__()
-        first, second = by_position(conv_layer, 2)
+        first, second = per_conv_layers(conv_layer, 2)
         self.first = ConvBNAct(in_channels, out_channels, 3, stride, activation=nn.ReLU, conv_layer=first)
         self.second = ConvBNAct(out_channels, out_channels, 3, activation=nn.Identity, conv_layer=second)
         self.shortcut = (

@@ -1,4 +1,4 @@
-"""Samples from a crop cache are those from the pictures but for small differences of pixels; no stale cache is used."""
+"""Samples from a crop cache are those from the images but for small differences of pixels; no stale cache is used."""
 
 import os
 import pickle
@@ -45,9 +45,9 @@ def path(tmp_path):
     return tmp_path / "fast disk/train.crops"
 
 
-def build(persons, path, geometry=SMALL, augment=AUGMENT, **options):
-    written = build_crop_cache(persons, COCO, geometry, augment, path, **options)
-    return written, open_crop_cache(path, make_stamp(persons, COCO, geometry, augment))
+def build(persons, path, input_config=SMALL, augment=AUGMENT, **options):
+    written = build_crop_cache(persons, COCO, input_config, augment, path, **options)
+    return written, open_crop_cache(path, make_stamp(persons, COCO, input_config, augment))
 
 
 def refused(call, *words):
@@ -61,13 +61,13 @@ def hidden_files(path):
     return [file.name for file in path.parent.iterdir() if file != path]
 
 
-# The warp of a picture skips pixels where it shrinks; a crop that is kept reduced averages them.
+# The warp of an image skips pixels where it shrinks; a crop that is kept reduced averages them.
 @pytest.mark.parametrize(("geometry", "bound"), [(SMALL, 3), (TINY, 5)], ids=["whole", "reduced"])
-def test_samples_differ_from_those_of_the_pictures_in_their_pixels_only_and_little(persons, path, geometry, bound):
+def test_samples_differ_from_those_of_the_images_in_their_pixels_only_and_little(persons, path, input_config, bound):
     augment = AugmentConfig(half_body_probability=0.5)
-    _, crops = build(persons, path, geometry, augment)
-    plain = TrainingSamples(persons, COCO, geometry, augment, seed=4)
-    cached = TrainingSamples(persons, COCO, geometry, augment, seed=4, crops=crops)
+    _, crops = build(persons, path, input_config, augment)
+    plain = TrainingSamples(persons, COCO, input_config, augment, seed=4)
+    cached = TrainingSamples(persons, COCO, input_config, augment, seed=4, crops=crops)
 
     for key in ((epoch, row) for epoch in range(20) for row in range(len(persons))):
         ours, theirs = cached[key], plain[key]
@@ -82,14 +82,14 @@ def test_a_preset_draws_the_same_random_numbers_from_a_cache(persons, path, monk
     drawn = []
     for cache in (None, crops):
         samples = TrainingSamples(persons, COCO, SMALL, AUGMENT, seed=4, crops=cache)
-        monkeypatch.setattr(samples, "_recolour", lambda image, rng: drawn.append(rng.integers(1 << 62)) or image)
+        monkeypatch.setattr(samples, "_color_augment", lambda image, rng: drawn.append(rng.integers(1 << 62)) or image)
         for row in range(len(persons)):
             samples[1, row]
 
     assert drawn[: len(persons)] == drawn[len(persons) :]
 
 
-def test_no_picture_is_read(persons, path):
+def test_no_image_is_read(persons, path):
     _, crops = build(persons, path)
     cached = TrainingSamples(persons, COCO, SMALL, AUGMENT, seed=0, crops=crops)
     for row in range(len(persons)):
@@ -125,7 +125,7 @@ def test_a_cut_lies_where_its_matrix_says(ramps, start, end, pixels_per_input):
 
 
 @pytest.mark.parametrize(("start", "end"), [((-90, -50), (-10, -5)), ((400, 300), (500, 390)), ((-20, 90), (0, 120))])
-def test_a_region_outside_the_picture_stays_black_in_every_crop(ramps, start, end):
+def test_a_region_outside_the_image_stays_black_in_every_crop(ramps, start, end):
     jpeg, to_image = cut_region(ramps, Region(start, end, 1.0))
     matrix = np.array([[1, 0, -start[0]], [0, 1, -start[1]]], dtype=float)
     size_wh = (end[0] - start[0], end[1] - start[1])
@@ -136,7 +136,7 @@ def test_a_region_outside_the_picture_stays_black_in_every_crop(ramps, start, en
     )
 
 
-def test_a_part_of_a_picture_is_kept_without_a_shift(persons, path):
+def test_a_part_of_a_image_is_kept_without_a_shift(persons, path):
     record = persons.record(0)
     image = cv2.imread(str(record.image_path))
     _, crops = build(persons, path)
@@ -204,7 +204,7 @@ UNCHANGED = {
 
 
 @pytest.mark.parametrize(("name", "value"), UNCHANGED.items())
-def test_options_that_show_no_other_part_of_a_picture_keep_the_cache(persons, path, name, value):
+def test_options_that_show_no_other_part_of_a_image_keep_the_cache(persons, path, name, value):
     build(persons, path)
 
     open_crop_cache(path, make_stamp(persons, COCO, SMALL, AugmentConfig(**{name: value})))
@@ -268,7 +268,7 @@ def test_annotations_that_say_the_same_keep_the_cache(persons, read_persons, tin
 
 
 @pytest.mark.parametrize("change", ["touched", "longer"])
-def test_a_cache_of_other_pictures_is_refused(persons, path, change):
+def test_a_cache_of_other_images_is_refused(persons, path, change):
     build(persons, path)
     picture = persons.record(3).image_path
     before = picture.stat()
@@ -277,16 +277,16 @@ def test_a_cache_of_other_pictures_is_refused(persons, path, change):
     os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns + (change == "touched")))
     stamp = make_stamp(persons, COCO, SMALL, AUGMENT)
 
-    refused(partial(open_crop_cache, path, stamp), "stale", "the pictures have changed")
+    refused(partial(open_crop_cache, path, stamp), "stale", "the images have changed")
     assert build_crop_cache(persons, COCO, SMALL, AUGMENT, path)
     open_crop_cache(path, stamp)
 
 
-def test_a_picture_that_is_gone_is_named(persons, path):
+def test_a_image_that_is_gone_is_named(persons, path):
     build(persons, path)
     persons.record(4).image_path.unlink()
 
-    refused(lambda: make_stamp(persons, COCO, SMALL, AUGMENT), "more/3.png", "cannot read the picture")
+    refused(lambda: make_stamp(persons, COCO, SMALL, AUGMENT), "more/3.png", "cannot read the image")
 
 
 def test_all_differences_are_said_at_once(persons, path):
@@ -327,7 +327,7 @@ def test_a_damaged_crop_is_named(persons, path):
     damaged = TrainingSamples(persons, COCO, SMALL, AUGMENT, 0, read_crop_cache(path))
 
     assert damaged[0, 1].image.any()
-    refused(lambda: damaged[0, 2], f"{path} (row 2)", "not a picture")
+    refused(lambda: damaged[0, 2], f"{path} (row 2)", "not an image")
 
 
 def test_no_code_is_run_from_an_index(path, tmp_path):
@@ -369,7 +369,7 @@ def test_an_interrupted_build_leaves_what_was_there(persons, path, first):
     before = None if first else path.read_bytes()
     persons.record(4).image_path.write_bytes(b"torn")
 
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), "3.png: not a picture")
+    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), "3.png: not an image")
 
     assert (path.read_bytes() if path.exists() else None) == before
     assert hidden_files(path) == []

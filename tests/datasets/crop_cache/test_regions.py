@@ -35,11 +35,11 @@ def records(tiny_coco):
     return records + large
 
 
-def shown(view, geometry=SMALL):
+def shown(view, input_config=SMALL):
     """(4, 2) image pixels at the corners of a view's crop."""
-    width, height = geometry.size_wh
+    width, height = input_config.size_wh
     corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]
-    return transform_points(corners, invert(view_to_matrix(view, geometry.size_wh)))
+    return transform_points(corners, invert(view_to_matrix(view, input_config.size_wh)))
 
 
 def person_view(record):
@@ -53,7 +53,7 @@ def test_every_drawn_view_lies_inside_with_a_pixel_to_spare(records, options):
         region = training_region(record, COCO, SMALL, augment)
         for _ in range(200):
             view = random_view(person_view(record), record.keypoints_image, record.visibility, COCO, augment, rng)
-            spare = max(1, view.scale[0] / SMALL.size_wh[0])  # of the image, or of a picture reduced to the crop's
+            spare = max(1, view.scale[0] / SMALL.size_wh[0])  # of the image, or of an image reduced to the crop's
             corners = shown(view)
             assert (corners.min(axis=0) - spare >= region.start).all()
             assert (corners.max(axis=0) + spare <= np.array(region.end) - 1).all()

@@ -25,7 +25,7 @@ def test_rotation_is_right_handed(axis: str) -> None:
     assert rotation(axis, 33.0) == pytest.approx(cv2.Rodrigues(vector)[0])
 
 
-def test_facing_the_viewer_puts_left_on_the_pictures_right() -> None:
+def test_facing_the_viewer_puts_left_on_the_images_right() -> None:
     for left, right in COCO.flip_pairs:
         assert UPRIGHT.keypoints[left, 0] > 0 > UPRIGHT.keypoints[right, 0]
     behind = make_body(Build(), {}, rotation("y", 180.0))
@@ -40,7 +40,7 @@ def test_the_face_shows_from_the_front_and_hides_from_behind() -> None:
 
 
 def test_from_the_side_the_far_shoulder_and_hip_are_hidden() -> None:
-    # turned by 90 degrees the person looks to the picture's left and shows their left side
+    # turned by 90 degrees the person looks to the image's left and shows their left side
     side = make_body(Build(), {}, rotation("y", 90.0))
     facing = dict(zip(COCO.names, side.facing, strict=True))
     assert side.points["nose"][0] < side.points["head"][0]

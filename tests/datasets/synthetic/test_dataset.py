@@ -59,15 +59,15 @@ def test_the_same_seed_draws_the_same_files(root: Path, tmp_path: Path) -> None:
     assert digest(tmp_path / "again") == digest(root)
 
 
-def test_another_seed_draws_other_pictures_and_train_is_not_val(root: Path, tmp_path: Path) -> None:
+def test_another_seed_draws_other_images_and_train_is_not_val(root: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "other", **SMALL | {"seed": 6, "val_images": 3})
     first, other = digest(root), digest(tmp_path / "other")
-    pictures = [name for name in other if name.endswith(".jpg")]
-    assert len(pictures) == 6 and all(first[name] != other[name] for name in pictures)
+    images = [name for name in other if name.endswith(".jpg")]
+    assert len(images) == 6 and all(first[name] != other[name] for name in images)
     assert len(set(first.values())) == len(first)
 
 
-def test_the_number_of_pictures_does_not_change_them(root: Path, tmp_path: Path) -> None:
+def test_the_number_of_images_does_not_change_them(root: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "fewer", **SMALL | {"val_images": 4})
     fewer = digest(tmp_path / "fewer")
     assert {name: digest(root)[name] for name in fewer if name.endswith(".jpg")} == {
@@ -75,7 +75,7 @@ def test_the_number_of_pictures_does_not_change_them(root: Path, tmp_path: Path)
     }
 
 
-def test_pictures_have_the_size_that_the_annotations_say(root: Path, val: Any) -> None:
+def test_images_have_the_size_that_the_annotations_say(root: Path, val: Any) -> None:
     assert len(val["images"]) == SMALL["val_images"]
     for image in val["images"][:3]:
         picture = cv2.imread(str(root / "val" / image["file_name"]))
@@ -165,7 +165,7 @@ def test_detector_boxes_find_most_people_and_some_of_nobody(root: Path, val: Any
     assert strays and np.mean([d["score"] for d in strays]) < np.mean([d["score"] for d in detections])
 
 
-def test_detector_boxes_lie_in_the_picture_with_scores_between_0_and_1(root: Path) -> None:
+def test_detector_boxes_lie_in_the_image_with_scores_between_0_and_1(root: Path) -> None:
     for detection in read(root, "person_detections_val.json"):
         x, y, w, h = detection["bbox"]
         assert x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= 320.01 and y + h <= 240.01

@@ -48,7 +48,7 @@ def test_a_tile_follows_its_frame() -> None:
     canvas = np.zeros((40, 40, 3), np.float32)
     tile = np.zeros((8, 8, 3), np.float32)
     tile[:, 4:] = 200
-    frame = np.array([[0.0, -2.5, 30.0], [2.5, 0.0, 10.0]])  # the tile's x runs down the picture
+    frame = np.array([[0.0, -2.5, 30.0], [2.5, 0.0, 10.0]])  # the tile's x runs down the image
     fill(canvas, box(10, 10, 30, 30), tile, frame)
     assert canvas[13:17, 15:25].max() == 0 and canvas[25:28, 15:25].min() == 200
 
@@ -129,7 +129,7 @@ def test_masks_of_a_scene_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("image_wh", [(320, 240), (97, 200)])
-def test_backgrounds_fill_the_picture(image_wh: tuple[int, int]) -> None:
+def test_backgrounds_fill_the_image(image_wh: tuple[int, int]) -> None:
     for seed in range(6):
         background = draw_background(np.random.default_rng(seed), image_wh)
         assert background.shape == (image_wh[1], image_wh[0], 3) and np.isfinite(background).all()

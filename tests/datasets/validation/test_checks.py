@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pose.datasets.validation.checks import check_annotations, check_detections
-from pose.datasets.validation.issues import Finding
+from pose.datasets.validation.issues import Issue
 from pose.skeleton import COCO
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,14 +61,14 @@ def draw(folder: Path, content: Content) -> Path:
     return folder / "images"
 
 
-def loud(findings: list[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.severity != "info"]
+def loud(issues: list[Issue]) -> list[Issue]:
+    return [finding for finding in issues if finding.severity != "info"]
 
 
 def test_a_good_data_set_gives_only_counts(tmp_path: Path) -> None:
-    findings = check_annotations(save(tmp_path, good()), draw(tmp_path, good()))
-    assert loud(findings) == []
-    assert [finding.what for finding in findings] == ["4 persons with keypoints"]
+    issues = check_annotations(save(tmp_path, good()), draw(tmp_path, good()))
+    assert loud(issues) == []
+    assert [finding.what for finding in issues] == ["4 persons with keypoints"]
     boxes = check_detections(save(tmp_path, good_boxes(), "boxes.json"), tmp_path / "annotations.json")
     assert [finding.what for finding in boxes] == ["4 boxes; 0 of 4 images have none"]
 
@@ -104,16 +104,16 @@ def put(key: str, position: int, value: float) -> Spoil:
         (put("bbox", 2, float("inf")), "error", "1 of 4 boxes are not finite numbers (20)"),
         (put("bbox", 2, 0), "warning", "1 of 4 boxes have no width or height (20)"),
         (put("bbox", 3, -5), "warning", "1 of 4 boxes have no width or height (20)"),
-        (put("bbox", 0, -3), "warning", "1 of 4 boxes reach outside their picture (20)"),
-        (put("bbox", 2, 95), "warning", "1 of 4 boxes reach outside their picture (20)"),
-        (put("bbox", 1, 300), "warning", "1 of 4 boxes reach outside their picture (20)"),
+        (put("bbox", 0, -3), "warning", "1 of 4 boxes reach outside their image (20)"),
+        (put("bbox", 2, 95), "warning", "1 of 4 boxes reach outside their image (20)"),
+        (put("bbox", 1, 300), "warning", "1 of 4 boxes reach outside their image (20)"),
         (change("keypoints", [1, 2, 2]), "error", "1 of 4 persons have not 51 keypoint numbers (20)"),
         (change("keypoints", None), "error", "1 of 4 persons have not 51 keypoint numbers (20)"),
         (put("keypoints", 4, float("nan")), "error", "1 of 4 persons have keypoints that are not finite numbers (20)"),
         (put("keypoints", 5, 3), "error", "1 of 4 persons have visibilities other than 0, 1, 2 (20)"),
         (put("keypoints", 5, 0.5), "error", "1 of 4 persons have visibilities other than 0, 1, 2 (20)"),
-        (put("keypoints", 3, 102), "warning", "1 of 4 persons have labelled keypoints outside their picture (20)"),
-        (put("keypoints", 4, -2), "warning", "1 of 4 persons have labelled keypoints outside their picture (20)"),
+        (put("keypoints", 3, 102), "warning", "1 of 4 persons have labelled keypoints outside their image (20)"),
+        (put("keypoints", 4, -2), "warning", "1 of 4 persons have labelled keypoints outside their image (20)"),
         (change("num_keypoints", 16), "warning", "1 of 4 persons have a num_keypoints that is not their number"),
         (put("keypoints", 5, 0), "warning", "1 of 4 persons have a num_keypoints that is not their number"),
         (change("area", 0), "error", "1 of 4 persons with keypoints have no positive 'area' (20)"),
@@ -142,9 +142,9 @@ def test_one_spoilt_value_gives_one_finding(tmp_path: Path, spoil: Spoil, severi
 def test_what_is_normal_is_only_counted(tmp_path: Path, spoil: Spoil, what: str) -> None:
     content = good()
     spoil(content)
-    findings = check_annotations(save(tmp_path, content))
-    assert loud(findings) == []
-    assert any(what in finding.what for finding in findings)
+    issues = check_annotations(save(tmp_path, content))
+    assert loud(issues) == []
+    assert any(what in finding.what for finding in issues)
 
 
 def test_a_crowd_is_only_a_crowd(tmp_path: Path) -> None:
@@ -194,31 +194,31 @@ def test_a_file_that_is_not_annotations_is_one_error(tmp_path: Path) -> None:
     assert finding.what.startswith("no such file")
 
 
-# --- pictures
+# --- images
 
 
-def test_missing_pictures_are_named(tmp_path: Path) -> None:
+def test_missing_images_are_named(tmp_path: Path) -> None:
     folder = draw(tmp_path, good())
     (folder / "2.png").unlink()
     (finding,) = loud(check_annotations(save(tmp_path, good()), folder))
-    assert (finding.severity, finding.where, finding.what) == ("error", folder, "1 of 4 pictures are missing (2.png)")
+    assert (finding.severity, finding.where, finding.what) == ("error", folder, "1 of 4 images are missing (2.png)")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     (finding,) = loud(check_annotations(save(tmp_path, good()), tmp_path / "nowhere"))
-    assert finding.what == "no such folder of pictures"
+    assert finding.what == "no such folder of images"
 
 
-def test_a_picture_of_another_size_and_one_that_is_broken_are_found(tmp_path: Path) -> None:
+def test_a_image_of_another_size_and_one_that_is_broken_are_found(tmp_path: Path) -> None:
     folder = draw(tmp_path, good())
     cv2.imwrite(str(folder / "1.png"), np.zeros((100, 80, 3), np.uint8))
     (folder / "3.png").write_bytes(b"\x89PNG")
     broken, unlike = loud(check_annotations(save(tmp_path, good()), folder))
-    assert broken.what == "1 of 4 sampled pictures cannot be read (3.png)"
-    assert unlike.what == "1 of 4 sampled pictures have another size than the annotations say (1.png)"
+    assert broken.what == "1 of 4 sampled images cannot be read (3.png)"
+    assert unlike.what == "1 of 4 sampled images have another size than the annotations say (1.png)"
 
 
-def test_pictures_may_lie_in_subfolders(tmp_path: Path) -> None:
+def test_images_may_lie_in_subfolders(tmp_path: Path) -> None:
     content = good()
     folder = draw(tmp_path, content)
     (folder / "sub").mkdir()
@@ -237,7 +237,7 @@ def test_pictures_may_lie_in_subfolders(tmp_path: Path) -> None:
         ("bbox", [1, 2, 3], "error", "1 of 4 boxes are not four numbers (row 1)"),
         ("bbox", [1, 2, 3, float("nan")], "error", "1 of 4 boxes are not finite numbers (row 1)"),
         ("bbox", [1, 2, 3, -4], "warning", "1 of 4 boxes have no width or height (row 1)"),
-        ("bbox", [90, 2, 30, 4], "warning", "1 of 4 boxes reach outside their picture (row 1)"),
+        ("bbox", [90, 2, 30, 4], "warning", "1 of 4 boxes reach outside their image (row 1)"),
         ("score", None, "error", "1 of 4 boxes have a score that is not a finite number (row 1)"),
         ("score", "high", "error", "1 of 4 boxes have a score that is not a finite number (row 1)"),
         ("score", 85, "warning", "1 of 4 boxes have a score outside 0..1 (row 1)"),
@@ -254,9 +254,9 @@ def test_one_spoilt_box_gives_one_finding(tmp_path: Path, key: str, value: objec
 def test_boxes_of_other_categories_are_counted(tmp_path: Path) -> None:
     boxes = good_boxes()
     boxes[0]["category_id"] = 3
-    findings = check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, good()))
-    assert loud(findings) == []
-    assert findings[0].what.startswith("1 of 4 boxes are of other categories")
+    issues = check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, good()))
+    assert loud(issues) == []
+    assert issues[0].what.startswith("1 of 4 boxes are of other categories")
 
 
 def test_no_boxes_at_all_deserve_a_look(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_the_tool_checks_what_a_config_names(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the set of real people is not here")
 def test_real_people_are_usable() -> None:
     annotations = SHARED / "annotations/person_keypoints_val.json"
-    findings = check_annotations(annotations, SHARED / "val", samples=8)
-    findings += check_detections(SHARED / "annotations/person_detections_yolox_nano_val.json", annotations)
-    assert not [finding for finding in findings if finding.severity == "error"]
-    assert any(finding.what == "533 persons with keypoints" for finding in findings)
+    issues = check_annotations(annotations, SHARED / "val", samples=8)
+    issues += check_detections(SHARED / "annotations/person_detections_yolox_nano_val.json", annotations)
+    assert not [finding for finding in issues if finding.severity == "error"]
+    assert any(finding.what == "533 persons with keypoints" for finding in issues)

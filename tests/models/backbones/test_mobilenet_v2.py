@@ -13,10 +13,10 @@ from pose.models.dynamic_conv import DynamicConv2d
 
 
 @pytest.mark.parametrize("width", [1.0, 0.75, 0.5, 0.35])
-def test_static_net_equals_torchvision_with_its_weights(
-    width: float, assert_same_net: Callable[[nn.Module, nn.Module], None]
+def test_static_model_equals_torchvision_with_its_weights(
+    width: float, assert_same_model: Callable[[nn.Module, nn.Module], None]
 ) -> None:
-    assert_same_net(MobileNetV2(width), torchvision.models.mobilenet_v2(width_mult=width).features)
+    assert_same_model(MobileNetV2(width), torchvision.models.mobilenet_v2(width_mult=width).features)
 
 
 def test_weights_start_as_torchvision_starts_them() -> None:
@@ -29,14 +29,14 @@ def test_weights_start_as_torchvision_starts_them() -> None:
 
 @pytest.mark.parametrize(("depth", "blocks"), [(0.1, 7), (0.5, 11), (0.7, 12), (1.0, 17), (2.0, 34)])
 def test_depth_multiplies_the_blocks_of_each_stage(depth: float, blocks: int) -> None:
-    net = MobileNetV2(0.35, depth)
-    assert len(net.blocks) == blocks
-    assert net.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 1280, 2, 1)
+    model = MobileNetV2(0.35, depth)
+    assert len(model.blocks) == blocks
+    assert model.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 1280, 2, 1)
 
 
 def test_all_but_stem_and_last_convolution_are_dynamic() -> None:
-    net = MobileNetV2(0.35, conv_layer=DynamicConv2d)
-    static = [name for name, m in net.named_modules() if isinstance(m, ConvBNAct) and isinstance(m.conv, nn.Conv2d)]
+    model = MobileNetV2(0.35, conv_layer=DynamicConv2d)
+    static = [name for name, m in model.named_modules() if isinstance(m, ConvBNAct) and isinstance(m.conv, nn.Conv2d)]
     assert static == ["stem", "last"]
 
 
@@ -44,18 +44,18 @@ def test_all_but_stem_and_last_convolution_are_dynamic() -> None:
 def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 3
     conv_layers[position] = DynamicConv2d
-    net = MobileNetV2(0.35, conv_layer=conv_layers)
-    names = {name.split(".")[2] for name, m in net.named_modules() if isinstance(m, DynamicConv2d)}
+    model = MobileNetV2(0.35, conv_layer=conv_layers)
+    names = {name.split(".")[2] for name, m in model.named_modules() if isinstance(m, DynamicConv2d)}
     assert names == {("expand", "depthwise", "project")[position]}
 
 
 def test_last_convolution_is_dynamic_on_request() -> None:
-    net = MobileNetV2(0.35, conv_layer=DynamicConv2d, last_conv_layer=DynamicConv2d)
-    assert isinstance(net.last.conv, DynamicConv2d)
-    assert isinstance(net.stem.conv, nn.Conv2d)
+    model = MobileNetV2(0.35, conv_layer=DynamicConv2d, last_conv_layer=DynamicConv2d)
+    assert isinstance(model.last.conv, DynamicConv2d)
+    assert isinstance(model.stem.conv, nn.Conv2d)
 
 
-def test_dynamic_net_with_equal_kernels_is_the_static_net() -> None:
+def test_dynamic_model_with_equal_kernels_is_the_static_model() -> None:
     static, dynamic = MobileNetV2(0.35).eval(), MobileNetV2(0.35, conv_layer=DynamicConv2d).eval()
     with torch.no_grad():
         for source, target in zip(

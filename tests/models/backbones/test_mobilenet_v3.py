@@ -30,11 +30,11 @@ def torchvision_features(early_stride: bool, squeeze: bool, last_squeeze: bool) 
 @pytest.mark.parametrize("last_squeeze", [False, True], ids=["", "last"])
 @pytest.mark.parametrize("squeeze", [False, True], ids=["plain", "squeeze"])
 @pytest.mark.parametrize("early_stride", [False, True], ids=["final", "early"])
-def test_static_net_equals_torchvision_with_its_weights(
-    early_stride: bool, squeeze: bool, last_squeeze: bool, assert_same_net: Callable[[nn.Module, nn.Module], None]
+def test_static_model_equals_torchvision_with_its_weights(
+    early_stride: bool, squeeze: bool, last_squeeze: bool, assert_same_model: Callable[[nn.Module, nn.Module], None]
 ) -> None:
     form = early_stride, squeeze, last_squeeze
-    assert_same_net(MobileNetV3Small(*form), torchvision_features(*form))
+    assert_same_model(MobileNetV3Small(*form), torchvision_features(*form))
 
 
 def test_weights_start_as_torchvision_starts_them() -> None:
@@ -47,15 +47,15 @@ def test_weights_start_as_torchvision_starts_them() -> None:
 
 @pytest.mark.parametrize("early_stride", [False, True])
 def test_features_are_at_stride_32(early_stride: bool) -> None:
-    net = MobileNetV3Small(early_stride).eval()
-    assert net.out_channels == 576
-    assert net(torch.zeros(2, 3, 128, 96)).shape == (2, 576, 4, 3)
+    model = MobileNetV3Small(early_stride).eval()
+    assert model.out_channels == 576
+    assert model(torch.zeros(2, 3, 128, 96)).shape == (2, 576, 4, 3)
 
 
 def test_early_stride_keeps_stride_8_for_one_block_more() -> None:
-    def sizes(net: MobileNetV3Small) -> list[int]:
-        x, seen = net.eval().stem(torch.zeros(1, 3, 64, 64)), []
-        for block in net.blocks:
+    def sizes(model: MobileNetV3Small) -> list[int]:
+        x, seen = model.eval().stem(torch.zeros(1, 3, 64, 64)), []
+        for block in model.blocks:
             x = block(x)
             seen.append(64 // x.shape[2])
         return seen
@@ -65,9 +65,9 @@ def test_early_stride_keeps_stride_8_for_one_block_more() -> None:
 
 
 def test_the_blocks_convolutions_are_dynamic_and_nothing_else() -> None:
-    net = MobileNetV3Small(conv_layer=DynamicConv2d)
-    dynamic = [name for name, m in net.named_modules() if isinstance(m, DynamicConv2d)]
-    static = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
+    model = MobileNetV3Small(conv_layer=DynamicConv2d)
+    dynamic = [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)]
+    static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     assert len(dynamic) == 2 + 10 * 3
     assert {name.split(".", 2)[2] for name in dynamic} == {"expand.conv", "depthwise.conv", "project.conv"}
     squeezes = [f"blocks.{block}.squeeze.fc{layer}" for block in (0, *range(3, 11)) for layer in (1, 2)]
@@ -78,17 +78,17 @@ def test_the_blocks_convolutions_are_dynamic_and_nothing_else() -> None:
 def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 3
     conv_layers[position] = DynamicConv2d
-    net = MobileNetV3Small(conv_layer=conv_layers)
-    names = {name.split(".")[2] for name, m in net.named_modules() if isinstance(m, DynamicConv2d)}
+    model = MobileNetV3Small(conv_layer=conv_layers)
+    names = {name.split(".")[2] for name, m in model.named_modules() if isinstance(m, DynamicConv2d)}
     assert names == {("expand", "depthwise", "project")[position]}
 
 
 def test_last_convolution_is_dynamic_on_request() -> None:
-    net = MobileNetV3Small(last_conv_layer=DynamicConv2d)
-    assert [name for name, m in net.named_modules() if isinstance(m, DynamicConv2d)] == ["last.conv"]
+    model = MobileNetV3Small(last_conv_layer=DynamicConv2d)
+    assert [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)] == ["last.conv"]
 
 
-def test_a_training_step_reaches_every_weight_of_the_dynamic_net() -> None:
-    net = MobileNetV3Small(conv_layer=DynamicConv2d)
-    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+def test_a_training_step_reaches_every_weight_of_the_dynamic_model() -> None:
+    model = MobileNetV3Small(conv_layer=DynamicConv2d)
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

@@ -21,10 +21,10 @@ def torchvision_features(stage_blocks: list[int]) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("stage_blocks", [[2, 2, 2, 2], [1, 1, 1, 1], [3, 1, 2, 1]])
-def test_static_net_equals_torchvision_with_its_weights(
-    stage_blocks: list[int], assert_same_net: Callable[[nn.Module, nn.Module], None]
+def test_static_model_equals_torchvision_with_its_weights(
+    stage_blocks: list[int], assert_same_model: Callable[[nn.Module, nn.Module], None]
 ) -> None:
-    assert_same_net(ResNet(stage_blocks), torchvision_features(stage_blocks))
+    assert_same_model(ResNet(stage_blocks), torchvision_features(stage_blocks))
 
 
 def test_resnet_18_is_the_default() -> None:
@@ -40,9 +40,9 @@ def test_weights_start_as_torchvision_starts_them() -> None:
 
 
 def test_features_are_at_stride_32() -> None:
-    net = ResNet((1, 1, 1, 1)).eval()
-    assert net.out_channels == 512
-    assert net(torch.zeros(2, 3, 128, 96)).shape == (2, 512, 4, 3)
+    model = ResNet((1, 1, 1, 1)).eval()
+    assert model.out_channels == 512
+    assert model(torch.zeros(2, 3, 128, 96)).shape == (2, 512, 4, 3)
 
 
 @pytest.mark.parametrize("stages", [3, 5])
@@ -52,9 +52,9 @@ def test_there_are_four_stages(stages: int) -> None:
 
 
 def test_stem_and_shortcuts_stay_static() -> None:
-    net = ResNet(conv_layer=DynamicConv2d)
-    dynamic = [name for name, m in net.named_modules() if isinstance(m, DynamicConv2d)]
-    static = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
+    model = ResNet(conv_layer=DynamicConv2d)
+    dynamic = [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)]
+    static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     assert dynamic == [f"blocks.{block}.{part}.conv" for block in range(8) for part in ("first", "second")]
     assert static == ["stem.conv", *SHORTCUTS_18]
 
@@ -63,8 +63,8 @@ def test_stem_and_shortcuts_stay_static() -> None:
 def test_one_of_the_two_convolutions_is_dynamic(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 2
     conv_layers[position] = DynamicConv2d
-    net = ResNet((1, 1, 1, 1), conv_layer=conv_layers)
-    names = {name.split(".")[2] for name, m in net.named_modules() if isinstance(m, DynamicConv2d)}
+    model = ResNet((1, 1, 1, 1), conv_layer=conv_layers)
+    names = {name.split(".")[2] for name, m in model.named_modules() if isinstance(m, DynamicConv2d)}
     assert names == {("first", "second")[position]}
 
 
@@ -80,7 +80,7 @@ def test_the_input_is_projected_where_shapes_differ(inputs: int, outputs: int, s
     assert isinstance(BasicBlock(8, 8).shortcut, nn.Identity)
 
 
-def test_a_training_step_reaches_every_weight_of_the_dynamic_net() -> None:
-    net = ResNet((1, 1, 1, 1), conv_layer=DynamicConv2d)
-    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+def test_a_training_step_reaches_every_weight_of_the_dynamic_model() -> None:
+    model = ResNet((1, 1, 1, 1), conv_layer=DynamicConv2d)
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

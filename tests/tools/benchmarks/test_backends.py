@@ -15,7 +15,7 @@ SIZE_HW = (64, 64)
 
 @pytest.fixture
 def timed(monkeypatch):
-    """The calls of each pair, which take 2 and 1 ms; a small net takes the place of the default model."""
+    """The calls of each pair, which take 2 and 1 ms; a small model takes the place of the default model."""
     pairs = []
 
     def fake(calls, budget, rng):
@@ -52,7 +52,7 @@ def test_each_engine_gives_dynamic_against_static_with_its_bar_and_int8_against_
             (f"default model, int8, {engine}", "float32", None),
         )
     ]
-    # The same nets in both backends, one crop each.
+    # The same models in both backends, one crop each.
     first, second = timed[:2], timed[2:]
     for onnx, openvino in zip(first, second, strict=True):
         for ours, theirs in zip(onnx.values(), openvino.values(), strict=True):

@@ -1,4 +1,4 @@
-"""The dynamic_conv suite: layers and nets in every mode, and a public layer in the places of ours."""
+"""The dynamic_conv suite: layers and models in every mode, and a public layer in the places of ours."""
 
 from pathlib import Path
 
@@ -88,8 +88,8 @@ def test_a_training_step_leaves_gradients_and_inference_none(timed):
             assert all(trained) if mode.words == "training step" else not any(trained)
 
 
-def test_nets_have_the_bars_and_the_public_layer_in_all_places(timed, public):
-    rows = measure(parts=["nets"], peer=public)
+def test_models_have_the_bars_and_the_public_layer_in_all_places(timed, public):
+    rows = measure(parts=["models"], peer=public)
 
     assert [(row.case.partition(":")[2], row.bar) for row in rows if row.against_name == "static"] == [
         (" MobileNetV2 x1 backbone, inference, batch 1", None),
@@ -99,8 +99,8 @@ def test_nets_have_the_bars_and_the_public_layer_in_all_places(timed, public):
         (" MobileNetV2 x0.5 + type B, training step, batch 32", 1.15),
     ]
     for calls, training in zip(timed, (False, False, False, False, True), strict=True):
-        net = calls["a public layer"].args[0]
-        layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
+        model = calls["a public layer"].args[0]
+        layers = [layer for layer in model.modules() if isinstance(layer, DynamicConv2d)]
         assert {type(layer).__name__ for layer in layers} == {"Dynamic_conv2d"}
         assert all(call.args[0].training is training for call in calls.values())
         for name, call in calls.items():
@@ -124,12 +124,14 @@ def test_memory_is_that_of_a_training_step(monkeypatch, public):
 
 
 def test_replaced_layers_keep_the_sizes(public):
-    net = torch.nn.Sequential(torch.nn.Sequential(DynamicConv2d(4, 6, 3, 2, 1)), DynamicConv2d(6, 6, 5, 1, 2, groups=6))
-    expected = net(torch.zeros(2, 4, 8, 8)).shape
+    model = torch.nn.Sequential(
+        torch.nn.Sequential(DynamicConv2d(4, 6, 3, 2, 1)), DynamicConv2d(6, 6, 5, 1, 2, groups=6)
+    )
+    expected = model(torch.zeros(2, 4, 8, 8)).shape
 
-    replace_layers(net, load_layer(public))
+    replace_layers(model, load_layer(public))
 
-    assert net(torch.zeros(2, 4, 8, 8)).shape == expected
+    assert model(torch.zeros(2, 4, 8, 8)).shape == expected
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pose.tools.benchmarks._timing import Budget
 
 
 def measure(peer=None):
-    return list(evaluate.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, pictures=12))
+    return list(evaluate.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, images=12))
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_results_meet_pycocotools_and_predictions_meet_hrnet(timed, memory, chec
         ("HRNet's code", 0.5, None, "MB"),
     ]
     assert [c.case for c in found[1:]] == [
-        "250 boxes on 12 pictures to AP",
-        "250 boxes on 12 pictures to AP, peak memory",
+        "250 boxes on 12 images to AP",
+        "250 boxes on 12 images to AP, peak memory",
     ]
     assert (found[2].ours.median, found[2].against.median) == (1000, 2000)
     assert len(memory) == 2

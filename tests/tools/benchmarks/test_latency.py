@@ -31,11 +31,11 @@ def measure(**options):
     return list(latency.measure(Budget(rounds=1), np.random.default_rng(0), size_hw=SIZE_HW, **options))
 
 
-def is_dynamic(net):
-    return any(isinstance(layer, DynamicConv2d) for layer in net.modules())
+def is_dynamic(model):
+    return any(isinstance(layer, DynamicConv2d) for layer in model.modules())
 
 
-def test_each_width_gives_backbone_and_net_in_both_layouts(timed):
+def test_each_width_gives_backbone_and_model_in_both_layouts(timed):
     found = [(c.case, c.against_name, c.ratio.value, c.bar) for c in measure(widths=(1.0, 0.5))]
 
     assert found == [
@@ -45,25 +45,25 @@ def test_each_width_gives_backbone_and_net_in_both_layouts(timed):
     ]
 
 
-def test_dynamic_nets_meet_static_ones_on_one_crop(timed):
+def test_dynamic_models_meet_static_ones_on_one_crop(timed):
     measure(widths=(0.35,))
 
     for case, channels in zip(timed, (1280, 17), strict=True):
-        assert [is_dynamic(net) for net, _, _ in case.values()] == [True, True, False, False]
-        assert all(not net.training for net, _, _ in case.values())
-        assert not any(isinstance(layer, nn.BatchNorm2d) for net, _, _ in case.values() for layer in net.modules())
+        assert [is_dynamic(model) for model, _, _ in case.values()] == [True, True, False, False]
+        assert all(not model.training for model, _, _ in case.values())
+        assert not any(isinstance(layer, nn.BatchNorm2d) for model, _, _ in case.values() for layer in model.modules())
         assert all(crop.shape == (1, 3, *SIZE_HW) and y.shape[:2] == (1, channels) for _, crop, y in case.values())
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
-def test_both_layouts_are_of_the_same_net(timed, kind):
+def test_both_layouts_are_of_the_same_model(timed, kind):
     measure(widths=(0.35,))
 
     for case in timed:
-        (_, crop, y), (net_last, crop_last, y_last) = case[kind], case[f"{kind} in channels_last"]
+        (_, crop, y), (model_last, crop_last, y_last) = case[kind], case[f"{kind} in channels_last"]
         assert crop.is_contiguous()
         assert crop_last.is_contiguous(memory_format=torch.channels_last)
-        convs = [layer for layer in net_last.modules() if isinstance(layer, torch.nn.Conv2d)]
+        convs = [layer for layer in model_last.modules() if isinstance(layer, torch.nn.Conv2d)]
         assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
         torch.testing.assert_close(y_last, y, rtol=1e-3, atol=5e-4 * y.abs().max().item())
 
@@ -76,7 +76,7 @@ def test_head_and_backbone_are_dynamic_alike(timed):
     assert (is_dynamic(static.backbone), is_dynamic(static.head)) == (False, False)
 
 
-def test_activations_do_not_fade_as_those_of_a_new_net_do(timed):
+def test_activations_do_not_fade_as_those_of_a_new_model_do(timed):
     measure(widths=(0.35,))
 
     for features in (y for _, _, y in timed[0].values()):

@@ -9,11 +9,11 @@ from pose.tools.benchmarks._timing import Budget
 
 
 def measure(peer=None):
-    return list(nms.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, pictures=6))
+    return list(nms.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, images=6))
 
 
 def test_ours_meets_the_textbook_and_hrnet_where_there_is_one(timed, checkout):
-    case, textbook = "OKS-NMS of 125 persons in 6 pictures", "the best left against the rest"
+    case, textbook = "OKS-NMS of 125 persons in 6 images", "the best left against the rest"
 
     alone, both = measure(), measure(checkout.path)
 

@@ -1,4 +1,4 @@
-"""The peer suite: ours in both engines is the same net, the peer is fed as it wants, mistakes are one line."""
+"""The peer suite: ours in both engines is the same model, the peer is fed as it wants, mistakes are one line."""
 
 import sys
 
@@ -23,7 +23,7 @@ OURS = "static mobilenet_v2 x0.35 + type_b 64x96"
 
 
 def write_peer(path, kind=onnx.TensorProto.INT32, shape=(1, 32, 48, 3)):
-    """A net of one layer with the input of a MoveNet: the sum over the crop, for three "keypoints"."""
+    """A model of one layer with the input of a MoveNet: the sum over the crop, for three "keypoints"."""
     helper = onnx.helper
     graph = helper.make_graph(
         [
@@ -47,10 +47,10 @@ def movenet(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path):
-    return write_net(tmp_path / "best.pt")
+    return write_model(tmp_path / "best.pt")
 
 
-def write_net(path, **model):
+def write_model(path, **model):
     config = Config(
         model=ModelConfig(**{"width": 0.35, "head_width": 0.25} | model), input=InputConfig(size_hw=(64, 96))
     )
@@ -104,7 +104,7 @@ def test_each_way_to_run_ours_is_compared_with_the_peer_and_sizes_are_in_the_nam
     ],
 )
 def test_ours_finds_the_keypoints_of_the_predictor_in_both_engines(timed, tmp_path, movenet, model, kind):
-    weights = write_net(tmp_path / "best.pt", **model)
+    weights = write_model(tmp_path / "best.pt", **model)
     measure(weights, movenet)
 
     net, config = load_pose_net(weights)
@@ -142,9 +142,11 @@ def test_without_onnx_ours_runs_in_pytorch_only_and_says_so(timed, weights, move
     assert "package onnx is not installed" in caplog.text
 
 
-def test_an_export_of_another_net_is_found_out_before_anything_is_timed(timed, weights, movenet, tmp_path, monkeypatch):
+def test_an_export_of_another_model_is_found_out_before_anything_is_timed(
+    timed, weights, movenet, tmp_path, monkeypatch
+):
     real = peer.to_onnx
-    other, _ = load_pose_net(write_net(tmp_path / "other.pt"))
+    other, _ = load_pose_net(write_model(tmp_path / "other.pt"))
     torch.nn.init.normal_(other.head[-1].bias)
     monkeypatch.setattr(peer, "to_onnx", lambda net, size_hw: real(other, size_hw))
 
@@ -163,7 +165,7 @@ def test_an_export_of_another_net_is_found_out_before_anything_is_timed(timed, w
     ],
     ids=str,
 )
-def test_a_net_that_is_no_movenet_is_refused(weights, tmp_path, form):
+def test_a_model_that_is_no_movenet_is_refused(weights, tmp_path, form):
     path = write_peer(tmp_path / "other.onnx", **form)
 
     with pytest.raises(CheckpointError, match=r"other\.onnx: expected a MoveNet.*\[1, height, width, 3\], got tensor"):

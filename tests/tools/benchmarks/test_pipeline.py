@@ -11,7 +11,7 @@ from pose.tools.benchmarks._timing import Budget
 
 
 def measure(peer=None):
-    return list(pipeline.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, pictures=2))
+    return list(pipeline.measure(Budget(rounds=1), np.random.default_rng(0), peer=peer, images=2))
 
 
 def test_ours_meets_reading_alone_and_hrnet_where_there_is_one(timed, checkout):
@@ -54,13 +54,13 @@ def test_times_are_of_one_sample(timed):
     assert row.ours.median == 500  # a call of two takes a second
 
 
-def test_every_call_draws_new_views_of_all_pictures_and_normalises_them(monkeypatch):
+def test_every_call_draws_new_views_of_all_images_and_normalises_them(monkeypatch):
     drawn, normalised = [], []
     draw, normalize = pipeline.TrainingSamples.__getitem__, pipeline.normalize
     monkeypatch.setattr(pipeline.TrainingSamples, "__getitem__", lambda self, key: drawn.append(key) or draw(self, key))
     monkeypatch.setattr(pipeline, "normalize", lambda crops: normalised.append(crops.shape) or normalize(crops))
 
-    list(pipeline.measure(Budget(rounds=2, warmup=0), np.random.default_rng(0), peer=None, pictures=2))
+    list(pipeline.measure(Budget(rounds=2, warmup=0), np.random.default_rng(0), peer=None, images=2))
 
     assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)] * 2
     assert normalised == [(1, 256, 192, 3)] * 8
@@ -78,7 +78,7 @@ def test_hrnets_samples_are_augmented_and_normalised(timed, checkout):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("sample.image.numpy()", "sample.image.numpy()[..., ::-1].copy()", "pictures, on average, of ours"),
+        ("sample.image.numpy()", "sample.image.numpy()[..., ::-1].copy()", "images, on average, of ours"),
         ("sample.heatmaps,", "sample.heatmaps + 0.001,", "targets of ours"),
         ("sample.weights[", "-sample.weights[", "weights of ours"),
     ],
@@ -91,7 +91,7 @@ def test_other_samples_are_not_timed(timed, checkout, old, new, message):
     assert not timed
 
 
-def test_pictures_are_as_heavy_as_cocos(tmp_path):
+def test_images_are_as_heavy_as_cocos(tmp_path):
     persons = pipeline.draw_persons(tmp_path, 3, np.random.default_rng(0))
 
     sizes = [persons.record(index).image_path.stat().st_size for index in range(3)]

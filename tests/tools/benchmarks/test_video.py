@@ -9,8 +9,8 @@ from pose.tools.benchmarks._stopwatch import Stopwatch
 from pose.tools.benchmarks._timing import Budget
 from pose.video.readers import open_source
 
-FOLLOWED = ["with threads", "read", "search", "crop", "net", "keypoints", "draw", "encode"]
-DETECTED = ["with threads", "read", "detect", "crop", "net", "keypoints", "draw", "encode"]
+FOLLOWED = ["with threads", "read", "search", "crop", "model", "keypoints", "draw", "encode"]
+DETECTED = ["with threads", "read", "detect", "crop", "model", "keypoints", "draw", "encode"]
 
 
 def measure(rounds=1, **options):
@@ -40,7 +40,7 @@ def test_one_person_is_followed_and_every_stage_has_a_row_beside_its_frame(drawn
     assert all(row.rounds == 2 and row.ours.median > 0 and row.unit == "ms" for row in rows)
     shares = {row.case.split(": ")[1]: row.ratio.value for row in rows[1:]}
     assert 0.8 < sum(shares.values()) <= 1
-    assert max(shares, key=lambda stage: shares[stage]) == "net"
+    assert max(shares, key=lambda stage: shares[stage]) == "model"
 
 
 def test_a_detector_adds_its_way(drawn):
@@ -70,7 +70,7 @@ def test_a_serial_run_counts_nothing_that_came_before(drawn, tmp_path):
     stages = run.serial(stopwatch)
 
     assert "before" not in stages
-    assert "net" in stages
+    assert "model" in stages
 
 
 def test_what_cannot_be_opened_is_named():

@@ -1,4 +1,4 @@
-"""Nets and inputs that several suites time."""
+"""Models and inputs that several suites time."""
 
 import copy
 from collections.abc import Callable
@@ -19,10 +19,10 @@ SIZE_HW = (256, 192)
 LAST = " in channels_last"
 
 
-def build_net(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNet:
+def build_model(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNet:
     """Return a MobileNetV2 with a type-B head whose activations are of the size that a trained one's are.
 
-    The batch norms of a new net pass activations on that fade to 1e-20; much smaller, and the processor takes many
+    The batch norms of a new model pass activations on that fade to 1e-20; much smaller, and the processor takes many
     times longer for each.
     """
     net = build_pose_net(Config(model=ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)))
