@@ -166,6 +166,10 @@ def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
+DESCRIBED = 4
+"""Images of a batch that an error message names."""
+
+
 class TrainingImages(Dataset[ImageSample]):
     """Images in random views, indexed by (epoch, row)."""
 
@@ -182,6 +186,14 @@ class TrainingImages(Dataset[ImageSample]):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def __str__(self) -> str:
+        return f"{len(self)} images of {len(self.pictures.classes)} classes"
+
+    def describe(self, rows: list[int]) -> str:
+        """Name the first images of a batch by their files."""
+        names = ", ".join(str(self.pictures.path(row)) for row in rows[:DESCRIBED])
+        return f"a batch with the images {names}{', ...' * (len(rows) > DESCRIBED)}; look at them"
 
     def __getitem__(self, key: tuple[int, int]) -> ImageSample:
         epoch, row = key

@@ -117,6 +117,13 @@ class TrainingSamples(Dataset[PoseSample]):
     def __len__(self) -> int:
         return len(self.persons)
 
+    def __str__(self) -> str:
+        return f"{len(self)} persons{'' if self.crops is None else f', crops of {self.crops.path}'}"
+
+    def describe(self, ids: list[int]) -> str:
+        """Name the records of a batch by their ids, and how to inspect them."""
+        return f"the records {ids}; look at them with dyconv-pose check-data"
+
     def __getitem__(self, key: tuple[int, int]) -> PoseSample:
         epoch, row = key
         if self._color_augment is None and self.augment.photometric != "none":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pose.engine.metrics_log import RunLog, read_curves, read_layers
+from pose.engine.metrics_log import MetricsLog, read_curves, read_layers
 from pose.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_what_a_run_log_writes_is_read_back(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, active=True)
+    log = MetricsLog(tmp_path, active=True)
     log.write("train", 10, {"loss": 3.5, "learning_rate": 1e-3})
     log.write("train", 20, {"learning_rate": 1e-3})  # no loss was read in these steps
     log.write("train", 30, {"loss": 2.5})

@@ -335,5 +335,5 @@ def test_a_run_folder_will_do_for_weights(weights, images):
 
     assert from_folder.config == CONFIG
     assert from_folder.skeleton == COCO
-    assert not from_folder.net.training
+    assert not from_folder.model.training
     assert_same(from_folder(images[0]), from_file(images[0]))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pose.config.pose import Config, ModelConfig
-from pose.engine.trainer import to_channels_last
+from pose.engine.state import to_channels_last
 from pose.models import build_pose_net
 from pose.models.pose_net import PoseNet
 

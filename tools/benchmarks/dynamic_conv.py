@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pose.engine.trainer import to_channels_last
+from pose.engine.state import to_channels_last
 from pose.models.depthwise import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fuse import fuse
