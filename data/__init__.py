@@ -1,1 +1,1 @@
-"""Commands that prepare and check data sets; `dyconv-pose` has them as sub-commands."""
+"""Commands to prepare and check data sets, such as ``dyconv-pose check-data``."""
