@@ -1,4 +1,4 @@
-"""Reading what runs and inspections write, with what users do to such files."""
+"""Reading metrics.jsonl and inspection.json, damaged files included."""
 
 import json
 import os
@@ -9,8 +9,6 @@ import pytest
 
 from pose.engine.metrics_log import MetricsLog, read_curves, read_layers
 from pose.errors import DataError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(samples: int, loss: float) -> dict[str, Any]:
@@ -28,10 +26,10 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
     return file
 
 
-def test_what_a_run_log_writes_is_read_back(tmp_path: Path) -> None:
+def test_read_curves_reads_what_the_metrics_log_writes(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, active=True)
     log.write("train", 10, {"loss": 3.5, "learning_rate": 1e-3})
-    log.write("train", 20, {"learning_rate": 1e-3})  # no loss was read in these steps
+    log.write("train", 20, {"learning_rate": 1e-3})  # a row without a loss
     log.write("train", 30, {"loss": 2.5})
     log.write("validation", 30, {"AP": 0.125, "AP50": 0.5})
     log.close()
@@ -41,18 +39,19 @@ def test_what_a_run_log_writes_is_read_back(tmp_path: Path) -> None:
     assert curves.samples.tolist() == [10, 30]
     assert curves.losses.tolist() == [3.5, 2.5]
     assert curves.validation_samples.tolist() == [30]
-    assert curves.aps.tolist() == [12.5]
+    assert curves.validation_values.tolist() == [12.5]
+    assert curves.metric == "AP"
 
 
-def test_the_published_curves_are_read() -> None:
-    curves = read_curves(ROOT / "configs/pose/curves/B_dy_mobilenetv2_w0.5_128x96_small.metrics.jsonl")
+def test_validation_accuracy_of_a_classifier_is_read(tmp_path: Path) -> None:
+    curves = read_curves(written(tmp_path, train(10, 5), {"kind": "validation", "samples": 10, "top1": 0.625}))
 
-    assert curves.validation_samples.tolist() == [10328, 20656, 30984, 41312, 51640]
-    assert curves.aps.round(1).tolist() == [0.6, 1.5, 2.1, 2.4, 3.0]
-    assert (curves.samples[1:] > curves.samples[:-1]).all()
+    assert curves.metric == "top1"
+    assert curves.validation_samples.tolist() == [10]
+    assert curves.validation_values.tolist() == [62.5]
 
 
-def test_steps_that_a_resumed_run_repeats_count_once_and_as_repeated(tmp_path: Path) -> None:
+def test_rows_of_a_resumed_run_replace_the_ones_they_repeat(tmp_path: Path) -> None:
     file = written(
         tmp_path,
         train(10, 5), train(20, 4), validation(20, 0.1), train(30, 9),
@@ -63,15 +62,15 @@ def test_steps_that_a_resumed_run_repeats_count_once_and_as_repeated(tmp_path: P
 
     assert curves.samples.tolist() == [10, 15, 20, 28]
     assert curves.losses.tolist() == [5, 4.5, 3.5, 3]
-    assert curves.aps.tolist() == pytest.approx([30])
+    assert curves.validation_values.tolist() == pytest.approx([30])
 
 
-def test_a_run_that_has_not_been_validated_has_no_ap(tmp_path: Path) -> None:
+def test_a_run_without_validation_has_no_ap(tmp_path: Path) -> None:
     curves = read_curves(written(tmp_path, train(10, 5)))
-    assert len(curves.aps) == len(curves.validation_samples) == 0
+    assert len(curves.validation_values) == len(curves.validation_samples) == 0
 
 
-def test_of_a_folder_of_runs_the_newest_is_read(tmp_path: Path) -> None:
+def test_the_newest_run_of_a_folder_is_read(tmp_path: Path) -> None:
     new, old = written(tmp_path / "run/0900", train(1, 2)), written(tmp_path / "run/1000", train(1, 3))
     os.utime(old, (1, 1))
 
@@ -79,12 +78,12 @@ def test_of_a_folder_of_runs_the_newest_is_read(tmp_path: Path) -> None:
     assert new.exists()
 
 
-def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no metrics\.jsonl below this folder"):
         read_curves(tmp_path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_metrics_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jsonl: cannot read it"):
         read_curves(tmp_path / "gone.jsonl")
 
@@ -93,20 +92,20 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     "line", ["{", "3", "[]", '{"samples": 3}', '{"kind": "train", "samples": "x"}', '{"kind": "train"}',
              '{"kind": "train", "samples": 3, "loss": "much"}', '{"kind": "train", "samples": 3, "loss": []}', ""],
 )  # fmt: skip
-def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
+def test_a_damaged_line_is_refused_with_its_number(line: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(json.dumps(train(1, 2)) + f"\n{line}\n")
     with pytest.raises(DataError, match=r"metrics\.jsonl:2: expected a JSON object with kind"):
         read_curves(tmp_path / "metrics.jsonl")
 
 
-def test_a_image_is_no_metrics_file(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(DataError, match="cannot read it"):
         read_curves(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("rows", [(), (validation(3, 0.5),)])
-def test_a_run_without_losses_has_nothing_to_draw(rows: tuple[dict[str, Any], ...], tmp_path: Path) -> None:
+def test_a_run_without_losses_is_refused(rows: tuple[dict[str, Any], ...], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training losses yet"):
         read_curves(written(tmp_path, *rows))
 
@@ -117,7 +116,7 @@ LAYER = {
 }  # fmt: skip
 
 
-def test_the_layers_of_an_inspection_are_read(tmp_path: Path) -> None:
+def test_read_layers_reads_the_layers_of_an_inspection(tmp_path: Path) -> None:
     (tmp_path / "inspection.json").write_text(json.dumps({"modes": {}, "layers": [LAYER]}))
     assert read_layers(tmp_path / "inspection.json") == [LAYER]
 
@@ -125,12 +124,12 @@ def test_the_layers_of_an_inspection_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"layers": []}', '{"layers": [3]}', '{"layers": 3}', '{"layers": [{"name": "a"}]}']
 )
-def test_another_file_is_no_inspection(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_inspection_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match=r"a\.json: expected an inspection\.json"):
         read_layers(tmp_path / "a.json")
 
 
-def test_a_missing_inspection_is_named(tmp_path: Path) -> None:
+def test_a_missing_inspection_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.json: cannot read it"):
         read_layers(tmp_path / "gone.json")

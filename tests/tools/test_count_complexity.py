@@ -1,4 +1,4 @@
-"""tools/count_complexity.py: its tables, its file, and the README's copy."""
+"""tools/count_complexity.py: its tables, its file, and their copy in docs/complexity.md."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pose.cli import run
-from pose.config.loader import load_config
+from pose.config.loader import load_config, packaged_names
 from pose.models.complexity import count_config
 from pose.models.published import PUBLISHED
 from pose.tools.count_complexity import main
@@ -64,8 +64,20 @@ def test_all_sets_the_paper_beside_ours(everything: tuple[str, Path]) -> None:
     assert cells(lines[7])[2:8] == ["2.69", "2.8", "-4.0%", "63.3", "62.0", "+2.1%"]
 
 
-def test_the_readme_shows_what_the_tool_prints(everything: tuple[str, Path]) -> None:
-    assert everything[0] in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_complexity_page_shows_what_the_tool_prints(everything: tuple[str, Path]) -> None:
+    assert everything[0] in (ROOT / "docs/complexity.md").read_text(encoding="utf-8")
+
+
+def test_the_model_zoo_lists_every_config_with_its_counts(everything: tuple[str, Path]) -> None:
+    counted = {row["config"]: row for row in json.loads(everything[1].read_text())}
+    lines = (ROOT / "configs/README.md").read_text(encoding="utf-8").splitlines()
+    rows = {row[0].partition("](")[2].removesuffix(".yaml)"): row for row in map(cells, lines) if "](" in row[0]}
+
+    assert set(rows) >= set(packaged_names())
+    for row in PUBLISHED:
+        count = counted[row.config.split("/")[1]]
+        params, madds = (sum(count[f"{part}_{what}"] for part in ("backbone", "head")) for what in ("params", "madds"))
+        assert rows[row.config][3:5] == [f"{params / 1e6:.2f}", f"{madds / 1e6:.1f}"]
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "--cfg", "quickstart"], ["--cfg"]])
