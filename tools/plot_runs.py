@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output is None and args.save_csv is None:
         raise ConfigError("expected --output FILE, --save-csv FOLDER or both, got neither; nothing would be written")
 
+    from pose.engine.curves import Curves, LayerRow, read_curves, read_layers
     from pose.engine.curves_csv import read_experiment, write_experiment
-    from pose.engine.metrics_log import Curves, LayerRow, read_curves, read_layers
     from pose.engine.plots import check_plot_name, draw_learning_curves
 
     if args.output is not None:

@@ -1,4 +1,4 @@
-"""Attention ablation study: metrics of a trained model as it is, and with its attention replaced (paper, Tables 3 and 4).
+"""Attention ablation study (paper, Tables 3 and 4): metrics of a trained model with its attention replaced.
 
 `measure_modes` takes any model and any function that measures it: AP of a pose model (`pose_measure`), accuracy of a
 classifier (`classifier_measure`).
@@ -91,7 +91,7 @@ def require_dynamic(model: nn.Module, weights: Path) -> None:
 
 
 def first_persons(test_set: TestSet, limit: int) -> TestSet:
-    """Return the persons of the first images, by id: complete images with at most ``limit`` persons, at least one image.
+    """Return the persons of the first images by id: whole images with at most ``limit`` persons, at least one image.
 
     Raises:
         ConfigError: ``limit`` is not positive.
@@ -117,7 +117,8 @@ def pose_measure(
         limited: evaluate on the images of these persons only, not on all annotated images.
 
     Raises:
-        ConfigError: the batch size is 1, which leaves no other image to exchange attention with, or there are several processes.
+        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
+            several processes.
         DataError: there are no persons, or no annotations to evaluate against.
     """
     _require_one_process_and_pairs(dist, config.test.batch_size)
@@ -161,7 +162,8 @@ def classifier_measure(
         dist: this process, the only one.
 
     Raises:
-        ConfigError: the batch size is 1, which leaves no other image to exchange attention with, or there are several processes.
+        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
+            several processes.
     """
     _require_one_process_and_pairs(dist, config.test.batch_size)
     classify = partial(classify_images, model, images, config, dist)

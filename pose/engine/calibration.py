@@ -94,7 +94,7 @@ def _standardize_outputs(layer: nn.Linear, inputs: Tensor) -> None:
 
 
 def _bounded_deviation(variance: Tensor) -> Tensor:
-    """Standard deviations, at least a tenth of their mean, so that nearly constant values are not amplified to noise."""
+    """Standard deviations, at least a tenth of their mean: nearly constant values must not be amplified to noise."""
     deviation = variance.sqrt()
     floor = 0.1 * deviation.mean()
     return deviation.clamp(min=floor) if floor > 0 else torch.ones_like(deviation)

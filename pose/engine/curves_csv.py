@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pose.engine.metrics_log import VALIDATION_METRICS, Curves, LayerRow
+from pose.engine.curves import VALIDATION_METRICS, Curves, LayerRow
 from pose.errors import DataError
 from pose.files import write_text
 

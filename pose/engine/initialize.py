@@ -1,4 +1,4 @@
-"""Initialize weights before training: load pretrained weights of ours, torchvision's or MoveNet's, inflate, calibrate."""
+"""Initialize weights before training: load pretrained weights (ours, torchvision's, MoveNet's), inflate, calibrate."""
 
 import logging
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.engine.metrics_log import VALIDATION_METRICS, Curves, LayerRow
+from pose.engine.curves import VALIDATION_METRICS, Curves, LayerRow
 from pose.errors import MediaError
 from pose.files import replacing
 from pose.geometry import Array

@@ -37,7 +37,7 @@ def warmup(step: int, warmup_steps: int) -> float:
 def temperature(epoch: int, start: float, final: float | None, anneal_epochs: int) -> float:
     """Temperature tau of an epoch, counted from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
 
-    Source: paper, section 4.2; ImageNet 30 to 1 over the first 10 epochs (5.1), COCO constant (6): ``final=None``.
+    Source: paper, sections 4.2 and 5.1 (ImageNet: 30 to 1 over 10 epochs) and 6 (COCO: constant, ``final=None``).
     """
     if final is None:
         return start

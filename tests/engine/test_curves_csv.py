@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pose.engine.curves import Curves
 from pose.engine.curves_csv import MAX_LOSS_ROWS, read_experiment, thin, write_experiment
-from pose.engine.metrics_log import Curves
 from pose.engine.plots import smooth
 from pose.errors import DataError
 

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pose.engine.metrics_log import Curves
+from pose.engine.curves import Curves
 from pose.engine.plots import COLORS, check_plot_name, draw_attention, draw_learning_curves, smooth, spread
 from pose.errors import MediaError
 

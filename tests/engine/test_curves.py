@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pose.engine.metrics_log import MetricsLog, read_curves, read_layers
+from pose.engine.curves import read_curves, read_layers
+from pose.engine.metrics_log import MetricsLog
 from pose.errors import DataError
 
 
