@@ -106,7 +106,7 @@ def predict_crops(
         for batch in batches(loader):
             heatmaps = heatmap_fn(batch.image.to(processes.device))
             rows = batch.row.numpy()
-            keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.matrix.numpy())
+            keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.heatmap_to_image.numpy())
             areas[rows] = batch.area.numpy()
             progress.advance(len(rows))
     parts = gather((mine, keypoints, scores, areas), processes)
