@@ -1,1 +1,1 @@
-"""Commands that prepare and check data sets; `dyconv-pose` has them as sub-commands."""
+"""Commands that prepare and check data sets, also available as sub-commands of ``dyconv-pose``."""
