@@ -106,7 +106,7 @@ def test_a_missing_folder_is_named(mistake, tmp_path):
 def test_class_folders_that_differ_are_named(mistake, class_folders):
     shutil.move(class_folders / "val/ring", class_folders / "val/wheel")
 
-    assert "lacks 'ring' and has 'wheel' beyond them" in mistake("train")
+    assert "lacks 'ring' and has 'wheel' in addition" in mistake("train")
 
 
 def test_a_class_without_images_is_named(mistake, class_folders):
