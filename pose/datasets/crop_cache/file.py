@@ -30,10 +30,9 @@ VERSION = 1
 FOOTER = struct.Struct("<Q16s")
 MAGIC = b"dyconv-pose.crop"
 PERSONS, IMAGES = "the annotated persons", "the pictures"
-"""Keys of the stamp."""
-CHANGED = {PERSONS: "the annotated persons", IMAGES: "the images"}
-"""What a message says has changed, by the key of a digest in the stamp."""
 """Keys of the stamp whose values are digests."""
+CHANGED = {PERSONS: "the annotated persons", IMAGES: "the images"}
+"""What changed, in words, by the key of a digest that differs."""
 REMEDY = "build it with dyconv-pose build-cache and the same --cfg and overrides, or set data.crop_cache=null"
 
 Stamp = dict[str, Any]
