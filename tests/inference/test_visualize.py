@@ -107,7 +107,7 @@ def test_a_label_larger_than_the_image_is_drawn_without_error():
 
 
 @pytest.mark.parametrize("point", [np.nan, np.inf, -1e9, 1e9, -40])
-def test_keypoints_outside_the_image_or_not_finite_are_ignored(point):
+def test_keypoints_outside_the_image_or_not_finite_do_not_affect_others(point):
     poses = stick_figure()
     poses.keypoints[0, 0] = point
     drawn = draw_poses(gray(), poses, SKELETON, opacity=1)
