@@ -19,7 +19,7 @@ FPS = 25.0
 
 
 def result(index, *persons, scores=1.0, time_s=0.0):
-    """Frame with persons, each inputs by a shift (x, y) of the body, or (17, 2) of each keypoint."""
+    """Frame with persons, each given by a shift (x, y) of the body, or (17, 2) of each keypoint."""
     shifts = np.array([np.broadcast_to(person, (17, 2)) for person in persons]).reshape(-1, 17, 2)
     boxes = np.array([[*(BOX[:2] + shift.mean(axis=0)), *BOX[2:]] for shift in shifts]).reshape(-1, 4)
     scores = np.broadcast_to(scores, (len(shifts), 17)).astype(np.float32)
@@ -95,7 +95,7 @@ def test_a_person_is_matched_to_at_most_one_person():
     np.testing.assert_allclose(shifts([second], 1), np.broadcast_to([6, 0], (1, 17, 2)), atol=1e-4)
 
 
-@pytest.mark.parametrize("between", [(), ((500, 0),)], ids=["nobody", "somebody_far_away"])
+@pytest.mark.parametrize("between", [(), ((500, 0),)], ids=["no_person", "a_distant_person"])
 def test_a_person_that_was_absent_is_not_smoothed(between):
     *_, last = smooth(result(0, (0, 0)), result(1, *between), result(2, (5, 0)))
     np.testing.assert_allclose(shifts([last]), np.broadcast_to([5, 0], (1, 17, 2)), atol=1e-4)
