@@ -39,8 +39,8 @@ class Metrics:
         ARM: AR of medium persons.
         ARL: AR of large persons.
         keypoint_similarity: localization accuracy by keypoint name: the mean of exp(-d^2 / (2 s^2 (2 sigma)^2)) over
-            the labelled keypoints of all persons that COCO matches at OKS 0.5, with s^2 the annotated area. None where
-            no such keypoint is labelled.
+            the labeled keypoints of all persons that COCO matches at OKS 0.5, with s^2 the annotated area. None where
+            no such keypoint is labeled.
     """
 
     AP: float
@@ -130,8 +130,8 @@ def _persons_of_category(
                 f"{path}: annotation {annotation.get('id')} has {len(annotation['keypoints'])} keypoint numbers, "
                 f"expected {3 * num_keypoints} (x, y, v for each); does the file match the skeleton of the config?"
             )
-        labelled = sum(visibility > 0 for visibility in annotation["keypoints"][2::3])
-        persons.append({"iscrowd": 0, "num_keypoints": labelled, **annotation})
+        labeled = sum(visibility > 0 for visibility in annotation["keypoints"][2::3])
+        persons.append({"iscrowd": 0, "num_keypoints": labeled, **annotation})
     return persons
 
 
@@ -174,9 +174,9 @@ def _keypoint_similarity(evaluator: KeypointEval, names: Sequence[str]) -> dict[
     for result, annotation in _matched_pairs(evaluator):
         xyv = _keypoints_xyv(annotation)
         squared_distance = ((_keypoints_xyv(result)[:, :2] - xyv[:, :2]) ** 2).sum(axis=1)
-        labelled = xyv[:, 2] > 0
-        total += labelled * np.exp(-squared_distance / (2 * variances * (annotation["area"] + np.spacing(1))))
-        count += labelled
+        labeled = xyv[:, 2] > 0
+        total += labeled * np.exp(-squared_distance / (2 * variances * (annotation["area"] + np.spacing(1))))
+        count += labeled
     return {name: float(t / c) if c else None for name, t, c in zip(names, total, count, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""Predicted persons as arrays, and COCO keypoint result files: write and read."""
+"""Predicted persons as arrays, and COCO keypoint result files."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.datasets.coco_json import read_json
 from pose.errors import DataError
 from pose.evaluation.oks import oks_nms, rescore
 from pose.files import write_text
@@ -109,19 +108,3 @@ def _format_results(predictions: Predictions, scores: Array, rows: NDArray[np.in
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a result file atomically; a missing folder is created."""
     write_text(path, json.dumps(list(results), allow_nan=False))
-
-
-def read_results(path: Path) -> list[Result]:
-    """Read a COCO keypoint result file, from this or another project.
-
-    Raises:
-        DataError: the file is missing, not JSON, or not a list of keypoint results.
-    """
-    results = read_json(path)
-    if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
-        raise DataError(f"{path}: expected a list of results, got {type(results).__name__}; use the COCO result format")
-    for number, row in enumerate(results):
-        missing = {"image_id", "category_id", "keypoints", "score"} - row.keys()
-        if missing:
-            raise DataError(f"{path}: result {number} lacks {sorted(missing)}; use the COCO *keypoint* result format")
-    return results

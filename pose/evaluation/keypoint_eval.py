@@ -34,17 +34,17 @@ class KeypointEval(COCOeval):  # type: ignore[misc]
 
 
 def _similarities(person: Mapping[str, Any], keypoints_image: Array, variances: Array) -> Array:
-    """Return the (N,) OKS of one annotated person with (N, K, 2) keypoints, over the labelled keypoints."""
+    """Return the (N,) OKS of one annotated person with (N, K, 2) keypoints, over the labeled keypoints."""
     xyv = np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)
-    labelled = xyv[:, 2] > 0
-    if labelled.any():
+    labeled = xyv[:, 2] > 0
+    if labeled.any():
         offsets = keypoints_image - xyv[:, :2]
     else:
         # COCO matches (and then ignores) a person without keypoints by the distance from its box enlarged three times.
         corner, size = np.array(person["bbox"], dtype=np.float64).reshape(2, 2)
-        labelled = np.ones(len(xyv), dtype=bool)
+        labeled = np.ones(len(xyv), dtype=bool)
         offsets = np.maximum(0, corner - size - keypoints_image) + np.maximum(0, keypoints_image - (corner + 2 * size))
     # Operation order and memory layout determine the last bit: compress returns contiguous rows.
     exponents = (offsets**2).sum(axis=-1) / variances / (person["area"] + np.spacing(1)) / 2
-    similarities: Array = np.exp(-np.compress(labelled, exponents, axis=1)).sum(axis=1) / labelled.sum()
+    similarities: Array = np.exp(-np.compress(labeled, exponents, axis=1)).sum(axis=1) / labeled.sum()
     return similarities

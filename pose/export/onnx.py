@@ -90,6 +90,7 @@ class _HeatmapModel(nn.Module):
         _replace_dynamic_convs(self.model, variant)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Map normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
         if self.variant is OneSampleDynamicConv2d:
             return torch.cat([self.model.heatmaps(image) for image in images.split(1)])
         return self.model.heatmaps(images)
@@ -106,6 +107,7 @@ class _Predictor(nn.Module):
         self.metadata, self.decodes = metadata, decodes
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
+        """Map (N, h, w, 3) uint8 crops to heatmaps and, with decoding, keypoints and scores."""
         images = normalize(crops_rgb)
         if self.metadata.flip_shift is None:
             heatmaps = self.heatmap_fn(images)

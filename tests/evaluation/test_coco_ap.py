@@ -123,12 +123,12 @@ def test_ap_counts_the_thresholds_below_the_oks(annotations, perfect):
     assert list(metrics.keypoint_similarity.values()) == pytest.approx([0.72] * 17)
 
 
-def test_keypoint_similarity_is_over_the_labelled_keypoints_of_matched_persons(tmp_path, perfect):
+def test_keypoint_similarity_is_over_the_labeled_keypoints_of_matched_persons(tmp_path, perfect):
     content = annotation_set()
-    content["annotations"][1]["keypoints"][3 * 9 + 2] = 0  # the left wrist of person 1 is not labelled
+    content["annotations"][1]["keypoints"][3 * 9 + 2] = 0  # the left wrist of person 1 is not labeled
     content["annotations"][0]["area"] = TINY  # counts too, although COCO has no metric for tiny persons
     for annotation in content["annotations"]:
-        annotation["keypoints"][3 * 3 + 2] = 0  # no left ear is labelled
+        annotation["keypoints"][3 * 3 + 2] = 0  # no left ear is labeled
     crowd = {**perfect[3], "keypoints": list(content["annotations"][4]["keypoints"])}
     results = [
         shifted(perfect[0], 9, dx=4.0),

@@ -12,18 +12,18 @@ IMAGES = (1, 2, 3, 4)
 
 
 def annotations(rng, integers=False):
-    """Up to six persons in each of the first three images: 0 to 17 labelled keypoints, many sizes, some crowds."""
+    """Up to six persons in each of the first three images: 0 to 17 labeled keypoints, many sizes, some crowds."""
     people = []
     for number, image_id in enumerate([1] * 6 + [2] * 3 + [3], start=1):
         bbox = [*rng.uniform(0, 200, 2), *rng.uniform(10, 200, 2)]
         xyv = np.column_stack([rng.uniform(bbox[:2], np.add(bbox[:2], bbox[2:]), (17, 2)), rng.integers(1, 3, 17)])
-        labelled = (0, 1, 2, 7, 8, 9, 16, 17)[number % 8]
-        xyv[rng.permutation(17)[labelled:]] = 0
+        labeled = (0, 1, 2, 7, 8, 9, 16, 17)[number % 8]
+        xyv[rng.permutation(17)[labeled:]] = 0
         keypoints = xyv.round(0 if integers else 2).astype(int if integers else float)
         people.append(
             {
                 "id": number, "image_id": image_id, "category_id": 1, "bbox": bbox, "area": bbox[2] * bbox[3] * 0.6,
-                "iscrowd": int(number % 5 == 0), "num_keypoints": labelled, "keypoints": keypoints.ravel().tolist(),
+                "iscrowd": int(number % 5 == 0), "num_keypoints": labeled, "keypoints": keypoints.ravel().tolist(),
             }
         )  # fmt: skip
     content = COCO()

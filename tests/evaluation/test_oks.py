@@ -45,9 +45,9 @@ def test_oks_equals_pycocotools_if_both_areas_are_the_annotated_area():
     evaluator = COCOeval(iouType="keypoints")
     order = np.argsort(-scores, kind="stable")
     evaluator._dts[1, 1] = [{"keypoints": keypoints[i].ravel(), "score": scores[i]} for i in order]
-    labelled = keypoints[0].copy()
-    labelled[:, 2] = 2
-    evaluator._gts[1, 1] = [{"keypoints": labelled.ravel(), "area": area, "bbox": [0, 0, 1, 1]}]
+    labeled = keypoints[0].copy()
+    labeled[:, 2] = 2
+    evaluator._gts[1, 1] = [{"keypoints": labeled.ravel(), "area": area, "bbox": [0, 0, 1, 1]}]
 
     expected = evaluator.computeOks(1, 1)[:, 0]
 

@@ -61,8 +61,8 @@ def synthetic_people(images: int, rng: np.random.Generator) -> tuple[dict[str, A
         np.where(person < annotated, rng.uniform(0.2, 1, boxes), rng.uniform(0, 0.6, boxes)),
         size.prod(axis=1)[person] * 1.25**2,
     )
-    labelled = rng.random(annotated) < WITH_KEYPOINTS
-    visibility = rng.integers(0, 3, (annotated, keypoints.shape[1])) * labelled[:, None]
+    labeled = rng.random(annotated) < WITH_KEYPOINTS
+    visibility = rng.integers(0, 3, (annotated, keypoints.shape[1])) * labeled[:, None]
     annotations = [
         annotation(n + 1, int(image_ids[n]), np.concatenate([corner[n], size[n]]), keypoints[n], visibility[n])
         for n in range(annotated)
