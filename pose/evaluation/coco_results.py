@@ -93,8 +93,8 @@ def _rows_by_image(predictions: Predictions) -> list[NDArray[np.intp]]:
 
 
 def _format_results(predictions: Predictions, scores: Array, rows: NDArray[np.intp], category_id: int) -> list[Result]:
-    # Rounding to a thousandth of a pixel does not change the OKS even of the smallest person. Scores decide the ranking
-    # and keep more digits.
+    # Rounding to a thousandth of a pixel is negligible in the OKS of even the smallest person. Scores decide the
+    # ranking and keep more digits.
     xy = predictions.keypoints_image[rows].astype(np.float64).round(3)
     peaks = predictions.keypoint_scores[rows].astype(np.float64).round(4)
     numbers = np.concatenate([xy, peaks[..., None]], axis=-1).reshape(len(rows), 3 * peaks.shape[1])
