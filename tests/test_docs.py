@@ -22,7 +22,7 @@ EXTERNAL = re.compile(r"[a-z]+:|#")
 REPOSITORY_PATH = re.compile(r"(?<![\w./-])(?:configs|data|docs|pose|tests|tools)/[\w./-]+\.(?:md|py|yaml)\b")
 PLACEHOLDER = re.compile(r"NAME|ROW")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TOOL = re.compile(r"(?:tools|data)/\w+\.py")
+TOOL = re.compile(r"(?:tools|data)/\w+\.py|dyconv-pose [a-z]")
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 
 OPTION = re.compile(r"`((?:train|test|model|data|input|augment)\.[a-z_.]+)(?:=[^`]*)?`")
@@ -46,13 +46,21 @@ def blocks(path: Path, *languages: str) -> list[str]:
 
 
 def commands(path: Path) -> Iterator[list[str]]:
-    """Command lines that run a tool, as words, from the tool's file on."""
+    """Command lines that run a tool: its file, then the words that follow."""
     for block in blocks(path, "sh", "console", ""):
         for line in filter(TOOL.search, block.replace("\\\n", " ").splitlines()):
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            start = next((place for place, word in enumerate(words) if TOOL.fullmatch(word)), None)
-            if start is not None:
-                yield words[start:]
+            for place, word in enumerate(words):
+                if TOOL.fullmatch(word):
+                    yield words[place:]
+                elif word == "dyconv-pose":
+                    yield [tool_file(words[place + 1]), *words[place + 2 :]]
+
+
+def tool_file(command: str) -> str:
+    """File of a sub-command of dyconv-pose."""
+    name = f"{command.replace('-', '_')}.py"
+    return f"data/{name}" if (ROOT / "data" / name).is_file() else f"tools/{name}"
 
 
 NAV = list(nav_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
