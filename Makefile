@@ -41,4 +41,4 @@ format: venv  ## bring the code into shape
 
 docs: venv  ## build the documentation into site/; a broken link is an error
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	@$(BIN)/python -m mkdocs build --strict --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
