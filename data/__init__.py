@@ -1,1 +1,1 @@
-"""Commands that prepare and check data sets; `dyconv-pose` has them as sub-commands."""
+"""Commands that prepare and check data sets; `dyconv-pose` lists them with the tools."""

@@ -4,8 +4,8 @@
     >>> poses = PosePredictor()("person.jpg")
     >>> poses.keypoints.shape  # persons, keypoints, (x, y) in image pixels
 
-``import pose`` takes milliseconds: each name below loads its module when it is first used. `ExportedPredictor` never
-loads PyTorch.
+``import pose`` takes milliseconds: each public name loads its module on first use. `ExportedPredictor` never imports
+PyTorch.
 """
 
 from importlib import import_module
@@ -29,6 +29,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'pose' has no attribute {name!r}")

@@ -1,12 +1,12 @@
-"""What all command-line tools share: exit codes, ``--cfg`` with overrides, and the command ``dyconv-pose``.
+"""Command-line helpers and the ``dyconv-pose`` command: exit codes, shared arguments, process settings, sub-commands.
 
-A tool is a module of `pose.tools` with a docstring, whose first line `dyconv-pose --help` shows, and a function
-``main(argv: Sequence[str] | None = None) -> None``. It ends with::
+A command is a module of `pose.tools` or `pose.data` with a docstring, whose first line `dyconv-pose --help` lists, and
+a function ``main(argv: Sequence[str] | None = None) -> None``. It ends with::
 
     if __name__ == "__main__":
         run(main)
 
-To add a tool, add such a file: the command finds it by its name (``demo_video.py`` is ``dyconv-pose demo-video``).
+To add a command, add such a file. The file name gives the command name (``demo_video.py``: ``dyconv-pose demo-video``).
 """
 
 import argparse
@@ -24,40 +24,75 @@ from typing import Any
 from pose import __version__
 from pose.errors import PoseError, near_name
 
-OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
-USER_MISTAKE = 2
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, the convention of shells."""
 
 NEWEST = Path()
-"""Stands for ``--resume`` without a file."""
+"""Value of ``--resume`` without a file: resume from the newest checkpoint."""
+
+COMMAND_PACKAGES = ("pose.tools", "pose.data")
+"""Packages whose modules are commands of ``dyconv-pose``."""
+
+_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
+_KEEP_BYTES = 1 << 30
 
 Main = Callable[[Sequence[str] | None], None]
 
 
-def run(main: Main, argv: Sequence[str] | None = None) -> None:
-    """Run a tool and exit: 0 when done, 2 with one line on stderr for a user's mistake, 130 when interrupted.
+# --- running a command
 
-    Any other exception is our own mistake and keeps its traceback.
+
+def run(main: Main, argv: Sequence[str] | None = None) -> None:
+    """Run a command's main function; exit with 2 and one line on stderr after a `PoseError`, with 130 when interrupted.
+
+    Any other exception is a bug and keeps its traceback.
     """
-    let_threads_sleep()  # tools import torch in their main, after this
+    limit_thread_spinning()  # before torch is imported, which commands do in their main
     keep_freed_memory()
     try:
         main(argv)
         sys.stdout.flush()
     except PoseError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
-        sys.exit(USER_MISTAKE)
+        sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader has left (`| head`). Python flushes stdout once more on its way out, which must not fail again.
+        # The reader closed the pipe (`| head`). Python flushes stdout again at exit, which must not fail a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
+def limit_thread_spinning() -> None:
+    """Make idle OpenMP threads sleep after a short spin. Call it before torch is imported.
+
+    By default they spin for milliseconds, which makes a small model ten times slower on cores that run other processes.
+    No spinning at all makes it three times slower on idle cores. GOMP_SPINCOUNT, if set by the user, is kept.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed blocks of up to 1 GiB instead of returning them to the kernel.
+
+    By default every activation map above 32 MB, and the top of the heap, is returned when freed, and each step takes
+    a page fault for every 4 KB of it again. Does nothing where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+# --- arguments
+
+
 class ToolParser(argparse.ArgumentParser):
-    """Shows a tool's docstring as it is written, and never takes an override for the value of an option before it.
+    """Argument parser that prints the docstring unchanged and never parses an override as an option's value.
 
     Without the latter, ``--resume train.epochs=20`` would resume from a file of that name.
     """
@@ -67,9 +102,9 @@ class ToolParser(argparse.ArgumentParser):
         self.takes_overrides = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Part the trailing overrides from the options before they are parsed."""
+        """Split off the trailing overrides, then parse the options."""
         args = list(sys.argv[1:] if args is None else args)
-        count = sum(1 for _ in takewhile(OVERRIDE.match, reversed(args))) if self.takes_overrides else 0
+        count = sum(1 for _ in takewhile(_OVERRIDE.match, reversed(args))) if self.takes_overrides else 0
         options, overrides = args[: len(args) - count], args[len(args) - count :]
         namespace, unknown = super().parse_known_args(options, namespace)
         if self.takes_overrides:
@@ -87,39 +122,41 @@ def add_config_arguments(parser: ToolParser, required: bool = True) -> None:
         help="YAML file, or the name of a packaged config",
     )
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", default=[], help="override a value, such as train.epochs=20"
+        "overrides", metavar="key=value", nargs="*", default=[], help="override an option, such as train.epochs=20"
     )
 
 
 def add_run_arguments(parser: ToolParser) -> None:
-    """Add what all training tools take, for `pose.engine.trainer`: ``--resume [FILE]``, ``--run-dir``, ``--device``."""
+    """Add the arguments of the training tools, for `pose.engine.trainer`: ``--resume``, ``--run-dir``, ``--device``."""
     parser.add_argument(
         "--resume",
         nargs="?",
         const=NEWEST,
         type=Path,
         metavar="FILE",
-        help="go on from a checkpoint, or from a folder's newest last.pt (default: of this config's runs)",
+        help="resume from a checkpoint, or from the newest last.pt in a folder (default: in the runs of this config)",
     )
     parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<config>/<time>)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
 def positive_count(text: str) -> int:
-    """Parse a count of at least 1, as an argument's ``type``."""
+    """Parse an integer of at least 1, as the ``type`` of an argument."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
     return int(text)
 
 
+# --- dyconv-pose
+
+
 def dispatch() -> None:
-    """Entry point of ``dyconv-pose``: run the tool that the first argument names with the arguments that follow."""
+    """Run the command named by the first argument with the remaining arguments: the entry point of ``dyconv-pose``."""
     run(_dispatch, sys.argv[1:])
 
 
 def _dispatch(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    modules = {name.replace("_", "-"): name for name in _tool_files()}
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return
@@ -127,60 +164,40 @@ def _dispatch(argv: Sequence[str] | None = None) -> None:
         print(f"dyconv-pose {__version__}")
         return
     command = argv[0].replace("_", "-")
-    if command not in modules:
-        raise PoseError(f"no tool '{argv[0]}'{near_name(command, modules) or ';'} `dyconv-pose --help` lists them")
-    sys.argv[0] = f"dyconv-pose {command}"  # the name that argparse shows
-    importlib.import_module(f"pose.tools.{modules[command]}").main(argv[1:])
+    commands = _find_commands()
+    if command not in commands:
+        hint = near_name(command, commands) or ";"
+        raise PoseError(f"unknown command '{argv[0]}'{hint} `dyconv-pose --help` lists all commands")
+    module, _ = commands[command]
+    sys.argv[0] = f"dyconv-pose {command}"  # argparse shows it in the usage line
+    importlib.import_module(module).main(argv[1:])
 
 
-def _tool_files() -> dict[str, Path]:
-    """Module name to file of every tool."""
-    (folder,) = importlib.import_module("pose.tools").__path__
-    return {file.stem: file for file in Path(folder).glob("*.py") if not file.stem.startswith("_")}
+def _find_commands() -> dict[str, tuple[str, Path]]:
+    """Map the name of each command to its module and source file."""
+    folders = {package: Path(importlib.import_module(package).__path__[0]) for package in COMMAND_PACKAGES}
+    return {
+        file.stem.replace("_", "-"): (f"{package}.{file.stem}", file)
+        for package, folder in folders.items()
+        for file in folder.glob("*.py")
+        if not file.stem.startswith("_")
+    }
 
 
 def _overview() -> str:
-    tools = {name.replace("_", "-"): _first_line(file) for name, file in sorted(_tool_files().items())}
-    width = max(map(len, tools), default=0)
-    lines = [f"  {name:<{width}}  {line}" for name, line in tools.items()]
+    commands = {name: _first_line(file) for name, (_, file) in sorted(_find_commands().items())}
+    width = max(map(len, commands), default=0)
     return "\n".join(
         [
-            "usage: dyconv-pose [--version] TOOL ...",
+            "usage: dyconv-pose [--version] COMMAND ...",
             "",
-            "Human pose estimation with dynamic convolution. `dyconv-pose TOOL --help` explains a tool.",
+            "Human pose estimation with dynamic convolution. `dyconv-pose COMMAND --help` explains a command.",
             "",
-            *lines,
+            *(f"  {name:<{width}}  {line}" for name, line in commands.items()),
         ]
     )
 
 
 def _first_line(file: Path) -> str:
-    """Read a docstring without importing its module: help must not wait for torch."""
+    """Return the first line of a module's docstring without importing the module: help must not wait for torch."""
     return (ast.get_docstring(ast.parse(file.read_bytes())) or "").partition("\n")[0]
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
-KEEP_BYTES = 1 << 30
-
-
-def let_threads_sleep() -> None:
-    """Let OpenMP's threads sleep soon while they wait for each other; call it before torch is imported.
-
-    By default they spin for milliseconds, which on cores that have other work to do makes a small model ten times slower.
-    Never to spin makes it three times slower on idle ones. A user's own GOMP_SPINCOUNT is kept.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to 1 GiB instead of handing them back to the kernel.
-
-    By default every activation map above 32 MB, and the top of the heap, is returned when freed, and each step takes
-    a page fault for every 4 KB of it again. Does nothing where the C library is not glibc.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)

@@ -1,7 +1,7 @@
-"""Errors a user can cause, each one line: where, what was expected, what came, what to do.
+"""Exceptions for user mistakes. A message is one line: where, what was expected, what was given, what to do.
 
-The command line prints these without a traceback and exits with status 2; anything else is our own mistake and
-keeps its traceback. Raise the most specific class.
+The command line prints the message without a traceback and exits with status 2. Any other exception is a bug and keeps
+its traceback. Raise the most specific class.
 """
 
 from collections.abc import Iterable
@@ -9,30 +9,30 @@ from difflib import get_close_matches
 
 
 class PoseError(Exception):
-    """A mistake in what the project was given, with a message a user can act on."""
+    """Base class of user mistakes, with a message that says how to correct them."""
 
 
 class ConfigError(PoseError):
-    """A configuration that is misspelt, mistyped or impossible."""
+    """A config with unknown options, wrong types or impossible values."""
 
 
 class DataError(PoseError):
-    """Annotations, detector boxes or images that cannot be used as they are."""
+    """Annotations, detector boxes or images that cannot be used."""
 
 
 class CheckpointError(PoseError):
-    """Weights that are missing, damaged, or made for another model."""
+    """Weights that are missing, damaged or made for another model."""
 
 
 class TrainingError(PoseError):
-    """A training run that cannot go on, such as one whose loss is not finite."""
+    """A training run that cannot continue, such as one with a non-finite loss."""
 
 
 class MediaError(PoseError):
-    """A video, image or camera that cannot be read or written."""
+    """A video, image or camera that cannot be read, or a file that cannot be written."""
 
 
 def near_name(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest of ``known``, or an empty string."""
+    """Return ``"; did you mean 'x'?"`` for the closest name in ``known``, or an empty string."""
     matches = get_close_matches(name, list(known), n=1)
     return f"; did you mean '{matches[0]}'?" if matches else ""

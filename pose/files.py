@@ -1,4 +1,4 @@
-"""Atomic file writes, and the search for the newest file of a name."""
+"""Atomic file writes, and the newest file of a given name."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from pose.errors import MediaError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path next to ``path``; rename it to ``path`` at the end, or remove it after an exception.
+    """Write a file atomically: yield a temporary path next to ``path``, then rename it, or remove it on an exception.
 
-    The content reaches the disk before the rename, so that ``path`` always holds the old or the new file as a whole.
+    The content is flushed to disk before the rename, so ``path`` always holds either the complete old or the complete
+    new content.
 
     Raises:
-        MediaError: the folder cannot be written.
+        MediaError: the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -35,7 +36,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 
     Raises:
-        MediaError: the folder cannot be written.
+        MediaError: the file cannot be written.
     """
     with replacing(path) as temporary, writing(Path(path)):
         temporary.write_text(text, encoding="utf-8")
@@ -43,7 +44,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write ``path`` into a message that names it.
+    """Convert an `OSError` in the block into a `MediaError` that names ``path``.
 
     Raises:
         MediaError: an `OSError` occurred inside.
@@ -52,10 +53,10 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise MediaError(
-            f"{path}: cannot write it ({error.strerror or error}); free the disk or choose another place"
+            f"{path}: cannot write it ({error.strerror or error}); free disk space or choose another path"
         ) from None
 
 
 def newest_below(folder: Path, name: str) -> Path | None:
-    """Return the most recently modified file called ``name`` below a folder, or None where there is none."""
+    """Return the most recently modified file called ``name`` in a folder or its subfolders, or None."""
     return max(folder.rglob(name), key=lambda file: file.stat().st_mtime, default=None)

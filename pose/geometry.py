@@ -1,9 +1,9 @@
-"""Pixel geometry: a person box becomes a view, a view becomes one matrix, points go through it.
+"""Crop geometry: person box to view, view to affine matrix, points through a matrix.
 
-Frames: *image* is the image's pixels, *input* is the model's crop (192 wide, 256 high), *heatmap* is the model's
-output grid (48 wide, 64 high). All share one convention: x to the right, y down, integer coordinates at pixel
-centres, and **no half-pixel term** between input and heatmap (the convention of SimpleBaseline and HRNet, on which
-published COCO figures rest). The formulas reproduce those of their public code.
+Frames: *image* is the pixels of the image, *input* the crop that the model takes (192 wide, 256 high), *heatmap* the
+output grid of the model (48 wide, 64 high). All share one convention: x to the right, y down, integer coordinates at
+pixel centers, and **no half-pixel offset** between input and heatmap. This is the convention of SimpleBaseline and
+HRNet, with which published COCO results are measured; the formulas reproduce those of their public code.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+"""Array of float64, the type of coordinates and matrices."""
 Float32 = NDArray[np.float32]
+"""Array of float32, the type of heatmaps and scores."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Which part of an image a crop shows, and how.
+    """Region of an image that a crop shows, with rotation and flip.
 
     Attributes:
         center: (x, y) in image pixels.
         scale: (width, height) in image pixels.
-        rotation_deg: clockwise rotation of the view in the image; the person appears turned the other way.
-        flip: the crop is mirrored left to right about ``center``.
+        rotation_deg: clockwise rotation of the view in the image; in the crop, the person is rotated counterclockwise.
+        flip: whether the crop is flipped left to right about ``center``.
     """
 
     center: tuple[float, float]
@@ -33,17 +35,17 @@ class View:
 
     @property
     def area(self) -> float:
-        """Area in square image pixels; the ``area`` of OKS-NMS."""
+        """Area in square image pixels, used as the person's area in OKS-NMS."""
         return self.scale[0] * self.scale[1]
 
 
 def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25) -> View:
-    """Return the upright view around a box: its short side grown to ``aspect_ratio`` (w / h), then padded.
+    """Return the upright view of a box: its short side extended to ``aspect_ratio`` (w / h), then both sides padded.
 
     Args:
         bbox_xywh: (4,) left, top, width, height in image pixels.
-        aspect_ratio: width / height of the model's input.
-        padding: factor on both sides.
+        aspect_ratio: width / height of the model input.
+        padding: factor by which both sides grow.
     """
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
     width, height = max(w, h * aspect_ratio), max(h, w / aspect_ratio)
@@ -51,9 +53,10 @@ def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25
 
 
 def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
-    """Clip a box to its image as the reference does (the far edge is inclusive: one pixel short), or None if empty.
+    """Clip a box to the image; return None if nothing is left.
 
-    Source: SimpleBaseline/HRNet, ``_load_coco_person_keypoint_annotation``; used for training and ground-truth boxes.
+    As in the reference code, the far edge is inclusive, so the box becomes one pixel shorter. Used for training boxes
+    and ground-truth boxes. Source: SimpleBaseline/HRNet, ``_load_coco_person_keypoint_annotation``.
     """
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
     x1, y1 = max(0.0, x), max(0.0, y)
@@ -63,10 +66,11 @@ def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
 
 
 def view_to_matrix(view: View, output_wh: tuple[int, int]) -> Array:
-    """Return the (2, 3) matrix from image pixels to an output grid of ``output_wh`` (width, height).
+    """Return the (2, 3) affine matrix from image pixels to an output grid of ``output_wh`` (width, height).
 
-    Rotation about the view's centre, one scale from the widths, flip folded in. The input size gives the warp of the
-    crop; the heatmap size gives the decoding grid (take `invert` of it to come back).
+    It rotates about the center of the view, scales by the ratio of the widths and includes the flip. With the input
+    size it is image_to_input, the warp of the crop; with the heatmap size it is image_to_heatmap, whose `invert` is
+    heatmap_to_image.
     """
     angle = np.deg2rad(view.rotation_deg)
     factor = output_wh[0] / view.scale[0]
@@ -86,7 +90,7 @@ def invert(matrix: ArrayLike) -> Array:
 
 
 def compose(outer: ArrayLike, inner: ArrayLike) -> Array:
-    """Return the (2, 3) affine matrix that does ``inner`` first and then ``outer``."""
+    """Return the (2, 3) affine matrix that applies ``inner`` first and then ``outer``."""
     outer, inner = np.asarray(outer, dtype=np.float64), np.asarray(inner, dtype=np.float64)
     composed: Array = outer[:, :2] @ inner
     composed[:, 2] += outer[:, 2]
@@ -94,20 +98,20 @@ def compose(outer: ArrayLike, inner: ArrayLike) -> Array:
 
 
 def pixel_blocks(block_wh: float | ArrayLike, corner: ArrayLike = (0, 0)) -> Array:
-    """Return the (2, 3) matrix to image pixels from a smaller image, each pixel of which is a block of the image's.
+    """Return the (2, 3) matrix from a downscaled image, each pixel of which averages a block, to image pixels.
 
-    Centres go to centres: pixel 0 of an image reduced by 2 lies at 0.5, between the two pixels that it averages.
+    Centers map to centers: pixel 0 of an image reduced by 2 is at 0.5, between the two pixels that it averages.
 
     Args:
         block_wh: width and height of a block in image pixels, or one number for both.
-        corner: (x, y) of the image's pixel that the first block begins with.
+        corner: (x, y) of the first image pixel of the first block.
     """
     block = np.broadcast_to(np.asarray(block_wh, dtype=np.float64), 2)
     return np.column_stack([np.diag(block), np.asarray(corner) + (block - 1) / 2])
 
 
 def transform_points(points: ArrayLike, matrix: ArrayLike) -> Array:
-    """Send points (..., P, 2) through affine matrices (..., 2, 3) with equal leading axes."""
+    """Apply affine matrices (..., 2, 3) to points (..., P, 2) with the same leading axes."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    moved: Array = np.asarray(points) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
-    return moved
+    transformed: Array = np.asarray(points) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    return transformed

@@ -1,6 +1,6 @@
-"""Images in, crops out: reading and the one warp that a person's crop takes.
+"""Image reading, decoding and cropping.
 
-Images are (H, W, 3) uint8 in OpenCV's BGR order; crops are (h, w, 3) uint8 in RGB, the order the models are trained on.
+Images are (H, W, 3) uint8 in OpenCV's BGR order. Crops are (h, w, 3) uint8 in RGB, the order the models are trained on.
 """
 
 import math
@@ -12,39 +12,45 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError, MediaError
-from pose.geometry import box_to_view, compose, invert, pixel_blocks, view_to_matrix
+from pose.geometry import Array, box_to_view, compose, invert, pixel_blocks, view_to_matrix
 
 Image = NDArray[np.uint8]
+"""(H, W, 3) uint8."""
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""File name suffixes of images, in lower case."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of RGB in 0..1, as torchvision's ImageNet weights expect."""
+"""Mean of RGB in 0..1, as torchvision's ImageNet weights expect."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of RGB in 0..1, as torchvision's ImageNet weights expect."""
 
-JPEG_START = b"\xff\xd8\xff"
-DECODING = {
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-"""OpenCV's flags by reduction: a JPEG can be decoded with a pixel for each n x n of the image's."""
+"""OpenCV's decoding flags by reduction n: a JPEG is decoded to one pixel per n x n image pixels."""
+
+
+# --- reading
 
 
 def read_image(path: str | Path) -> Image:
-    """Read an image as (H, W, 3) uint8 BGR, its EXIF orientation ignored (protocol: annotations are in raw pixels).
+    """Read an image as (H, W, 3) uint8 BGR, ignoring its EXIF orientation (protocol: annotations are in raw pixels).
 
     Raises:
         DataError: the file is missing, empty or not an image.
     """
-    return decode(_read(Path(path)), path)
+    return decode(_read_bytes(Path(path)), path)
 
 
 def read_upright_image(path: Path) -> Image:
-    """Read an image as people see it, turned as its EXIF orientation says: (H, W, 3) uint8 BGR.
+    """Read an image as (H, W, 3) uint8 BGR, rotated as its EXIF orientation says.
 
-    Data sets are read with `read_image`, which leaves the pixels where the annotations expect them.
+    For data sets use `read_image`, which keeps the pixel coordinates of the annotations.
 
     Raises:
         MediaError: the file is missing or not an image.
@@ -55,7 +61,7 @@ def read_upright_image(path: Path) -> Image:
         raise MediaError(f"{path}: cannot read the image ({error.strerror})") from None
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if image is None:
-        raise MediaError(f"{path}: not an image OpenCV can read ({encoded.size} bytes); replace it or take it away")
+        raise MediaError(f"{path}: not an image OpenCV can read ({encoded.size} bytes); replace or remove it")
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -63,7 +69,7 @@ def find_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted by name.
 
     Raises:
-        MediaError: there is no such folder, or it has none.
+        MediaError: the folder does not exist or has no images.
     """
     if not folder.is_dir():
         raise MediaError(f"{folder}: no such folder of images")
@@ -73,59 +79,27 @@ def find_images(folder: Path) -> list[Path]:
     return paths
 
 
-def read_crop(path: str | Path, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Crop an image file as `decode_crop` does.
-
-    Raises:
-        DataError: as `read_image`.
-    """
-    return decode_crop(_read(Path(path)), path, matrix, size_wh)
-
-
-def decode_crop(encoded: NDArray[np.uint8], name: object, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Crop an encoded image as `crop` does, a JPEG decoded no larger than the crop needs.
-
-    Where the crop shrinks a JPEG to a half, a quarter or an eighth, the decoder gives the averages of blocks of pixels.
-    That is faster, and closer to the average of what a pixel of the crop shows: a bilinear warp that shrinks looks at
-    four pixels and skips those between. Protocol: training only; published figures are tested with whole images.
+def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1) -> Image:
+    """Decode an image as `read_image` does.
 
     Args:
-        encoded: the file's content.
-        name: of the image, for the message.
-        matrix: (2, 3) image to input.
-        size_wh: of the crop.
+        encoded: content of the file.
+        name: of the image, for the error message.
+        reduction: 1, 2, 4 or 8: decode a JPEG to one pixel per ``reduction`` x ``reduction`` image pixels.
 
     Raises:
         DataError: it is not an image.
     """
-    matrix = np.asarray(matrix, dtype=np.float64)
-    reduction = reduction_for(matrix) if encoded[:3].tobytes() == JPEG_START else 1
-    if reduction > 1:
-        matrix = compose(matrix, pixel_blocks(reduction))
-    return crop(decode(encoded, name, reduction), matrix, size_wh)
-
-
-def reduction_for(matrix: NDArray[np.float64]) -> int:
-    """Return 1, 2, 4 or 8: how much smaller an image may be decoded, and still not be coarser than its crop."""
-    (a, b, _), (c, d, _) = matrix.tolist()
-    inputs_per_pixel = math.sqrt(abs(a * d - b * c))
-    return max(reduction for reduction in DECODING if reduction == 1 or reduction * inputs_per_pixel <= 1)
-
-
-def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1) -> Image:
-    """Decode an image as `read_image` does; a JPEG with a pixel for each ``reduction`` x ``reduction`` (1, 2, 4, 8).
-
-    Raises:
-        DataError: it is not an image.
-    """
-    flags = DECODING[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = _REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     image = None if encoded.size == 0 else cv2.imdecode(encoded, flags)
     if image is None:
-        raise DataError(f"{name}: not an image OpenCV can read ({encoded.size} bytes); fetch it again or leave it out")
+        raise DataError(
+            f"{name}: not an image OpenCV can read ({encoded.size} bytes); replace it or remove it from the data set"
+        )
     return np.asarray(image, dtype=np.uint8)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read_bytes(path: Path) -> NDArray[np.uint8]:
     try:
         return np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
@@ -134,20 +108,60 @@ def _read(path: Path) -> NDArray[np.uint8]:
         ) from None
 
 
-def crop(image_bgr: Image, matrix: ArrayLike, size_wh: tuple[int, int]) -> Image:
-    """Warp an image through a (2, 3) image-to-input matrix, bilinear, black outside; returns (h, w, 3) RGB."""
-    warped = cv2.warpAffine(image_bgr, np.asarray(matrix, dtype=np.float64), size_wh, flags=cv2.INTER_LINEAR)
+# --- cropping
+
+
+def crop(image_bgr: Image, image_to_input: ArrayLike, size_wh: tuple[int, int]) -> Image:
+    """Warp an image through a (2, 3) matrix to an (h, w, 3) RGB crop: bilinear, black outside the image."""
+    warped = cv2.warpAffine(image_bgr, np.asarray(image_to_input, dtype=np.float64), size_wh, flags=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def person_crop(
-    image_bgr: Image, bbox_xywh: ArrayLike, input_config: InputConfig
-) -> tuple[Image, NDArray[np.float64], float]:
-    """Crop one box upright.
+def person_crop(image_bgr: Image, bbox_xywh: ArrayLike, input_config: InputConfig) -> tuple[Image, Array, float]:
+    """Crop a person box, upright.
 
     Returns:
-        crop (h, w, 3) uint8 RGB, the (2, 3) matrix from heatmap to image, and the view's area in square image pixels.
+        crop (h, w, 3) uint8 RGB, the (2, 3) matrix heatmap_to_image, and the area of the view in square image pixels.
     """
     view = box_to_view(bbox_xywh, input_config.aspect_ratio, input_config.padding)
-    image = crop(image_bgr, view_to_matrix(view, input_config.size_wh), input_config.size_wh)
-    return image, invert(view_to_matrix(view, input_config.heatmap_wh)), view.area
+    image_to_input = view_to_matrix(view, input_config.size_wh)
+    heatmap_to_image = invert(view_to_matrix(view, input_config.heatmap_wh))
+    return crop(image_bgr, image_to_input, input_config.size_wh), heatmap_to_image, view.area
+
+
+def read_crop(path: str | Path, image_to_input: ArrayLike, size_wh: tuple[int, int]) -> Image:
+    """Read an image file and crop it as `decode_crop` does.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return decode_crop(_read_bytes(Path(path)), path, image_to_input, size_wh)
+
+
+def decode_crop(encoded: NDArray[np.uint8], name: object, image_to_input: ArrayLike, size_wh: tuple[int, int]) -> Image:
+    """Decode and crop an image as `decode` and `crop` do, but a JPEG at no higher resolution than the crop needs.
+
+    Where the crop downscales a JPEG by 2, 4 or 8, the decoder averages blocks of pixels. This is faster than a full
+    decode, and closer to the area average: a bilinear warp that downscales reads four pixels and skips those between.
+    Protocol: training only; published figures are tested with fully decoded images.
+
+    Args:
+        encoded: content of the file.
+        name: of the image, for the error message.
+        image_to_input: (2, 3) matrix.
+        size_wh: width and height of the crop.
+
+    Raises:
+        DataError: it is not an image.
+    """
+    image_to_input = np.asarray(image_to_input, dtype=np.float64)
+    reduction = reduction_for(image_to_input) if encoded[:3].tobytes() == _JPEG_MAGIC else 1
+    reduced_to_input = compose(image_to_input, pixel_blocks(reduction)) if reduction > 1 else image_to_input
+    return crop(decode(encoded, name, reduction), reduced_to_input, size_wh)
+
+
+def reduction_for(image_to_input: Array) -> int:
+    """Return the largest reduction (1, 2, 4 or 8) at which the decoded image is no coarser than its crop."""
+    (a, b, _), (c, d, _) = image_to_input.tolist()
+    scale = math.sqrt(abs(a * d - b * c))  # input pixels per image pixel
+    return max(reduction for reduction in _REDUCED_FLAGS if reduction == 1 or reduction * scale <= 1)

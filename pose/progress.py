@@ -1,4 +1,4 @@
-"""Progress a person can read: a tqdm bar on a terminal, a plain line every half minute anywhere else."""
+"""Progress display: a tqdm bar on a terminal, otherwise a log line every 30 seconds."""
 
 import logging
 import sys
@@ -10,10 +10,18 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
+"""Seconds between log lines."""
 
 
 class ProgressLine:
-    """Counts ``total`` units (None: unknown) with figures beside the count; use it as a context manager."""
+    """Progress over ``total`` units (None: unknown), with named values such as the loss. Use it as a context manager.
+
+    Args:
+        description: what is counted, such as ``epoch 3``.
+        total: number of units, None if unknown.
+        unit: name of the units, in the plural.
+        initial: units done before a resume, which the estimate of the time left excludes.
+    """
 
     def __init__(self, description: str, total: int | None, unit: str, initial: int = 0) -> None:
         self.description, self.total, self.unit, self.count = description, total, unit, initial
@@ -34,18 +42,18 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, count: int = 1, **figures: str) -> None:
-        """Count on, and show the figures by their names."""
+    def advance(self, count: int = 1, **values: str) -> None:
+        """Add ``count`` units and show ``values`` by name."""
         self.count += count
         if self._bar is not None:
-            self._bar.set_postfix(figures, refresh=False)
+            self._bar.set_postfix(values, refresh=False)
             self._bar.update(count)
         elif time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
-            logger.info("%s", self._line(figures))
+            logger.info("%s", self._line(values))
 
-    def _line(self, figures: dict[str, str]) -> str:
-        shown = " ".join(f"{name} {value}" for name, value in figures.items())
+    def _line(self, values: dict[str, str]) -> str:
+        shown = " ".join(f"{name} {value}" for name, value in values.items())
         if self.total is None:
             return f"{self.description}: {self.count} {self.unit}  {shown}".rstrip()
         left = (self._last - self._start) / max(self.count - self._initial, 1) * (self.total - self.count)

@@ -1,13 +1,11 @@
-"""Keypoint sets as data: names, mirror pairs, limbs, half-body groups and OKS sigmas.
+"""Keypoint sets: names, left-right pairs, limbs, half-body groups and OKS sigmas.
 
-Everything that depends on which keypoints there are reads a `Skeleton`; nothing else in the project knows that a
-person has a left wrist. To use your own set, write it in the config (``skeleton: {names: [...], ...}``) or read it
-from a COCO category with `skeleton_from_category`.
+All code that depends on the keypoint set reads a `Skeleton`; only the embedded data set assumes COCO's keypoints. To
+use your own set, write it in the config (``skeleton: {names: [...], ...}``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +13,21 @@ from numpy.typing import NDArray
 from pose.errors import DataError
 
 DEFAULT_SIGMA = 0.05
-"""OKS sigma of a keypoint that COCO does not know: between its wrist (.062) and its ear (.035)."""
+"""OKS sigma of a keypoint that COCO does not have: between those of wrist (.062) and ear (.035)."""
 
-UPPER_BODY_WORDS = ("nose", "eye", "ear", "head", "neck", "shoulder", "elbow", "wrist", "hand", "thorax")
+_UPPER_BODY_PARTS = ("nose", "eye", "ear", "head", "neck", "shoulder", "elbow", "wrist", "hand", "thorax")
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A keypoint set. Indices count from 0 in the order of ``names``.
+    """A keypoint set. Indices are 0-based, in the order of ``names``.
 
     Attributes:
         names: K keypoint names.
-        flip_pairs: (left, right) index pairs that a mirror exchanges.
+        flip_pairs: (left, right) index pairs, swapped by a horizontal flip.
         limbs: (a, b) index pairs to draw.
         sigmas: K OKS constants (COCO's ``kpt_oks_sigmas``).
-        upper_body: indices of the half-body group above the hips; the others form the lower group.
+        upper_body: indices of the upper half-body group (above the hips); all others form the lower group.
     """
 
     names: tuple[str, ...]
@@ -40,12 +38,12 @@ class Skeleton:
 
     @property
     def num_keypoints(self) -> int:
-        """K."""
+        """Number of keypoints, K."""
         return len(self.names)
 
     @property
     def flip_order(self) -> NDArray[np.intp]:
-        """(K,) index array: ``mirrored = keypoints[flip_order]`` exchanges left and right."""
+        """(K,) index array that swaps left and right: ``flipped = keypoints[flip_order]``."""
         order = np.arange(self.num_keypoints)
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
@@ -57,21 +55,21 @@ def make_skeleton(
     limbs: Sequence[tuple[int, int]] = (),
     sigmas: Sequence[float] | None = None,
 ) -> Skeleton:
-    """Build a skeleton; mirror pairs come from ``left``/``right`` in the names, missing sigmas from COCO by name.
+    """Build a skeleton. Flip pairs come from ``left``/``right`` in the names, default sigmas from COCO by name.
 
     Args:
-        names: K different keypoint names.
-        limbs: (a, b) index pairs, counted from 0.
+        names: K unique keypoint names.
+        limbs: (a, b) index pairs, 0-based.
         sigmas: K positive OKS constants.
 
     Raises:
-        DataError: names repeat, an index lies outside, or the number of sigmas is not K.
+        DataError: names are empty or repeated, a limb index is out of range, or sigmas are not K positive numbers.
     """
     if not names or len(set(names)) != len(names):
-        raise DataError(f"skeleton: expected different, non-empty keypoint names, got {list(names)}")
+        raise DataError(f"skeleton: expected unique, non-empty keypoint names, got {list(names)}")
     outside = [limb for limb in limbs if not all(0 <= index < len(names) for index in limb)]
     if outside:
-        raise DataError(f"skeleton: limbs {outside} name keypoints outside 0..{len(names) - 1}")
+        raise DataError(f"skeleton: limbs: expected keypoint indices in 0..{len(names) - 1}, got {outside}")
     if sigmas is None:
         sigmas = [_coco_sigma(name) for name in names]
     if len(sigmas) != len(names) or min(sigmas) <= 0:
@@ -82,24 +80,8 @@ def make_skeleton(
         for name, index in index_of.items()
         if "left" in name and name.replace("left", "right") in index_of
     )
-    upper = tuple(i for i, name in enumerate(names) if any(word in name for word in UPPER_BODY_WORDS))
+    upper = tuple(i for i, name in enumerate(names) if any(part in name for part in _UPPER_BODY_PARTS))
     return Skeleton(tuple(names), pairs, tuple((a, b) for a, b in limbs), tuple(sigmas), upper)
-
-
-def skeleton_from_category(category: Mapping[str, Any]) -> Skeleton:
-    """Read a skeleton from a COCO category (``keypoints`` names, ``skeleton`` limbs counted from 1).
-
-    Raises:
-        DataError: the category has no keypoint names.
-    """
-    names = category.get("keypoints")
-    if not isinstance(names, Sequence) or not names:
-        raise DataError(
-            f"category {category.get('name')!r} has no 'keypoints' list of names; "
-            "use a COCO *keypoint* annotation file (person_keypoints_*.json)"
-        )
-    limbs = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])]
-    return make_skeleton([str(name) for name in names], limbs)
 
 
 _COCO_NAMES = (

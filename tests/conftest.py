@@ -1,4 +1,4 @@
-"""What several tests share: hand-made data sets, the folder of local measurement data, how a tool refuses."""
+"""Shared fixtures: small data sets, the folder of local data, the error line of a tool, suffixes of exported models."""
 
 import json
 import logging
@@ -20,14 +20,14 @@ IMAGES_WH = {1: (160, 120), 2: (100, 140), 3: (120, 120)}
 
 @dataclass(frozen=True)
 class TinyCoco:
-    """Three images with five persons to train on (ids 11, 12, 21, 22, 31), a crowd (13) and a bare one (32)."""
+    """Three images with five training persons (ids 11, 12, 21, 22, 31), a crowd (13) and one without keypoints (32)."""
 
     images: Path
     annotations: Path
     detections: Path
 
     def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Read the annotations, change them in place, and write them back."""
+        """Read the annotations, change them in place and write them."""
         content = json.loads(self.annotations.read_text())
         change(content)
         self.annotations.write_text(json.dumps(content))
@@ -35,6 +35,7 @@ class TinyCoco:
 
 @pytest.fixture
 def tiny_coco(tmp_path: Path) -> TinyCoco:
+    """Write a small COCO keypoint data set and detector boxes."""
     data = TinyCoco(tmp_path / "images", tmp_path / "persons.json", tmp_path / "boxes.json")
     (data.images / "more").mkdir(parents=True)
     rng = np.random.default_rng(7)
@@ -45,13 +46,13 @@ def tiny_coco(tmp_path: Path) -> TinyCoco:
         cv2.imwrite(str(data.images / name), cv2.GaussianBlur(noise, (0, 0), 3))
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
     annotations = [
-        _person(rng, 11, 1, [20, 10, 50, 90], labelled=17),
-        _person(rng, 12, 1, [90, 30, 40, 60], labelled=5),
-        {**_person(rng, 13, 1, [0, 0, 160, 120], labelled=3), "iscrowd": 1},
-        _person(rng, 21, 2, [10, 20, 60, 100], labelled=12),
-        _person(rng, 22, 2, [50, 70, 45, 60], labelled=9),
-        _person(rng, 31, 3, [30, 5, 40, 110], labelled=17),
-        _person(rng, 32, 3, [80, 10, 20, 40], labelled=0),
+        _person(rng, 11, 1, [20, 10, 50, 90], labeled=17),
+        _person(rng, 12, 1, [90, 30, 40, 60], labeled=5),
+        {**_person(rng, 13, 1, [0, 0, 160, 120], labeled=3), "iscrowd": 1},
+        _person(rng, 21, 2, [10, 20, 60, 100], labeled=12),
+        _person(rng, 22, 2, [50, 70, 45, 60], labeled=9),
+        _person(rng, 31, 3, [30, 5, 40, 110], labeled=17),
+        _person(rng, 32, 3, [80, 10, 20, 40], labeled=0),
     ]
     category = {"id": 1, "name": "person", "keypoints": list(COCO.names)}
     data.annotations.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
@@ -68,11 +69,11 @@ def tiny_coco(tmp_path: Path) -> TinyCoco:
 
 
 def _person(
-    rng: np.random.Generator, person_id: int, image_id: int, bbox_xywh: list[float], labelled: int
+    rng: np.random.Generator, person_id: int, image_id: int, bbox_xywh: list[float], labeled: int
 ) -> dict[str, Any]:
     x, y, w, h = bbox_xywh
     keypoints = np.column_stack([rng.uniform((x, y), (x + w, y + h), (17, 2)), rng.integers(1, 3, 17)]).round(2)
-    keypoints[rng.permutation(17)[labelled:]] = 0
+    keypoints[rng.permutation(17)[labeled:]] = 0
     return {
         "id": person_id,
         "image_id": image_id,
@@ -80,7 +81,7 @@ def _person(
         "bbox": bbox_xywh,
         "area": 0.5 * w * h,
         "iscrowd": 0,
-        "num_keypoints": labelled,
+        "num_keypoints": labeled,
         "keypoints": keypoints.ravel().tolist(),
     }
 
@@ -90,11 +91,11 @@ CLASSES = ("disc", "ring", "square")
 
 @pytest.fixture
 def class_folders(tmp_path: Path) -> Path:
-    """Folders as ImageNet's: 4 training and 3 validation images of each of `CLASSES`, sizes and formats mixed."""
+    """Write class folders as in ImageNet: 4 training and 3 validation images per class, of mixed sizes and formats."""
     rng = np.random.default_rng(11)
-    for part, count in (("train", 4), ("val", 3)):
+    for split, count in (("train", 4), ("val", 3)):
         for name in CLASSES:
-            folder = tmp_path / "classes" / part / name
+            folder = tmp_path / "classes" / split / name
             folder.mkdir(parents=True)
             for number in range(count):
                 cv2.imwrite(str(folder / f"{number}.{('png', 'jpg', 'JPEG')[number % 3]}"), _shape(rng, name))
@@ -115,7 +116,7 @@ def _shape(rng: np.random.Generator, name: str) -> NDArray[np.uint8]:
 
 @pytest.fixture(autouse=True)
 def _root_logger_restored() -> Iterator[None]:
-    """Tools set the root logger up; log files of runs are closed after the test."""
+    """Restore the root logger, which tools configure, and close the log files of runs."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -126,13 +127,13 @@ def _root_logger_restored() -> Iterator[None]:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], str]:
-    """Return the one line on stderr that a call of a tool ends with; lines of a log may stand before it."""
+    """Return a function that calls a tool, expects exit status 2 and returns the last line on stderr, after any log."""
 
-    def of(call: Callable[[], object]) -> str:
+    def error_line(call: Callable[[], object]) -> str:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as caught:
             call()
-        assert stopped.value.code == 2
+        assert caught.value.code == 2
         captured = capsys.readouterr()
         *log, line = captured.err.strip().split("\n")
         assert line.startswith("error: ")
@@ -140,15 +141,15 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object
         assert captured.out == ""
         return line
 
-    return of
+    return error_line
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Images, detectors and reference numbers that are not part of the project."""
+    """Return the folder of local images, detectors and reference values, which are not part of the project."""
     folder = Path(__file__).resolve().parents[1] / "../shared"
     if not folder.is_dir():
-        pytest.skip("needs the folder ../shared beside the repository")
+        pytest.skip("needs the folder ../shared next to the repository")
     return folder.resolve()
 
 
@@ -157,8 +158,8 @@ BACKENDS = {".onnx": "onnxruntime", ".xml": "openvino"}
 
 @pytest.fixture(scope="session", params=BACKENDS, ids=BACKENDS.values())
 def suffix(request: pytest.FixtureRequest) -> str:
-    """Suffix of each engine's files, of those that are installed."""
+    """Return the suffix of the exported files of each installed backend."""
     for package in ("onnx", BACKENDS[request.param]):
-        if find_spec(package) is None:  # importing openvino is left to the code that is tested
+        if find_spec(package) is None:  # openvino is imported by the tested code only
             pytest.skip(f"needs {package}")
     return str(request.param)

@@ -1,16 +1,22 @@
+"""The command line: exit codes, arguments, the commands of ``dyconv-pose``, process settings."""
+
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pose.cli import ToolParser, add_config_arguments, dispatch, let_threads_sleep, run
+from pose.cli import ToolParser, add_config_arguments, dispatch, limit_thread_spinning, run
 from pose.errors import DataError, PoseError
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = sorted((ROOT / "tools").glob("[a-z]*.py"))
+DATA_COMMANDS = sorted((ROOT / "data").glob("[a-z]*.py"))
 
 
 def exit_code(main: Callable[[Sequence[str] | None], None]) -> int | str | None:
@@ -26,30 +32,30 @@ def raising(error: BaseException) -> Callable[[Sequence[str] | None], None]:
     return main
 
 
-def test_a_users_mistake_is_one_line_on_stderr_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_error_prints_one_line_to_stderr_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raising(DataError("a.json: no such\nfile"))) == 2
     captured = capsys.readouterr()
     assert captured.err == "error: a.json: no such file\n"
     assert captured.out == ""
 
 
-def test_our_own_mistake_keeps_its_traceback() -> None:
+def test_other_exceptions_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run(raising(ZeroDivisionError()))
 
 
-def test_an_interrupt_exits_as_shells_expect(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_exits_with_130_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raising(KeyboardInterrupt())) == 128 + signal.SIGINT
     assert capsys.readouterr().err == ""
 
 
-def test_a_tool_that_is_done_returns() -> None:
-    seen: list[Sequence[str] | None] = []
-    run(seen.append, ["a"])
-    assert seen == [["a"]]
+def test_run_returns_when_main_returns() -> None:
+    calls: list[Sequence[str] | None] = []
+    run(calls.append, ["a"])
+    assert calls == [["a"]]
 
 
-def test_a_reader_that_leaves_ends_the_tool_quietly() -> None:
+def test_a_closed_output_pipe_ends_the_tool_without_an_error() -> None:
     code = (
         "from pose.cli import run\ndef main(argv):\n    for _ in range(100_000):\n        print('x' * 100)\nrun(main)"
     )
@@ -66,15 +72,15 @@ def test_a_reader_that_leaves_ends_the_tool_quietly() -> None:
 
 
 def parser() -> ToolParser:
-    made = ToolParser("What it does.\n\nExamples:\n  keep   this")
-    add_config_arguments(made)
-    made.add_argument("--resume", nargs="?", const="newest")
-    made.add_argument("--output")
-    return made
+    tool_parser = ToolParser("What it does.\n\nExamples:\n  keep   this")
+    add_config_arguments(tool_parser)
+    tool_parser.add_argument("--resume", nargs="?", const="newest")
+    tool_parser.add_argument("--output")
+    return tool_parser
 
 
 @pytest.mark.parametrize(
-    ("words", "resume", "overrides"),
+    ("arguments", "resume", "overrides"),
     [
         ("--cfg q", None, []),
         ("--cfg q a.b=1 c=2", None, ["a.b=1", "c=2"]),
@@ -88,126 +94,192 @@ def parser() -> ToolParser:
         ("--cfg q forgotten", None, ["forgotten"]),
     ],
 )
-def test_overrides_are_never_taken_for_an_options_value(words: str, resume: str | None, overrides: list[str]) -> None:
-    args = parser().parse_args(words.split())
+def test_overrides_are_never_parsed_as_the_value_of_an_option(
+    arguments: str, resume: str | None, overrides: list[str]
+) -> None:
+    args = parser().parse_args(arguments.split())
     assert (args.cfg, args.resume, args.overrides) == ("q", resume, overrides)
 
 
-def test_an_option_that_does_not_exist_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parser().parse_args(["--cfg", "q", "--nope", "a=1"])
     assert caught.value.code == 2
     assert "unrecognized arguments: --nope" in capsys.readouterr().err
 
 
-def test_a_parser_without_overrides_leaves_equal_signs_alone() -> None:
-    plain = ToolParser(None)
-    plain.add_argument("--output")
-    assert plain.parse_args(["--output", "a=1"]).output == "a=1"
+def test_a_parser_without_overrides_accepts_values_with_an_equals_sign() -> None:
+    tool_parser = ToolParser(None)
+    tool_parser.add_argument("--output")
+    assert tool_parser.parse_args(["--output", "a=1"]).output == "a=1"
 
 
-def test_help_shows_the_docstring_as_it_is_written() -> None:
+def test_help_prints_the_docstring_unchanged() -> None:
     assert "\nExamples:\n  keep   this\n" in parser().format_help()
 
 
 # --- dyconv-pose
 
 
-def dispatched(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["dyconv-pose", *words])
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Call ``dyconv-pose`` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["dyconv-pose", *map(str, arguments)])
     dispatch()
 
 
-@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
-def test_the_command_lists_every_tool_with_its_first_line(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_lists_every_command_with_the_first_line_of_its_docstring(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dispatched(monkeypatch, *words)
-    shown = capsys.readouterr().out
-    for file in TOOLS.glob("[a-z]*.py"):
+    call(monkeypatch, *arguments)
+    lines = capsys.readouterr().out.splitlines()
+    for file in (*TOOLS, *DATA_COMMANDS):
         first = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("r").strip('"')
-        assert first.endswith("."), f"{file.name}: the first line of its docstring is what help shows"
-        assert f"  {file.stem.replace('_', '-')} " in shown
-        assert first in shown
+        assert first.endswith("."), f"{file.name}: help shows the first line of the docstring, which must be a sentence"
+        assert any(line.split(maxsplit=1) == [file.stem.replace("_", "-"), first] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["build-cache", "check-data", "hold-out"])
+def test_help_lists_the_data_commands(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, "--help")
+    assert f"\n  {name} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["print-config", "print_config"])
-def test_the_command_runs_a_tool(
+def test_dispatch_runs_the_named_tool(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dispatched(monkeypatch, name, "--cfg", "quickstart", "seed=41")
+    call(monkeypatch, name, "--cfg", "quickstart", "seed=41")
     assert "seed" in capsys.readouterr().out
 
 
-def test_a_tools_help_names_the_sub_command(
+def test_help_of_a_command_shows_the_dyconv_pose_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        dispatched(monkeypatch, "print-config", "--help")
+        call(monkeypatch, "print-config", "--help")
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("usage: dyconv-pose print-config ")
 
 
-def test_a_misspelt_tool_is_answered_with_the_nearest(
+@pytest.mark.parametrize("name", ["check-data", "check_data"])
+def test_dispatch_runs_check_data(
+    name: str, tiny_coco: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, name, "--annotations", tiny_coco.annotations, "--images", tiny_coco.images)
+    assert capsys.readouterr().err == ""
+
+
+def test_dispatch_runs_hold_out(tiny_coco: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, held_out = tmp_path / "kept.json", tmp_path / "held_out.json"
+    files = ("--annotations", tiny_coco.annotations, "--kept", kept, "--held-out", held_out)
+    call(monkeypatch, "hold-out", *files, "--fraction", "0.5")
+    images = [json.loads(file.read_text())["images"] for file in (kept, held_out)]
+    assert len(images[0]) + len(images[1]) == 3
+
+
+def test_dispatch_runs_build_cache(tiny_coco: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {
+        "root": tiny_coco.annotations.parent,
+        "train_annotations": tiny_coco.annotations.name,
+        "train_images": tiny_coco.images.name,
+        "crop_cache": "train.crops",
+        "synthetic": "null",
+    }
+    call(monkeypatch, "build-cache", "--cfg", "quickstart", *(f"data.{key}={value}" for key, value in data.items()))
+    assert (data["root"] / "train.crops").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("print-confg", "print-config"),
+        ("chek-data", "check-data"),
+        ("build_cash", "build-cache"),
+        ("holdout", "hold-out"),
+    ],
+)
+def test_an_unknown_command_suggests_the_nearest_name(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call(monkeypatch, name)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: unknown command '{name}'; did you mean '{nearest}'?")
+
+
+def test_an_unknown_command_without_a_near_name_refers_to_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        dispatched(monkeypatch, "print-confg")
+        call(monkeypatch, "xyzzy")
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("error: no tool 'print-confg'; did you mean 'print-config'?")
+    assert capsys.readouterr().err == "error: unknown command 'xyzzy'; `dyconv-pose --help` lists all commands\n"
 
 
-def test_the_version_is_the_packages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_the_version_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pose import __version__
 
-    dispatched(monkeypatch, "--version")
+    call(monkeypatch, "--version")
     assert capsys.readouterr().out == f"dyconv-pose {__version__}\n"
 
 
-@pytest.mark.parametrize("file", sorted(TOOLS.glob("[a-z]*.py")), ids=lambda file: file.stem)
-def test_every_tool_explains_itself_with_an_example(file: Path) -> None:
+@pytest.mark.parametrize("file", TOOLS, ids=lambda file: file.stem)
+def test_help_of_every_tool_contains_an_example(file: Path) -> None:
     done = subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"python tools/{file.name}" in done.stdout
 
 
-def test_errors_of_users_have_one_root() -> None:
+@pytest.mark.parametrize("file", DATA_COMMANDS, ids=lambda file: file.stem)
+def test_help_of_every_data_command_contains_an_example(file: Path) -> None:
+    done = subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    examples = f"dyconv-pose {file.stem.replace('_', '-')} ", f"python data/{file.name} "
+    assert any(example in done.stdout for example in examples)
+
+
+def test_data_errors_are_pose_errors() -> None:
     assert issubclass(DataError, PoseError)
 
 
-def test_threads_spin_briefly_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_spin_count_is_set_unless_the_user_has_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    let_threads_sleep()
+    limit_thread_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == "1000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    let_threads_sleep()
+    limit_thread_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
-def test_no_module_that_a_tool_needs_to_start_imports_torch() -> None:
-    # else the settings would come too late for it
-    code = "import sys, pose.cli, pose.config.loader, pose.cli; sys.exit('torch' in sys.modules)"
+def test_the_command_line_modules_do_not_import_torch() -> None:
+    # Otherwise the process settings would come too late.
+    code = "import sys, pose.cli, pose.config.loader; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is a matter of Linux")
-def test_freed_memory_stays_with_the_process() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+def test_freed_memory_is_kept_by_the_process() -> None:
     code = """
 import resource
 from pose.cli import keep_freed_memory
 import numpy as np
-def faults():
+def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
         np.empty(64 << 20, dtype=np.uint8).fill(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-spun = faults()
+before = page_faults()
 keep_freed_memory()
-faults()
-print(spun, faults())
+page_faults()
+print(before, page_faults())
 """
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     before, after = map(int, output.split())
     if before < 100:
-        pytest.skip("this machine's pages are too large to tell")
+        pytest.skip("the pages of this machine are too large for this test")
     assert after < before / 5

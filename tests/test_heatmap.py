@@ -1,4 +1,4 @@
-"""Encoding and decoding, against a pixel-by-pixel loop and as a pair."""
+"""Heatmap encoding and decoding, compared with a loop over pixels and as inverses of each other."""
 
 import math
 
@@ -25,8 +25,8 @@ def map_with(*pixels: tuple[int, int, float]) -> np.ndarray:
     return heatmap
 
 
-def plain_target(x: float, y: float) -> np.ndarray:
-    """One Gaussian, one pixel after another."""
+def reference_target(x: float, y: float) -> np.ndarray:
+    """Draw one Gaussian pixel by pixel, as the reference does."""
     center_x, center_y = int(x / 4 + 0.5), int(y / 4 + 0.5)
     heatmap = np.zeros((HEIGHT, WIDTH))
     for row in range(max(0, center_y - 6), min(HEIGHT, center_y + 7)):
@@ -40,11 +40,11 @@ def plain_target(x: float, y: float) -> np.ndarray:
 def test_encode_equals_a_loop_over_pixels(x, y):
     maps, weights = encode([[x, y]], [2], (WIDTH, HEIGHT), stride=4, sigma=2)
 
-    np.testing.assert_allclose(maps[0], plain_target(x, y), atol=1e-6)
-    assert plain_target(x, y).any() <= weights[0]
+    np.testing.assert_allclose(maps[0], reference_target(x, y), atol=1e-6)
+    assert reference_target(x, y).any() <= weights[0]
 
 
-def test_the_peak_is_one_on_the_nearest_grid_point():
+def test_encode_puts_a_peak_of_one_at_the_nearest_grid_point():
     heatmap, weight = encode_one(20.4, 30.6)
 
     assert heatmap[31, 20] == 1.0
@@ -52,29 +52,29 @@ def test_the_peak_is_one_on_the_nearest_grid_point():
     assert np.count_nonzero(heatmap) == 13 * 13
 
 
-def test_an_unlabelled_keypoint_has_no_weight_and_an_empty_map():
+def test_encode_gives_an_unlabeled_keypoint_weight_zero_and_an_empty_map():
     heatmap, weight = encode_one(20, 30, visible=0)
 
     assert weight == 0
     assert not heatmap.any()
 
 
-@pytest.mark.parametrize(("x_grid", "touches"), [(-6, True), (-8, False), (WIDTH + 5, True), (WIDTH + 6, False)])
-def test_weight_is_lost_when_the_patch_lies_wholly_outside(x_grid, touches):
+@pytest.mark.parametrize(("x_grid", "overlaps"), [(-6, True), (-8, False), (WIDTH + 5, True), (WIDTH + 6, False)])
+def test_encode_gives_weight_zero_if_the_patch_is_entirely_outside(x_grid, overlaps):
     # Above zero the nearest grid point is int(x + .5); below, int() rounds up, so half a step more is needed.
     heatmap, weight = encode_one(x_grid if x_grid > 0 else x_grid - 0.5, 30)
 
-    assert weight == touches == heatmap.any()
+    assert weight == overlaps == heatmap.any()
 
 
-def test_a_patch_that_ends_on_the_pixel_before_the_map_keeps_its_weight_as_in_the_reference():
+def test_encode_gives_weight_one_if_the_patch_ends_one_pixel_before_the_map_as_in_the_reference():
     heatmap, weight = encode_one(-7.5, 30)
 
     assert not heatmap.any()
     assert weight == 1
 
 
-def test_rounding_is_toward_zero_as_in_the_reference():
+def test_encode_rounds_toward_zero_as_in_the_reference():
     maps, _ = encode([[-5.9, 40.0]], [1], (WIDTH, HEIGHT))
 
     assert maps[0, 10, 0] == 1.0  # int(-1.475 + .5) is 0; floor would give -1 and leave .88 here
@@ -95,11 +95,11 @@ def test_decode_of_encode_is_exact_on_grid_points(x, y):
 
 
 @pytest.mark.parametrize(
-    ("neighbour", "expected"),
+    ("neighbor", "expected"),
     [((21, 30), (20.25, 30)), ((19, 30), (19.75, 30)), ((20, 31), (20, 30.25)), ((20, 29), (20, 29.75))],
 )
-def test_decode_moves_a_quarter_pixel_toward_the_higher_neighbour(neighbour, expected):
-    keypoint, score = decode(map_with((20, 30, 1.0), (*neighbour, 0.5)))
+def test_decode_moves_a_quarter_pixel_toward_the_higher_neighbor(neighbor, expected):
+    keypoint, score = decode(map_with((20, 30, 1.0), (*neighbor, 0.5)))
 
     np.testing.assert_allclose(keypoint, expected)
     assert score == 1.0
@@ -109,7 +109,7 @@ def test_decode_moves_on_both_axes_at_once():
     np.testing.assert_allclose(decode(map_with((20, 30, 1.0), (19, 30, 0.1), (20, 31, 0.9)))[0], [19.75, 30.25])
 
 
-def test_equal_neighbours_leave_the_peak_where_it_is():
+def test_decode_does_not_move_a_peak_between_equal_neighbors():
     np.testing.assert_array_equal(decode(map_with((20, 30, 1.0), (19, 30, 0.5), (21, 30, 0.5)))[0], [20, 30])
 
 
@@ -120,7 +120,7 @@ def test_equal_neighbours_leave_the_peak_where_it_is():
         (20, 0, False), (20, 1, False), (20, 2, True), (20, HEIGHT - 2, True), (20, HEIGHT - 1, False),
     ],
 )  # fmt: skip
-def test_peaks_on_the_border_keep_the_grid_point_on_both_axes(x, y, moves):
+def test_decode_does_not_move_a_peak_on_the_border_on_either_axis(x, y, moves):
     pixels = [(x, y, 1.0)]
     pixels += [(x - 1, y, 0.5)] if x > 0 else []
     pixels += [(x, y - 1, 0.5)] if y > 0 else []
@@ -131,7 +131,7 @@ def test_peaks_on_the_border_keep_the_grid_point_on_both_axes(x, y, moves):
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0])
-def test_a_map_without_a_positive_value_gives_the_origin(level):
+def test_decode_gives_the_origin_for_a_map_without_a_positive_value(level):
     heatmap = np.full((HEIGHT, WIDTH), level - 1, dtype=np.float32)
     heatmap[30, 20] = level
 
@@ -143,7 +143,7 @@ def test_a_map_without_a_positive_value_gives_the_origin(level):
 
 @settings(max_examples=30)
 @given(hnp.arrays(np.float32, (2, 3, 9, 7), elements=st.floats(-1, 1, width=16)))
-def test_a_batch_is_decoded_as_its_maps_one_by_one(heatmaps):
+def test_decode_of_a_batch_equals_one_by_one(heatmaps):
     before = heatmaps.copy()
 
     keypoints, scores = decode(heatmaps)
@@ -157,13 +157,13 @@ def test_a_batch_is_decoded_as_its_maps_one_by_one(heatmaps):
     np.testing.assert_array_equal(heatmaps, before)
 
 
-def test_a_view_of_memory_is_decoded_as_its_copy():
+def test_decode_accepts_arrays_that_are_not_contiguous():
     heatmaps = np.random.default_rng(3).normal(size=(64, 48, 5)).transpose(2, 0, 1)
 
     np.testing.assert_array_equal(decode(heatmaps)[0], decode(heatmaps.copy())[0])
 
 
-def test_no_maps_give_no_keypoints():
+def test_decode_of_no_maps_gives_no_keypoints():
     keypoints, scores = decode(np.zeros((0, 17, HEIGHT, WIDTH), dtype=np.float32))
 
     assert keypoints.shape == (0, 17, 2)

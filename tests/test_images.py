@@ -1,16 +1,16 @@
-"""Reading images and the one warp, against OpenCV's imread, a pixel-by-pixel copy, ramps and averages."""
+"""Image reading and cropping, compared with OpenCV's imread, copied pixels, ramps and averages."""
 
 import cv2
 import numpy as np
 import pytest
 
-from pose.errors import DataError
+from pose.errors import DataError, MediaError
 from pose.geometry import View, compose, invert, transform_points, view_to_matrix
-from pose.images import crop, decode, read_crop, read_image, reduction_for
+from pose.images import crop, decode, find_images, read_crop, read_image, read_upright_image, reduction_for
 
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
-# A JPEG application segment that says orientation 6 (turn by 90 degrees).
-EXIF_TURNED = bytes.fromhex("ffe100224578696600004d4d002a00000008000101120003000000010006000000000000")
+# JPEG application segment with EXIF orientation 6 (rotate by 90 degrees).
+EXIF_ROTATED = bytes.fromhex("ffe100224578696600004d4d002a00000008000101120003000000010006000000000000")
 
 
 @pytest.fixture
@@ -18,21 +18,21 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def test_read_image_gives_bgr_as_opencv_does(tmp_path, image):
+def test_read_image_returns_bgr_as_opencv_does(tmp_path, image):
     cv2.imwrite(str(tmp_path / "image.png"), image)
 
     np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
     np.testing.assert_array_equal(read_image(str(tmp_path / "image.png")), image)
 
 
-def test_read_image_finds_names_beyond_ascii(tmp_path, image):
+def test_read_image_accepts_file_names_beyond_ascii(tmp_path, image):
     path = tmp_path / "Übung 人.png"
     path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
     np.testing.assert_array_equal(read_image(path), image)
 
 
-def test_read_image_turns_gray_and_transparent_images_into_three_channels(tmp_path, image):
+def test_read_image_converts_gray_and_transparent_images_to_three_channels(tmp_path, image):
     cv2.imwrite(str(tmp_path / "gray.png"), image[..., 0])
     cv2.imwrite(str(tmp_path / "transparent.png"), np.dstack([image, image[..., :1]]))
 
@@ -40,17 +40,17 @@ def test_read_image_turns_gray_and_transparent_images_into_three_channels(tmp_pa
     np.testing.assert_array_equal(read_image(tmp_path / "transparent.png"), image)
 
 
-def test_read_image_ignores_the_orientation_tag(tmp_path, image):
+def test_read_image_ignores_the_exif_orientation(tmp_path, image):
     plain = cv2.imencode(".jpg", image)[1].tobytes()
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(plain[:2] + EXIF_TURNED + plain[2:])
+    path = tmp_path / "rotated.jpg"
+    path.write_bytes(plain[:2] + EXIF_ROTATED + plain[2:])
 
-    assert cv2.imread(str(path)).shape == (30, 20, 3), "the tag of this test does not work"
+    assert cv2.imread(str(path)).shape == (30, 20, 3), "the EXIF segment of this test is wrong"
     np.testing.assert_array_equal(read_image(path), cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no image at all"])
-def test_a_image_that_cannot_be_read_is_named_in_one_line(tmp_path, content):
+def test_read_image_names_an_unreadable_image_in_one_line(tmp_path, content):
     path = tmp_path / "image.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -60,12 +60,12 @@ def test_a_image_that_cannot_be_read_is_named_in_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_no_image(tmp_path):
+def test_read_image_refuses_a_folder(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         read_image(tmp_path)
 
 
-def test_crop_gives_rgb_and_keeps_the_pixels_of_an_integer_shift(image):
+def test_crop_returns_rgb_and_keeps_the_pixels_of_an_integer_shift(image):
     shift = IDENTITY.copy()
     shift[:, 2] = [-3, -5]  # input (0, 0) is image (3, 5)
 
@@ -85,7 +85,7 @@ def test_crop_is_black_outside_the_image(image):
     assert not warped[:, 34:].any()
 
 
-def test_crop_interpolates_between_neighbours():
+def test_crop_interpolates_between_neighbors():
     ramp = np.zeros((5, 8, 3), dtype=np.uint8)
     ramp[...] = (np.arange(8) * 16)[None, :, None]
 
@@ -98,8 +98,8 @@ JPEG_100 = [cv2.IMWRITE_JPEG_QUALITY, 100]
 SIZE_WH = (24, 32)
 
 
-def shrinking(factor, rotation_deg=0.0, flip=False, center=(150, 130)):
-    """A matrix that shows ``factor`` image pixels in each input pixel."""
+def downscaling(factor, rotation_deg=0.0, flip=False, center=(150, 130)):
+    """Return the image_to_input matrix of a crop with ``factor`` image pixels per input pixel."""
     return view_to_matrix(View(center, (24 * factor, 32 * factor), rotation_deg, flip), SIZE_WH)
 
 
@@ -108,102 +108,142 @@ def shrinking(factor, rotation_deg=0.0, flip=False, center=(150, 130)):
     [(0.2, 1), (1, 1), (1.99, 1), (2.01, 2), (3.99, 2), (4.01, 4), (7.9, 4), (8.1, 8), (100, 8)],
 )
 @pytest.mark.parametrize(("rotation_deg", "flip"), [(0, False), (30, True)])
-def test_a_image_is_never_reduced_below_the_resolution_of_its_crop(pixels_per_input, reduction, rotation_deg, flip):
-    assert reduction_for(shrinking(pixels_per_input, rotation_deg, flip)) == reduction
+def test_the_reduction_is_never_coarser_than_the_crop(pixels_per_input, reduction, rotation_deg, flip):
+    assert reduction_for(downscaling(pixels_per_input, rotation_deg, flip)) == reduction
 
 
-@pytest.mark.parametrize("size_wh", [(320, 256), (323, 261)], ids=["whole blocks", "a part of a block left"])
+@pytest.mark.parametrize("size_wh", [(320, 256), (323, 261)], ids=["whole blocks", "partial blocks"])
 @pytest.mark.parametrize("rotation_deg", [0, 25])
 @pytest.mark.parametrize("factor", [2, 3, 4, 5, 8])
-def test_a_reduced_image_is_cropped_to_the_same_place(tmp_path, factor, rotation_deg, size_wh):
-    """On ramps every average is the value in its middle; a reduction by n without its offset is (n - 1) / 2 off."""
+def test_a_crop_of_a_reduced_image_shows_the_same_region(tmp_path, factor, rotation_deg, size_wh):
+    """On ramps, an average equals the value at its center; without its offset, a reduction by n is (n - 1) / 2 off."""
     y, x = np.indices(size_wh[::-1])
     slopes = np.array([0.7, -0.9])
     ramps = np.dstack([0 * x, 250 + slopes[1] * y, 5 + slopes[0] * x]).round().astype(np.uint8)  # B, G, R
     path = tmp_path / "ramps.jpg"
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     cv2.imwrite(str(path), ramps, [*JPEG_100, *sampling])
-    matrix = shrinking(factor, rotation_deg, flip=True)
-    reduction = reduction_for(matrix)
+    image_to_input = downscaling(factor, rotation_deg, flip=True)
+    reduction = reduction_for(image_to_input)
     assert reduction > 1
 
-    found = read_crop(path, matrix, SIZE_WH)
+    cropped = read_crop(path, image_to_input, SIZE_WH)
 
-    rows, columns = np.indices(found.shape[:2])
-    in_image = transform_points(np.dstack([columns, rows]).reshape(-1, 2), invert(matrix))
-    inside = ((in_image > 2 * factor) & (in_image < np.array(size_wh) - 2 * factor)).all(axis=1)
+    rows, columns = np.indices(cropped.shape[:2])
+    points_image = transform_points(np.dstack([columns, rows]).reshape(-1, 2), invert(image_to_input))
+    inside = ((points_image > 2 * factor) & (points_image < np.array(size_wh) - 2 * factor)).all(axis=1)
     assert inside.sum() > 200
-    shown_at = (found.reshape(-1, 3)[inside, :2] - [5, 250]) / slopes  # where the ramps have the colors of the crop
-    np.testing.assert_allclose((shown_at - in_image[inside]).mean(axis=0), 0, atol=reduction / 8)
+    decoded_image = (cropped.reshape(-1, 3)[inside, :2] - [5, 250]) / slopes  # positions from the colors of the ramps
+    np.testing.assert_allclose((decoded_image - points_image[inside]).mean(axis=0), 0, atol=reduction / 8)
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 @pytest.mark.parametrize("size_wh", [(64, 48), (61, 43)])
-def test_a_reduced_pixel_averages_its_block(reduction, size_wh):
+def test_a_pixel_of_a_reduced_image_averages_its_block(reduction, size_wh):
     noise = np.random.default_rng(1).integers(0, 256, (*size_wh[::-1], 1), dtype=np.uint8)
     smooth = cv2.GaussianBlur(np.dstack([noise] * 3), (0, 0), 4)
     encoded = cv2.imencode(".jpg", smooth, JPEG_100)[1]
     whole = [length // reduction for length in smooth.shape[:2]]
 
-    found = decode(encoded, "noise", reduction)
+    reduced = decode(encoded, "noise", reduction)
 
-    assert found.shape[:2] == tuple(-(-length // reduction) for length in smooth.shape[:2])
+    assert reduced.shape[:2] == tuple(-(-length // reduction) for length in smooth.shape[:2])
     blocks = smooth[: whole[0] * reduction, : whole[1] * reduction].reshape(whole[0], reduction, whole[1], reduction, 3)
-    difference = np.abs(found[: whole[0], : whole[1]].astype(float) - blocks.mean(axis=(1, 3)))
+    difference = np.abs(reduced[: whole[0], : whole[1]].astype(float) - blocks.mean(axis=(1, 3)))
     assert difference.max() < 4
 
 
-def test_a_reduced_crop_is_closer_to_the_average_of_what_it_shows(tmp_path):
+def test_a_crop_of_a_reduced_image_is_closer_to_the_area_average(tmp_path):
     noise = np.random.default_rng(2).integers(0, 256, (256, 320, 3), dtype=np.uint8)
     image = cv2.GaussianBlur(noise, (0, 0), 1)
     path = tmp_path / "fine.jpg"
     cv2.imwrite(str(path), image, JPEG_100)
-    matrix, many = shrinking(5, 20), 8
-    finer = compose(np.array([[many, 0, (many - 1) / 2], [0, many, (many - 1) / 2]]), matrix)
-    large_wh = (SIZE_WH[0] * many, SIZE_WH[1] * many)
-    average = crop(image, finer, large_wh).reshape(32, many, 24, many, 3).mean(axis=(1, 3))
+    image_to_input, samples = downscaling(5, 20), 8
+    input_to_finer = np.array([[samples, 0, (samples - 1) / 2], [0, samples, (samples - 1) / 2]])
+    finer_wh = (SIZE_WH[0] * samples, SIZE_WH[1] * samples)
+    finer = crop(image, compose(input_to_finer, image_to_input), finer_wh)
+    average = finer.reshape(32, samples, 24, samples, 3).mean(axis=(1, 3))
 
     errors = [
-        np.abs(found - average).mean() for found in (read_crop(path, matrix, SIZE_WH), crop(image, matrix, SIZE_WH))
+        np.abs(cropped - average).mean()
+        for cropped in (read_crop(path, image_to_input, SIZE_WH), crop(image, image_to_input, SIZE_WH))
     ]
 
     assert errors[0] < 0.6 * errors[1]
 
 
 @pytest.mark.parametrize(("suffix", "factor"), [(".png", 5), (".webp", 5), (".jpg", 1.9), (".jpg", 0.5)])
-def test_other_images_and_larger_crops_are_decoded_whole(tmp_path, suffix, factor):
+def test_other_formats_and_larger_crops_are_decoded_at_full_resolution(tmp_path, suffix, factor):
     noise = np.random.default_rng(3).integers(0, 256, (256, 320, 3), dtype=np.uint8)
     path = tmp_path / f"image{suffix}"
     cv2.imwrite(str(path), noise)
-    matrix = shrinking(factor)
+    image_to_input = downscaling(factor)
 
-    np.testing.assert_array_equal(read_crop(path, matrix, SIZE_WH), crop(read_image(path), matrix, SIZE_WH))
+    expected = crop(read_image(path), image_to_input, SIZE_WH)
+    np.testing.assert_array_equal(read_crop(path, image_to_input, SIZE_WH), expected)
 
 
-def test_a_jpeg_is_known_by_its_content(tmp_path):
+def test_a_jpeg_is_recognized_by_its_content(tmp_path):
     noise = np.random.default_rng(3).integers(0, 256, (256, 320, 3), dtype=np.uint8)
     paths = tmp_path / "image.jpg", tmp_path / "image.png"
     for path in paths:
         path.write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
 
-    np.testing.assert_array_equal(*(read_crop(path, shrinking(5), SIZE_WH) for path in paths))
-    assert (read_crop(paths[1], shrinking(5), SIZE_WH) != crop(read_image(paths[1]), shrinking(5), SIZE_WH)).any()
+    np.testing.assert_array_equal(*(read_crop(path, downscaling(5), SIZE_WH) for path in paths))
+    assert (read_crop(paths[1], downscaling(5), SIZE_WH) != crop(read_image(paths[1]), downscaling(5), SIZE_WH)).any()
 
 
-def test_a_reduced_image_ignores_the_orientation_tag(image):
+def test_a_reduced_image_ignores_the_exif_orientation(image):
     plain = cv2.imencode(".jpg", image)[1].tobytes()
-    turned = np.frombuffer(plain[:2] + EXIF_TURNED + plain[2:], np.uint8)
+    rotated = np.frombuffer(plain[:2] + EXIF_ROTATED + plain[2:], np.uint8)
 
-    np.testing.assert_array_equal(decode(turned, "", 2), decode(np.frombuffer(plain, np.uint8), "", 2))
-    assert decode(turned, "", 2).shape == (10, 15, 3)
+    np.testing.assert_array_equal(decode(rotated, "", 2), decode(np.frombuffer(plain, np.uint8), "", 2))
+    assert decode(rotated, "", 2).shape == (10, 15, 3)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no image at all", b"\xff\xd8\xff\xe0 torn"])
-def test_a_image_that_cannot_be_cropped_is_named_in_one_line(tmp_path, content):
+@pytest.mark.parametrize("content", [None, b"", b"no image at all", b"\xff\xd8\xff\xe0 truncated"])
+def test_read_crop_names_an_unreadable_image_in_one_line(tmp_path, content):
     path = tmp_path / "image.jpg"
     if content is not None:
         path.write_bytes(content)
 
     with pytest.raises(DataError, match=r"image\.jpg") as caught:
-        read_crop(path, shrinking(5), SIZE_WH)
+        read_crop(path, downscaling(5), SIZE_WH)
     assert "\n" not in str(caught.value)
+
+
+# --- upright images and folders
+
+
+def test_read_upright_image_rotates_by_the_exif_orientation(tmp_path, image):
+    plain = cv2.imencode(".jpg", image)[1].tobytes()
+    path = tmp_path / "rotated.jpg"
+    path.write_bytes(plain[:2] + EXIF_ROTATED + plain[2:])
+
+    assert read_image(path).shape == (20, 30, 3)
+    assert read_upright_image(path).shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image at all"])
+def test_read_upright_image_names_an_unreadable_image_in_one_line(tmp_path, content):
+    path = tmp_path / "image.jpg"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(MediaError, match=r"image\.jpg") as caught:
+        read_upright_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_find_images_sorts_by_name_and_skips_other_files(tmp_path):
+    for name in ("b.JPG", "a.png", "notes.txt", "c.webp"):
+        (tmp_path / name).write_bytes(b"")
+
+    assert [path.name for path in find_images(tmp_path)] == ["a.png", "b.JPG", "c.webp"]
+
+
+def test_find_images_refuses_a_missing_or_empty_folder(tmp_path):
+    with pytest.raises(MediaError, match="no such folder"):
+        find_images(tmp_path / "missing")
+    with pytest.raises(MediaError, match="no images in this folder"):
+        find_images(tmp_path)

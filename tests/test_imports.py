@@ -1,4 +1,4 @@
-"""The import direction of the packages, read from the source."""
+"""Import direction of the packages, read from the source code, and other rules of the code structure."""
 
 import ast
 import configparser
@@ -32,60 +32,61 @@ ORDER = (
     "data",
     "tools",
 )
-"""Modules and packages of `pose`: each may import itself and those before it, and nothing behind it."""
+"""Modules and packages of `pose`: each may import itself and those before it in this list, but none after it."""
 
-TOUCHES_ENVIRONMENT = {
+USES_ENVIRONMENT = {
     "pose/engine/distributed.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/video/readers.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
     "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
 }
-"""Only `distributed` reads it; the others set up a library, each by the one line given here."""
+"""Modules that use environment variables. Only `distributed` reads them; each other module configures a library, in the
+one line given here."""
 
 
-def shown(path: Path) -> str:
+def display(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
 def package(module: str) -> str:
-    """Package of a dotted module: ``pose.datasets.coco`` is in datasets, ``pose.tools.train`` in tools."""
+    """Return the package of a module: datasets for ``pose.datasets.coco``, tools for ``pose.tools.train``."""
     parts = module.split(".")
     return parts[1] if parts[0] == "pose" and len(parts) > 1 else parts[0]
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names that a file imports anywhere, also inside functions."""
+    """Yield the dotted names of the modules that a file imports anywhere, also inside functions."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:  # tools/benchmarks, whose full name is another in a clone than installed
+            if node.level:  # tools/benchmarks, whose full name differs between a clone and an installation
                 yield from [".".join((*path.parent.relative_to(ROOT).parts, node.module or ""))]
                 continue
             module = node.module or ""
             yield from ([f"pose.{alias.name}" for alias in node.names] if module == "pose" else [module])
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path != ROOT / "pose/__init__.py"], ids=shown)
-def test_a_package_imports_only_itself_and_packages_before_it(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != ROOT / "pose/__init__.py"], ids=display)
+def test_a_package_imports_only_itself_and_earlier_packages(path: Path) -> None:
     own = package(".".join(path.relative_to(ROOT).with_suffix("").parts))
     for module in imports(path):
         if module.split(".")[0] == "pose" and module != "pose.__version__":
-            assert ORDER.index(package(module)) <= ORDER.index(own), f"{shown(path)} imports {module}"
+            assert ORDER.index(package(module)) <= ORDER.index(own), f"{display(path)} imports {module}"
 
 
-def test_every_module_and_package_has_its_place_in_the_order() -> None:
-    found = {path.stem for path in (ROOT / "pose").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert found - {"__init__", "__pycache__", "default_model"} == set(ORDER) - {"data", "tools"}
+def test_the_order_lists_every_module_and_package() -> None:
+    modules = {path.stem for path in (ROOT / "pose").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert modules - {"__init__", "__pycache__", "default_model"} == set(ORDER) - {"data", "tools"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pose/models").rglob("*.py")), ids=shown)
+@pytest.mark.parametrize("path", sorted((ROOT / "pose/models").rglob("*.py")), ids=display)
 def test_models_import_few_other_packages(path: Path) -> None:
     allowed = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "onnx", "pydantic"}
-    ours = {"models", "config", "errors", "files", "images"}
+    own_packages = {"models", "config", "errors", "files", "images"}
     for module in imports(path):
-        inside = module.startswith("pose.") and package(module) in ours
-        assert inside or module.split(".")[0] in allowed, f"{shown(path)} imports {module}"
+        is_own = module.startswith("pose.") and package(module) in own_packages
+        assert is_own or module.split(".")[0] in allowed, f"{display(path)} imports {module}"
 
 
 TORCH_FREE = (
@@ -96,12 +97,12 @@ TORCH_FREE = (
 
 
 @pytest.mark.parametrize("name", TORCH_FREE.split())
-def test_modules_that_need_no_torch_do_not_load_it(name: str) -> None:
+def test_modules_without_torch_do_not_import_it(name: str) -> None:
     code = f"import sys, pose.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_import_pose_is_light_and_offers_the_predictor() -> None:
+def test_import_pose_is_lazy_and_provides_the_predictor() -> None:
     code = (
         "import sys, pose; assert not {'torch', 'cv2', 'numpy'} & set(sys.modules); print(pose.PosePredictor.__name__)"
     )
@@ -109,36 +110,36 @@ def test_import_pose_is_light_and_offers_the_predictor() -> None:
     assert done.stdout.strip() == "PosePredictor", done.stderr
 
 
-def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
+def test_an_unknown_name_in_pose_raises_attribute_error() -> None:
     import pose
 
     with pytest.raises(AttributeError, match="PosePredicter"):
         _ = pose.PosePredicter
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=shown)
+@pytest.mark.parametrize("path", SOURCES, ids=display)
 def test_only_the_config_loader_reads_yaml(path: Path) -> None:
-    assert "yaml" not in set(imports(path)) or shown(path) == "pose/config/loader.py"
+    assert "yaml" not in set(imports(path)) or display(path) == "pose/config/loader.py"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=shown)
-def test_only_distributed_reads_the_environment(path: Path) -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=display)
+def test_only_distributed_reads_environment_variables(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_bytes())):
         reads = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         reads |= isinstance(node, ast.ImportFrom) and any(a.name in ("environ", "getenv") for a in node.names)
         if reads:
             line = path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]
-            allowed = TOUCHES_ENVIRONMENT.get(shown(path))
-            assert allowed is not None, f"{shown(path)}:{node.lineno} reads the environment"
-            assert allowed in line, f"{shown(path)}:{node.lineno}: {line.strip()}"
+            allowed = USES_ENVIRONMENT.get(display(path))
+            assert allowed is not None, f"{display(path)}:{node.lineno} reads the environment"
+            assert allowed in line, f"{display(path)}:{node.lineno}: {line.strip()}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=shown)
-def test_modules_stay_within_300_lines(path: Path) -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=display)
+def test_modules_have_at_most_300_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
-def test_every_folder_of_the_package_is_installed() -> None:
+def test_setup_installs_every_package() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
@@ -148,7 +149,7 @@ def test_every_folder_of_the_package_is_installed() -> None:
     assert listed == names | {"pose.tools", "pose.data", "pose.configs"}
 
 
-def test_python_versions_agree_in_setup_and_ci() -> None:
+def test_setup_and_ci_name_the_same_python_versions() -> None:
     setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
     workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
     for version in ("3.10", "3.11", "3.12", "3.13"):

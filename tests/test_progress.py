@@ -1,4 +1,4 @@
-"""Progress: lines now and then without a terminal, a bar on one."""
+"""Progress display: log lines without a terminal, a bar on a terminal."""
 
 import io
 import logging
@@ -25,7 +25,7 @@ def lines(caplog, monkeypatch):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def test_a_line_every_half_minute_with_the_time_that_is_left(clock, lines, capsys):
+def test_a_line_every_30_seconds_with_the_time_left(clock, lines, capsys):
     with ProgressLine("epoch 3", 40, "steps") as line:
         for _ in range(10):
             clock[0] += 7
@@ -36,7 +36,7 @@ def test_a_line_every_half_minute_with_the_time_that_is_left(clock, lines, capsy
     assert capsys.readouterr().err == ""
 
 
-def test_the_time_that_is_left_counts_only_what_was_done_since_a_restart(clock, lines):
+def test_the_time_left_excludes_units_done_before_a_resume(clock, lines):
     line = ProgressLine("epoch 3", 40, "steps", initial=20)
     clock[0] += 30
 
@@ -45,7 +45,7 @@ def test_the_time_that_is_left_counts_only_what_was_done_since_a_restart(clock, 
     assert lines() == ["epoch 3: 30/40 steps, 30 s left"]
 
 
-def test_an_unknown_total_is_left_out(clock, lines):
+def test_a_line_without_a_total_has_no_time_left(clock, lines):
     line = ProgressLine("camera", None, "frames")
     clock[0] += 31
 
@@ -54,7 +54,7 @@ def test_an_unknown_total_is_left_out(clock, lines):
     assert lines() == ["camera: 300 frames  people 2 fps 9.7"]
 
 
-def test_nothing_is_said_about_what_is_soon_over(clock, lines):
+def test_no_line_within_the_first_30_seconds(clock, lines):
     with ProgressLine("test", 3, "batches") as line:
         for _ in range(3):
             clock[0] += 9.9
@@ -64,7 +64,7 @@ def test_nothing_is_said_about_what_is_soon_over(clock, lines):
     assert lines() == []
 
 
-def test_a_line_with_nothing_done_does_not_divide_by_zero(clock, lines):
+def test_a_line_with_no_unit_done_does_not_divide_by_zero(clock, lines):
     line = ProgressLine("test", 3, "batches")
     clock[0] += 30
 
@@ -78,9 +78,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_bar_and_no_lines(lines, monkeypatch):
+def test_a_terminal_shows_a_bar_and_no_lines(lines, monkeypatch):
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)  # where tqdm writes
+    monkeypatch.setattr(sys, "stderr", terminal)  # tqdm writes to it
     monkeypatch.setattr(progress, "sys", sys)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
 
@@ -95,6 +95,6 @@ def test_a_terminal_gets_a_bar_and_no_lines(lines, monkeypatch):
     assert lines() == []
 
 
-def test_an_error_inside_comes_out(lines):
-    with pytest.raises(ValueError, match="ours"), ProgressLine("test", 3, "batches"):
-        raise ValueError("ours")
+def test_an_exception_in_the_block_is_raised(lines):
+    with pytest.raises(ValueError, match="from the block"), ProgressLine("test", 3, "batches"):
+        raise ValueError("from the block")

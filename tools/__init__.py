@@ -1,4 +1,4 @@
-"""The command-line tools: each parses its arguments, loads a config and makes one call into `pose`.
+"""Command-line tools: each parses its arguments, loads a config and calls `pose`.
 
-Run one as ``python tools/train.py ...``, or, installed, as ``dyconv-pose train ...``.
+Run one as ``python tools/train.py ...`` or, if installed, as ``dyconv-pose train ...``.
 """

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     config = load_any_config(args.cfg, args.overrides)
 
-    from pose.engine.attention_ablation import format_figures, measure_modes
+    from pose.engine.attention_ablation import format_metrics, measure_modes
     from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
     from pose.files import write_text
@@ -44,43 +44,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     output = args.output or weights.parent / "inspection"
     check_plot_name(output / "entropy.png")
-    with init_distributed(args.device) as processes:
+    with init_distributed(args.device) as dist:
         if isinstance(config, Config):
-            model, measure, protocol = _pose_net(config, weights, args, processes)
+            model, measure, protocol = _pose_net(config, weights, args, dist)
         else:
-            model, measure, protocol = _classifier(config, weights, args, processes)
+            model, measure, protocol = _classifier(config, weights, args, dist)
         figures, layers = measure_modes(model, measure, config.seed)
     rows = [layer.as_dict() for layer in layers]
     report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": figures, "layers": rows}
     write_text(output / "inspection.json", json.dumps(report, indent=2) + "\n")
     draw_attention(rows, output / "entropy.png")
-    print(format_figures(figures), protocol, sep="\n")
+    print(format_metrics(figures), protocol, sep="\n")
 
 
 Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]
 """A model, what measures it, and the protocol of that in words."""
 
 
-def _pose_net(config: Config, weights: Path, args: argparse.Namespace, processes: "DistContext") -> Subject:
+def _pose_net(config: Config, weights: Path, args: argparse.Namespace, dist: "DistContext") -> Subject:
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.attention_ablation import first_persons, pose_measure, require_dynamic
     from pose.engine.evaluate import load_test_set
     from pose.engine.report import protocol_line
     from pose.models.weights import load_weights_for
 
-    model = load_weights_for(config, weights).to(processes.device)
+    model = load_weights_for(config, weights).to(dist.device)
     require_dynamic(model, weights)
     prepare_data(config)
     test_set = load_test_set(config, args.gt_boxes, args.detections)
     if args.limit is not None:
         test_set = first_persons(test_set, args.limit)
-    measure = pose_measure(model, test_set, config, processes, limited=args.limit is not None)
+    measure = pose_measure(model, test_set, config, dist, limited=args.limit is not None)
     return model, measure, protocol_line(config, test_set, weights)
 
 
-def _classifier(
-    config: ClassificationConfig, weights: Path, args: argparse.Namespace, processes: "DistContext"
-) -> Subject:
+def _classifier(config: ClassificationConfig, weights: Path, args: argparse.Namespace, dist: "DistContext") -> Subject:
     from pose.datasets.imagenet import load_test_images
     from pose.engine.attention_ablation import classifier_measure, require_dynamic, shuffled_images
     from pose.engine.classification_task import protocol_line
@@ -91,7 +89,7 @@ def _classifier(
     model, classes = load_classifier_for(config, weights)
     require_dynamic(model, weights)
     images = shuffled_images(load_test_images(config.data, classes), args.limit, config.seed)
-    measure = classifier_measure(model.to(processes.device), images, config, processes)
+    measure = classifier_measure(model.to(dist.device), images, config, dist)
     return model, measure, protocol_line(config, images, weights)
 
 

@@ -1,55 +1,93 @@
-r"""Draw the learning curves of several runs into one image.
+r"""Plot training loss, validation AP (or top-1) and attention entropy of several training runs in one image.
 
 Examples:
     python tools/plot_runs.py --runs static=runs/a dynamic=runs/b --output curves.png
     python tools/plot_runs.py --runs static=runs/a static=runs/a_seed1 dynamic=runs/b --output curves.svg
     python tools/plot_runs.py --runs dynamic=runs/b --entropy dynamic=runs/b/inspection/inspection.json \
-        --output curves.png
+        --output curves.png --save-csv experiment/
+    python tools/plot_runs.py --from-csv experiment/ --cases dynamic --output curves.png
 
-Runs of one label are seeds of one case: their mean is drawn, and each of them faintly. --entropy adds the attention
-layer by layer, as tools/inspect_attention.py has written it.
+Runs with the same label are seeds of one case: their mean is drawn as a strong line, each run as a faint one.
+--entropy adds the attention entropy layer by layer, from the inspection.json of tools/inspect_attention.py.
+--save-csv writes what the plot needs to small CSV files (curves.csv, attention.csv), with the losses thinned;
+--from-csv draws the plot from them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pose.cli import ToolParser, run
-from pose.errors import ConfigError
+from pose.errors import ConfigError, near_name
+
+T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, read the curves, draw."""
-    parser = ToolParser(__doc__)
-    parser.add_argument(
-        "--runs", nargs="+", required=True, metavar="LABEL=PATH", help="a metrics.jsonl, or a run folder that has one"
-    )
-    parser.add_argument("--entropy", nargs="+", default=[], metavar="LABEL=FILE", help="an inspection.json")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="image to write: .png, .svg, ...")
-    args = parser.parse_args(argv)
+    """Parse, read the runs, write the CSV files and the plot."""
+    args = _parser().parse_args(argv)
+    if args.output is None and args.save_csv is None:
+        raise ConfigError("expected --output FILE, --save-csv FOLDER or both, got neither; nothing would be written")
 
-    from pose.engine.metrics_log import Curves, read_curves, read_layers
+    from pose.engine.curves import Curves, LayerRow, read_curves, read_layers
+    from pose.engine.curves_csv import read_experiment, write_experiment
     from pose.engine.plots import check_plot_name, draw_learning_curves
 
-    check_plot_name(args.output)
+    if args.output is not None:
+        check_plot_name(args.output)
     cases: dict[str, list[Curves]] = {}
-    for label, path in labelled("--runs", args.runs):
+    attention: dict[str, list[LayerRow]] = {}
+    if args.from_csv is not None:
+        cases, attention = read_experiment(args.from_csv)
+    for label, path in labeled_paths("--runs", args.runs):
         cases.setdefault(label, []).append(read_curves(path))
-    entropies = {label: read_layers(path) for label, path in labelled("--entropy", args.entropy)}
-    draw_learning_curves(cases, entropies, args.output)
-    print(args.output)
+    attention |= {label: read_layers(path) for label, path in labeled_paths("--entropy", args.entropy)}
+    if args.cases:
+        _check_cases(args.cases, cases)
+        cases, attention = _select(cases, args.cases), _select(attention, args.cases)
+    if args.save_csv is not None:
+        print(*write_experiment(args.save_csv, cases, attention), sep="\n")
+    if args.output is not None:
+        draw_learning_curves(cases, attention, args.output)
+        print(args.output)
 
 
-def labelled(option: str, pairs: Sequence[str]) -> list[tuple[str, Path]]:
-    """Part ``label=path`` words.
+def _parser() -> ToolParser:
+    parser = ToolParser(__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--runs", nargs="+", default=[], metavar="LABEL=PATH", help="a metrics.jsonl, or a folder of runs: its newest"
+    )
+    source.add_argument("--from-csv", type=Path, metavar="FOLDER", help="a folder that --save-csv has written")
+    parser.add_argument("--entropy", nargs="+", default=[], metavar="LABEL=FILE", help="an inspection.json")
+    parser.add_argument("--cases", nargs="+", metavar="LABEL", help="only these cases, in this order (default: all)")
+    parser.add_argument("--save-csv", type=Path, metavar="FOLDER", help="write curves.csv and attention.csv here")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="image to write: .png, .svg, ...")
+    return parser
+
+
+def labeled_paths(option: str, pairs: Sequence[str]) -> list[tuple[str, Path]]:
+    """Split ``label=path`` arguments.
 
     Raises:
-        ConfigError: a word is something else.
+        ConfigError: an argument has another form.
     """
-    parted = [pair.partition("=") for pair in pairs]
-    for pair, (label, _, path) in zip(pairs, parted, strict=True):
+    split = [pair.partition("=") for pair in pairs]
+    for pair, (label, _, path) in zip(pairs, split, strict=True):
         if not label or not path:
             raise ConfigError(f"{option}: expected label=path, such as dynamic=runs/b, got '{pair}'")
-    return [(label, Path(path)) for label, _, path in parted]
+    return [(label, Path(path)) for label, _, path in split]
+
+
+def _check_cases(labels: Sequence[str], known: Collection[str]) -> None:
+    for label in labels:
+        if label not in known:
+            hint = near_name(label, known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"--cases: no case '{label}'{hint}")
+
+
+def _select(by_label: Mapping[str, T], labels: Sequence[str]) -> dict[str, T]:
+    return {label: by_label[label] for label in labels if label in by_label}
 
 
 if __name__ == "__main__":

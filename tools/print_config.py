@@ -1,9 +1,9 @@
-"""Show a config with every value resolved, and where each was written.
+"""Print a config with all options and the origin of each value.
 
 Examples:
   python tools/print_config.py --cfg configs/quickstart.yaml train.epochs=2
   python tools/print_config.py --cfg quickstart --yaml > resolved.yaml
-  python tools/print_config.py --schema > config.schema.json    (for editors that complete and check YAML)
+  python tools/print_config.py --schema > config.schema.json    (for YAML completion and validation in editors)
   python tools/print_config.py --schema classification
 """
 
@@ -16,26 +16,28 @@ from pose.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print one of: values with their origins, YAML, the JSON schema, the names of the packaged configs."""
+    """Print values with origins, YAML, the JSON schema or the names of the packaged configs."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser, required=False)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--yaml", action="store_true", help="print YAML that loads back equal")
-    form.add_argument(
+    output_format = parser.add_mutually_exclusive_group()
+    output_format.add_argument(
+        "--yaml", action="store_true", help="print all options as YAML, which loads to an equal config"
+    )
+    output_format.add_argument(
         "--schema",
         nargs="?",
         const="pose",
         choices=CONFIGS,
         help="print the JSON schema of a task's config files (default: pose)",
     )
-    form.add_argument("--list", action="store_true", help="print the names of the packaged configs")
+    output_format.add_argument("--list", action="store_true", help="print the names of the packaged configs")
     args = parser.parse_args(argv)
     if args.schema:
         print(json.dumps(json_schema(args.schema), indent=2))
     elif args.list:
         print("\n".join(packaged_names()))
     elif args.cfg is None:
-        raise ConfigError("expected --cfg FILE (or --schema, --list), got none of them")
+        raise ConfigError("expected --cfg FILE, --schema or --list, got none of them")
     elif args.yaml:
         print(dump(load_any_config(args.cfg, args.overrides)), end="")
     else:

@@ -1,13 +1,13 @@
-"""Test a pose model: COCO AP with a detector's boxes, or with ground-truth boxes.
+"""Evaluate a pose model: COCO AP with a detector's boxes, or with ground-truth boxes.
 
 Examples:
     python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
     python tools/test.py --cfg FILE --weights FILE --gt-boxes
-    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (or model.xml: an exported model, as it is)
+    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (or model.xml: an exported model)
 
-Published COCO figures use a detector's boxes; ground-truth boxes read about 2 points higher. Without annotations (the
-COCO test sets) only results.json is written.
+Published COCO results use a detector's boxes; ground-truth boxes give about 2 points more. For sets without annotations
+(the COCO test sets) only results.json is written.
 """
 
 import json
@@ -22,7 +22,7 @@ from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, load config and weights, predict, print the table."""
+    """Parse the arguments, load config and weights, predict, evaluate, write the results."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
-    boxes.add_argument("--gt-boxes", action="store_true", help="take the annotated boxes; reads higher")
+    boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes (AP is about 2 points higher)")
     parser.add_argument(
         "--output", type=Path, help="folder for results.json and metrics.json (default: beside the weights)"
     )
@@ -62,20 +62,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_image_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     if args.bf16 and is_exported(weights):
-        raise ConfigError("--bf16: an exported model computes in what it was exported in; leave the option out")
-    with init_distributed("cpu" if is_exported(weights) else args.device) as processes:
+        raise ConfigError(
+            "--bf16: an exported model computes in the precision it was exported in; leave the option out"
+        )
+    with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         start_logging(None)
         prepare_data(config)
         if is_exported(weights):
-            heatmap_fn, config = load_for_eval(config, weights)
-            predict = partial(predict_crops, heatmap_fn)
+            crops_to_heatmaps, config = load_for_eval(config, weights)
+            predict = partial(predict_crops, crops_to_heatmaps)
         else:
-            model = load_weights_for(config, weights).to(processes.device)
-            heatmap_fn = in_bf16(model.heatmaps, processes.device) if args.bf16 else model.heatmaps
+            model = load_weights_for(config, weights).to(dist.device)
+            heatmap_fn = in_bf16(model.heatmaps, dist.device) if args.bf16 else model.heatmaps
             predict = partial(predict_persons, heatmap_fn)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
-        predictions = predict(test_set.persons, config, processes, config.train.workers)
-        if not processes.is_main:
+        predictions = predict(test_set.persons, config, dist, config.train.workers)
+        if not dist.is_main:
             return
     output = args.output or weights.parent / "test"
     results = make_results(predictions, test_set, config)

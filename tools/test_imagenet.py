@@ -1,10 +1,11 @@
-"""Test a classifier: top-1 and top-5 accuracy on ImageNet's validation images, or on any folders of classes.
+"""Evaluate a classifier: top-1 and top-5 accuracy on ImageNet's validation images, or on any folders of classes.
 
 Examples:
     python tools/test_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml --weights runs/dy_mobilenetv2_w0.5
     python tools/test_imagenet.py --cfg FILE --weights FILE data.root=/data/imagenet --output results/
 
-Top-5 needs five classes. The class folders must be those that the model was trained on, whose names lie in its weights.
+Top-5 needs at least five classes. The class folders must be those that the model was trained on; its weight file names
+them.
 """
 
 import json
@@ -17,7 +18,7 @@ from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, load config and weights, classify, print the accuracy."""
+    """Parse the arguments, load config and weights, classify, write the accuracy."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
@@ -35,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.models.weights import find_weights, load_classifier_for
 
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
-    with init_distributed(args.device) as processes:
+    with init_distributed(args.device) as dist:
         start_logging(None)
         model, classes = load_classifier_for(config, weights)
         images = load_test_images(config.data, classes)
-        found = classify_images(model.to(processes.device), images, config, processes)
-        if not processes.is_main:
+        found = classify_images(model.to(dist.device), images, config, dist)
+        if not dist.is_main:
             return
     protocol = protocol_line(config, images, weights)
     print(found, protocol, sep="\n")

@@ -10,15 +10,24 @@ The run folder runs/<config>/<time>/ receives the resolved config, train.log, me
 last.pt and best.pt.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
 from pose.config.loader import load_config
+from pose.config.pose import Config
+
+if TYPE_CHECKING:
+    from pose.engine.distributed import DistContext
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, load the config, train."""
+    """Parse the arguments, load the config, open the run folder, train."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     add_run_arguments(parser)
@@ -26,11 +35,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_config(args.cfg, args.overrides)
 
     from pose.datasets.synthetic.prepare import prepare_data
-    from pose.engine.pose_task import train
-    from pose.engine.trainer import launch
+    from pose.engine.distributed import barrier, init_distributed
+    from pose.engine.metrics_log import start_logging
+    from pose.engine.run_folder import open_run
 
-    prepare = partial(prepare_data, config)
-    launch(config, partial(train, config), prepare, "AP", args.resume, args.run_dir, args.device)
+    with init_distributed(args.device) as dist:
+        folder, checkpoint = open_run(config, args.resume, args.run_dir, dist)
+        if dist.is_main:
+            prepare_data(config)
+        barrier(dist)
+        start_logging(folder if dist.is_main else None)
+        best = train_pose(config, folder, dist, checkpoint)
+        logger.info("best validation AP %.3f; weights in %s", best, folder / "best.pt")
+
+
+def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path | None = None) -> float:
+    """Build data and model, train, and return the best validation AP; errors as `pose.engine.trainer.train`."""
+    import torch
+
+    from pose.engine.evaluate import load_test_set
+    from pose.engine.initialize import initialize_weights
+    from pose.engine.pose_task import adam, pose_loss, training_samples, validate
+    from pose.engine.state import make_state
+    from pose.engine.trainer import make_loader, train
+    from pose.models import build_pose_net
+
+    torch.manual_seed(config.seed)
+    options = config.train
+    train_set = training_samples(config)
+    val_set = load_test_set(config, ground_truth=options.validate_boxes == "ground_truth")
+    loader = make_loader(train_set, options, dist, config.seed)
+
+    model = build_pose_net(config)
+    if options.start is not None and resume is None:
+        initialize_weights(model, options.start, config.model, train_set)
+    model.to(dist.device)
+
+    state = make_state(model, adam(model, options, dist.device), options, dist)
+    loss_fn = pose_loss(options, dist.device)
+    return train(state, loader, loss_fn, partial(validate, val_set, config, dist), config, folder, dist, resume)
 
 
 if __name__ == "__main__":

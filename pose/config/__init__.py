@@ -1,1 +1,1 @@
-"""Configuration: typed sections (`base`, `pose`, `classification`) and the YAML loader (`loader`)."""
+"""Typed configuration: options (`base`, `pose`, `classification`) and the YAML loader (`loader`)."""

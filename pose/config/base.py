@@ -1,4 +1,4 @@
-"""What the configs of all tasks are made of: frozen sections, and the options that every task shares."""
+"""Config options shared by all tasks."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,79 +11,79 @@ PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A frozen group of options."""
+    """A group of options: immutable, unknown keys forbidden."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class OptimizationConfig(Section):
-    """How any model is trained; each task's ``train`` section adds its own options and defaults."""
+    """Training options of all tasks; the ``train`` section of each task adds its own options and defaults."""
 
     epochs: PositiveInt
-    """Passes over the training data."""
+    """Number of epochs."""
     batch_size: PositiveInt
-    """Global batch, over all processes and accumulation steps."""
+    """Global batch size, over all processes and accumulation steps."""
     accumulate: PositiveInt = 1
-    """Backward passes a step; each takes batch_size / accumulate / processes samples."""
+    """Gradient accumulation steps, each on batch_size / accumulate / world size samples per process."""
     start: Literal["default"] | Path | None = None
-    """Trained weights to begin with: a weight file or run folder of ours, torchvision's .pth, MoveNet's .onnx; default:
-    the model that comes with the package."""
+    """Pretrained weights: a weight file or run folder of this project, a torchvision .pth, a MoveNet .onnx, or
+    ``default``, the model in the package; null: random initialization."""
     learning_rate: Positive
-    """Of the first steps, or of the first after the warm-up."""
+    """Initial learning rate, reached at the end of the warm-up."""
     backbone_learning_rate: Positive | None = None
-    """Of the backbone's weights, when they start trained and the head does not; by default as the rest."""
+    """Initial learning rate of the backbone, for a pretrained backbone with a new head; null: ``learning_rate``."""
     milestones: tuple[PositiveInt, ...]
     """Epochs after which the learning rate is multiplied by ``decay``."""
     decay: Positive = 0.1
-    """Factor at each milestone."""
+    """Learning rate factor at each milestone."""
     schedule: Literal["steps", "cosine"]
-    """steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, milestones unused."""
+    """Learning rate schedule. steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, no milestones."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Linear warm-up of the learning rate over this many steps."""
+    """Steps of linear learning rate warm-up."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """Pull of all weights toward zero."""
+    """Weight decay."""
     temperature: Positive = 30.0
-    """tau of the attention."""
+    """Temperature tau of the attention (paper, section 4.2)."""
     temperature_final: Positive | None
-    """Anneal linearly to this tau; without it the temperature stays."""
+    """Temperature after linear annealing; null: constant temperature."""
     temperature_epochs: PositiveInt = 10
-    """Epochs over which to anneal."""
+    """Epochs of temperature annealing."""
     gradient_clip: Positive | None = None
-    """Largest norm of the whole gradient."""
+    """Maximum norm of the gradient over all weights; null: no clipping."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Mixed precision by autocast; fp16 scales its loss."""
+    """Precision of the forward pass (autocast); fp16 uses loss scaling."""
     channels_last: bool = False
-    """NHWC memory: faster on GPUs with tensor cores and for static models on CPU."""
+    """Channels-last (NHWC) memory format: faster on GPUs with tensor cores and for static models on CPUs."""
     compile: bool = False
-    """torch.compile the model."""
+    """Compile the model with torch.compile."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Keep an exponential moving average of the weights; validation and best.pt use it. 0: off."""
+    """Decay of the exponential moving average (EMA) of the weights, used by validation and best.pt; 0: off."""
     sync_batch_norm: bool = True
-    """Batch statistics over all processes, so that their number does not change the result."""
+    """Synchronize batch norm statistics over all processes, so that the world size does not change the result."""
     workers: Annotated[int, Field(ge=0)] = 4
-    """Data loading processes a training process; 0 loads in the training process itself."""
+    """Data loading workers per training process; 0: load in the training process."""
     validate_every: PositiveInt
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_minutes: Positive = 10.0
-    """Write last.pt also inside an epoch, this often."""
+    """Minutes between writes of last.pt within an epoch."""
 
 
 class ExperimentConfig(Section):
-    """What any experiment has, whatever its task."""
+    """Options of all experiments."""
 
     task: str
-    """What is trained."""
+    """Task that is trained."""
     name: str = "unnamed"
-    """Set from the file's name; names the run folder."""
+    """Name of the experiment and of its run folder, by default that of the config file."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of weights, sampling and augmentation."""
+    """Random seed of weight initialization, sampling and augmentation."""
 
 
-def check_parts(train: OptimizationConfig) -> None:
-    """Refuse a batch that cannot be parted into backward passes.
+def check_accumulation(train: OptimizationConfig) -> None:
+    """Check that the batch divides evenly into accumulation steps.
 
     Raises:
-        ValueError: naming both options.
+        ValueError: it does not; names both options.
     """
     if train.batch_size % train.accumulate:
         raise ValueError(

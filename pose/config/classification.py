@@ -1,4 +1,4 @@
-"""Every option of ImageNet classification, as `pose.config.pose` has those of pose: type, unit, default, source.
+"""Config of ImageNet classification: every option with type, unit, default and source.
 
 "paper" is *Dynamic Convolution: Attention over Convolution Kernels* (Chen et al., CVPR 2020), section 5.
 """
@@ -15,46 +15,47 @@ from pose.config.base import (
     PositiveInt,
     Probability,
     Section,
-    check_parts,
+    check_accumulation,
 )
 from pose.config.pose import BackboneConfig
 
 IMAGENET_CLASSES = 1000
+"""Number of classes of a model if ``data.classes`` is not set."""
 
 
 class ClassFoldersConfig(Section):
-    """Where images are: a folder for each class. Relative paths start at ``root``."""
+    """Data set in class folders. Relative paths are relative to ``root``."""
 
     root: Path = Path("data/imagenet")
     """Folder of the data set."""
     train_images: Path = Path("train")
-    """Folder of class folders to train on."""
+    """Training images: a folder that contains one folder per class."""
     val_images: Path = Path("val")
-    """Folder of class folders to validate on."""
+    """Validation images: a folder that contains one folder per class."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """Names of class folders in the order of the scores, others are left out; by default all those of
-    ``train_images``, sorted, which a run writes into its own config."""
+    """Class folders to use, in the order of the class scores; null: all of ``train_images``, sorted, which a run writes
+    into its own config."""
 
     @model_validator(mode="after")
-    def _different(self) -> "ClassFoldersConfig":
-        twice = {name for name in self.classes or () if (self.classes or ()).count(name) > 1}
-        if twice:
-            raise ValueError(f"classes must be different, got {sorted(twice)} more than once")
+    def _check_classes(self) -> "ClassFoldersConfig":
+        repeated = {name for name in self.classes or () if (self.classes or ()).count(name) > 1}
+        if repeated:
+            raise ValueError(f"classes must be unique, got {sorted(repeated)} more than once")
         return self
 
 
 class ImageInputConfig(Section):
-    """The square that the model sees."""
+    """Model input: a square crop."""
 
     size: PositiveInt = 224
-    """Its side in pixels."""
+    """Side of the crop in pixels."""
     resize: PositiveInt = 256
-    """Shorter side of a test image in pixels, before its centre is cut out."""
+    """Shorter side of a test image in pixels before the center crop."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "ImageInputConfig":
+    def _check_sizes(self) -> "ImageInputConfig":
         if self.resize < self.size:
-            raise ValueError(f"resize {self.resize} must be at least size {self.size}, which is cut out of it")
+            raise ValueError(f"resize {self.resize} must be at least size {self.size}, the center crop")
         return self
 
     @property
@@ -64,75 +65,81 @@ class ImageInputConfig(Section):
 
 
 class ImageAugmentConfig(Section):
-    """Random views of a training image (as torchvision trains its classifiers; the paper does not say)."""
+    """Training augmentation, as in torchvision's recipes (the paper does not specify it)."""
 
     crop_area: tuple[Positive, Positive] = (0.08, 1.0)
-    """Share of the image's area that a random crop has, from the least to the most."""
+    """Minimum and maximum area of a random crop, as a fraction of the image area."""
     flip_probability: Probability = 0.5
-    """Mirror left to right."""
+    """Probability of a horizontal flip."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "ImageAugmentConfig":
-        least, most = self.crop_area
-        if not least <= most <= 1:
-            raise ValueError(f"crop_area must be two shares of the area, the smaller first, got {list(self.crop_area)}")
+    def _check_crop_area(self) -> "ImageAugmentConfig":
+        smallest, largest = self.crop_area
+        if not smallest <= largest <= 1:
+            raise ValueError(f"crop_area must be [minimum, maximum] with maximum <= 1, got {list(self.crop_area)}")
         return self
 
 
 class ClassifierTrainConfig(OptimizationConfig):
-    """The optimization (paper, section 5.1), by gradient descent with momentum."""
+    """Training by SGD with momentum (paper, section 5.1)."""
 
     epochs: PositiveInt = 300
-    """Passes over the training images."""
+    """Number of epochs: passes over the training images."""
     batch_size: PositiveInt = 256
-    """Global batch, over all processes and accumulation steps."""
+    """Global batch size, over all processes and accumulation steps."""
     learning_rate: Positive = 0.05
-    """Of gradient descent."""
+    """Initial learning rate of SGD, reached at the end of the warm-up."""
     milestones: tuple[PositiveInt, ...] = (30, 60, 90)
     """Epochs after which the learning rate is multiplied by ``decay``."""
     schedule: Literal["steps", "cosine"] = "cosine"
-    """steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, milestones unused."""
+    """Learning rate schedule. steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, no milestones."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Share of the last step that the next one keeps."""
+    """SGD momentum."""
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
-    """Added to the gradient, times the weight; all weights alike."""
+    """Weight decay (L2 penalty) on all weights."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the last layer's inputs that a training step leaves out."""
+    """Dropout probability before the classifier."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target that is spread over all classes."""
+    """Label smoothing: fraction of the target distributed over all classes."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
-    """alpha: each batch is mixed with itself in a proportion drawn from Beta(alpha, alpha). 0: off."""
+    """Mixup alpha: each batch is mixed with itself at a ratio drawn from Beta(alpha, alpha); 0: off."""
     temperature_final: Positive | None = 1.0
-    """Anneal linearly to this tau (paper, section 5.1: 30 to 1 over 10 epochs); null: the temperature stays."""
+    """Temperature after linear annealing (paper, section 5.1: 30 to 1 over 10 epochs); null: constant temperature."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""
 
 
 class ClassifierTestConfig(Section):
-    """From images to accuracy."""
+    """Evaluation."""
 
     batch_size: PositiveInt = 256
-    """Images a batch; does not change any answer."""
+    """Images per batch; does not change the results."""
 
 
 class ClassificationConfig(ExperimentConfig):
-    """One experiment in classification."""
+    """Config of a classification experiment."""
 
     task: Literal["classification"] = "classification"
-    """What is trained."""
+    """Task that is trained."""
     model: BackboneConfig = BackboneConfig()
+    """Backbone."""
     data: ClassFoldersConfig = ClassFoldersConfig()
+    """Data set."""
     input: ImageInputConfig = ImageInputConfig()
+    """Model input."""
     augment: ImageAugmentConfig = ImageAugmentConfig()
+    """Training augmentation."""
     train: ClassifierTrainConfig = ClassifierTrainConfig()
+    """Training."""
     test: ClassifierTestConfig = ClassifierTestConfig()
+    """Evaluation."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "ClassificationConfig":
-        check_parts(self.train)
+    def _check_training(self) -> "ClassificationConfig":
+        check_accumulation(self.train)
         return self
 
     @property
     def num_classes(self) -> int:
-        """Of the scores: ImageNet's, as long as no classes are named."""
+        """Number of class scores: that of ``data.classes``, or ImageNet's 1000 if it is not set."""
         return len(self.data.classes) if self.data.classes is not None else IMAGENET_CLASSES

@@ -1,8 +1,9 @@
-"""What pydantic found wrong with a config, in one line: where it was written, what was expected, what came."""
+"""Convert pydantic validation errors of a config to a one-line message: where, what was expected, what was given."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -10,48 +11,50 @@ from pydantic_core import ErrorDetails
 from pose.errors import ConfigError, near_name
 
 Keys = tuple[str | int, ...]
+"""Path of a value: option names and list indices."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], origin: Callable[[Keys], str]) -> ConfigError:
-    """Return one error with a message for every problem.
+def to_config_error(error: ValidationError, model: type[BaseModel], origin: Callable[[Keys], str]) -> ConfigError:
+    """Return one error that describes all problems.
 
     Args:
-        error: of validating ``model``.
-        model: the outermost model, for the names that are known.
-        origin: gives the place where the value at a path of keys was written.
+        error: raised by the validation of ``model``.
+        model: the config class, for the names of known options.
+        origin: returns the origin of the value at a path of keys.
     """
     details: dict[Keys, list[ErrorDetails]] = {}
     for detail in error.errors():
-        details.setdefault(_without_union_tags(detail["loc"], model), []).append(detail)
-    # A union blames the value as a whole for one member and something inside it for another: the latter says more.
+        details.setdefault(_keys(detail["loc"], model), []).append(detail)
+    # A union reports the whole value for one member and a part of it for another; keep the more specific error.
     deepest = [keys for keys in details if not any(other[: len(keys)] == keys != other for other in details)]
-    problems = [f"{origin(keys)}: {_sentence(details[keys], keys, model)}" for keys in deepest]
+    problems = [f"{origin(keys)}: {_describe(details[keys], keys, model)}" for keys in deepest]
     if len(problems) == 1:
         return ConfigError(problems[0])
     numbered = (f"({number}) {problem}" for number, problem in enumerate(problems, start=1))
     return ConfigError(f"{len(problems)} problems: {' '.join(numbered)}")
 
 
-def _sentence(details: Sequence[ErrorDetails], keys: Keys, model: type[BaseModel]) -> str:
-    """Say what is wrong with one value; a union gives several details, one a member."""
+def _describe(details: Sequence[ErrorDetails], keys: Keys, model: type[BaseModel]) -> str:
+    """Describe the error of one value; a union has several details, one per member."""
     dotted = ".".join(map(str, keys))
-    kind = details[0]["type"]
-    if kind == "extra_forbidden":
+    error_type = details[0]["type"]
+    if error_type == "extra_forbidden":
         return f"unknown key '{dotted}'{_near_key(keys, model)}"
-    if kind == "missing":
+    if error_type == "missing":
         return f"{dotted}: expected a value, got none"
-    if kind == "value_error":
+    if error_type == "value_error":
         message = details[0]["msg"].removeprefix("Value error, ")
         return f"{dotted}: {message}" if dotted else message
     expected = " or ".join(_expected(detail["msg"]) for detail in details)
-    given = details[0]["input"]
-    hint = near_name(str(given), re.findall(r"'(.+?)'", expected))
-    return f"{dotted}: expected {expected}, got {_shown(given)}{hint}"
+    value = details[0]["input"]
+    hint = near_name(str(value), re.findall(r"'(.+?)'", expected))
+    return f"{dotted}: expected {expected}, got {_shorten(value)}{hint}"
 
 
 def _expected(message: str) -> str:
-    """Turn pydantic's "Input should be ..." into what was expected, without the names of classes."""
+    """Return what was expected according to pydantic's "Input should be ...", without class names."""
     message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of options", message)
+    message = re.sub(r"Input is not a valid path for .*", "a path", message)
     return (
         message.removeprefix("Input should be ")
         .removeprefix("Tuple should have ")
@@ -60,23 +63,25 @@ def _expected(message: str) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
+    """Return a short representation of a value."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _near_key(keys: Keys, model: type[BaseModel]) -> str:
-    """Suggest a key of the same section, else the same key in another section."""
+    """Suggest a similar key of the same section, else the same key of another section."""
     prefix = ".".join(map(str, keys[:-1]))
     name = str(keys[-1])
     known = list(_known_keys(model))
     section = [key for key in known if key.rpartition(".")[0] == prefix]
-    close = near_name(".".join(map(str, keys)), section)
+    hint = near_name(".".join(map(str, keys)), section)
     elsewhere = [key for key in known if key.rpartition(".")[2] == name]
-    return close or (f"; did you mean '{elsewhere[0]}'?" if elsewhere else "")
+    return hint or (f"; did you mean '{elsewhere[0]}'?" if elsewhere else "")
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all options and sections."""
     for name, field in model.model_fields.items():
         yield prefix + name
         inner = _inner_model(field.annotation)
@@ -85,24 +90,27 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field's type is, or has as a member of its union."""
+    """Return the section class in a field's type, which may be a union; None if there is none."""
     members = (annotation, *get_args(annotation))
     return next((m for m in members if isinstance(m, type) and issubclass(m, BaseModel)), None)
 
 
-def _without_union_tags(location: Sequence[str | int], model: type[BaseModel]) -> Keys:
-    """Drop the union members' names that pydantic puts between the keys."""
+def _keys(location: Sequence[str | int], model: type[BaseModel]) -> Keys:
+    """Return the path of keys of a pydantic location, which contains the name of a union member after a union's key."""
     keys: list[str | int] = []
     current: type[BaseModel] | None = model
-    for index, part in enumerate(location):
-        if current is not None and part in current.model_fields:
-            keys.append(part)
-            current = _inner_model(current.model_fields[str(part)].annotation)
-        elif isinstance(part, int) or (index == len(location) - 1 and _may_be_key(part, current)):
-            keys.append(part)
+    parts = iter(location)
+    for part in parts:
+        keys.append(part)
+        field = current.model_fields.get(str(part)) if current is not None else None
+        annotation = None if field is None else field.annotation
+        if _is_union(annotation):
+            next(parts, None)
+        current = _inner_model(annotation)
     return tuple(keys)
 
 
-def _may_be_key(part: str, model: type[BaseModel] | None) -> bool:
-    """Whether it may be a key that ``model`` does not know; where there is no model there are no keys."""
-    return model is not None and "[" not in part and part != model.__name__
+def _is_union(annotation: Any) -> bool:
+    """Return whether a type is a union of several members. None does not count: pydantic omits it from locations."""
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return get_origin(annotation) in (Union, UnionType) and len(members) > 1

@@ -1,4 +1,4 @@
-"""Nested options whose values remember where they were written: what config files are before they are checked."""
+"""Config trees: nested options before validation, each value with the place where it was written."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, Union
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value that does not merge, and its origin, such as ``quickstart.yaml:12``."""
+    """A scalar or list with its origin, such as ``quickstart.yaml:12``."""
 
     value: Any
     origin: str
@@ -16,24 +16,25 @@ class Leaf:
 Tree: TypeAlias = dict[str, Union["Tree", Leaf]]
 
 
-def merge(under: Tree, over: Tree) -> Tree:
-    """Return both in one: mappings merge, everything else of ``over`` replaces."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = under.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+def merge(base: Tree, override: Tree) -> Tree:
+    """Return ``base`` updated by ``override``: mappings merge recursively, all other values are replaced."""
+    merged = dict(base)
+    for key, value in override.items():
+        current = base.get(key)
+        merged[key] = merge(current, value) if isinstance(current, dict) and isinstance(value, dict) else value
     return merged
 
 
 def values(tree: Tree) -> dict[str, Any]:
-    """Return the plain values."""
+    """Return the values without their origins."""
     return {key: node.value if isinstance(node, Leaf) else values(node) for key, node in tree.items()}
 
 
 def origin(tree: Tree, keys: Sequence[str | int]) -> str | None:
-    """Return where the value at a path of keys was written; None if nobody wrote it.
+    """Return the origin of the value at a path of keys, or None if it is not in the tree.
 
-    A path may go on inside a leaf (the index of a list item) or end above one (a section: its last line counts).
+    A path that continues inside a leaf (the index of a list item) has the origin of the leaf; a section has the origin
+    of its last value.
     """
     node: Tree | Leaf | None = tree
     for key in keys:
@@ -46,7 +47,7 @@ def origin(tree: Tree, keys: Sequence[str | int]) -> str | None:
 
 
 def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of every value that is not itself a mapping."""
+    """Yield (dotted key, value) of every value that is not a mapping."""
     for key, value in options.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")

@@ -1,7 +1,7 @@
-"""What the attention of a trained model is worth: the model's figures as it is, and with its attention changed.
+"""Attention ablation study (paper, Tables 3 and 4): metrics of a trained model with its attention replaced.
 
-`measure_modes` takes any model and any measure of it: a pose model's AP (`pose_measure`), or a classifier's top-1
-(`classifier_measure`).
+`measure_modes` takes any model and any function that measures it: AP of a pose model (`pose_measure`), accuracy of a
+classifier (`classifier_measure`).
 """
 
 import logging
@@ -36,52 +36,52 @@ logger = logging.getLogger(__name__)
 
 AS_TRAINED = "as trained"
 
-Figures = Mapping[str, float]
-"""Named shares, 0 to 1."""
+Metrics = Mapping[str, float]
+"""By name, 0 to 1."""
 
 
 def measure_modes(
-    model: nn.Module, measure: Callable[[], Figures], seed: int
-) -> tuple[dict[str, Figures], list[LayerAttention]]:
-    """Measure a model as it is, its attention watched meanwhile, and then in each of `attention_modes`.
+    model: nn.Module, measure: Callable[[], Metrics], seed: int
+) -> tuple[dict[str, Metrics], list[LayerAttention]]:
+    """Measure a model as trained, recording its attention, and then in each of `attention_modes`.
 
     Args:
         model: dynamic, in evaluation mode.
-        measure: shows the model the same inputs each time, in batches of two or more, and returns its figures.
-        seed: of the random orders.
+        measure: runs the model on the same inputs each time, in batches of two or more, and returns its metrics.
+        seed: of the random permutations.
 
     Returns:
-        the figures by mode, those of the model as it is first, and the attention of each layer.
+        the metrics by mode, `AS_TRAINED` first, and the attention of each layer.
     """
     with AttentionRecord(model) as record:
-        figures = {AS_TRAINED: _measured(AS_TRAINED, measure)}
+        metrics = {AS_TRAINED: _measured(AS_TRAINED, measure)}
     layers = record.layers()
     for mode, changes in attention_modes(layers, torch.Generator().manual_seed(seed)).items():
         with changed_attention(model, changes):
-            figures[mode] = _measured(mode, measure)
-    return figures, layers
+            metrics[mode] = _measured(mode, measure)
+    return metrics, layers
 
 
-def _measured(mode: str, measure: Callable[[], Figures]) -> Figures:
-    figures = measure()
-    logger.info("attention %s: %s", mode, ", ".join(f"{name} {100 * value:.1f}" for name, value in figures.items()))
-    return figures
+def _measured(mode: str, measure: Callable[[], Metrics]) -> Metrics:
+    metrics = measure()
+    logger.info("attention %s: %s", mode, ", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items()))
+    return metrics
 
 
-def format_figures(figures: Mapping[str, Figures]) -> str:
-    """Return a table of figures in percent, one mode a line."""
-    width = max(map(len, figures))
-    lines = [f"{'attention':<{width}}" + "".join(f"{name:>8}" for name in figures[AS_TRAINED])]
-    for mode, row in figures.items():
+def format_metrics(metrics: Mapping[str, Metrics]) -> str:
+    """Return a table of metrics in percent, one mode a line."""
+    width = max(map(len, metrics))
+    lines = [f"{'attention':<{width}}" + "".join(f"{name:>8}" for name in metrics[AS_TRAINED])]
+    for mode, row in metrics.items():
         lines.append(f"{mode:<{width}}" + "".join(f"{100 * value:>8.1f}" for value in row.values()))
     return "\n".join(lines)
 
 
 def require_dynamic(model: nn.Module, weights: Path) -> None:
-    """Refuse a model without attention.
+    """Check that a model has attention to replace.
 
     Raises:
-        CheckpointError: it has no dynamic convolution of two kernels or more.
+        CheckpointError: it has no dynamic convolution with two kernels or more.
     """
     if not dynamic_layers(model):
         raise CheckpointError(
@@ -91,7 +91,7 @@ def require_dynamic(model: nn.Module, weights: Path) -> None:
 
 
 def first_persons(test_set: TestSet, limit: int) -> TestSet:
-    """Return the persons of the first images, by id: as many whole images as have ``limit`` persons, one at least.
+    """Return the persons of the first images by id: whole images with at most ``limit`` persons, at least one image.
 
     Raises:
         ConfigError: ``limit`` is not positive.
@@ -105,22 +105,23 @@ def first_persons(test_set: TestSet, limit: int) -> TestSet:
 
 
 def pose_measure(
-    model: PoseNet, test_set: TestSet, config: Config, processes: DistContext, limited: bool
-) -> Callable[[], Figures]:
-    """Return what measures AP and AP50 of a pose model by the usual protocol.
+    model: PoseNet, test_set: TestSet, config: Config, dist: DistContext, limited: bool
+) -> Callable[[], Metrics]:
+    """Return a function that measures AP and AP50 of a pose model by the COCO protocol.
 
     Args:
-        model: in evaluation mode on this process's device.
+        model: in evaluation mode, on this process's device.
         test_set: persons to predict.
-        config: its input and test sections hold.
-        processes: this process alone.
-        limited: measure on the images of these persons only, not on all that are annotated.
+        config: its input and test sections are used.
+        dist: this process, the only one.
+        limited: evaluate on the images of these persons only, not on all annotated images.
 
     Raises:
-        ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
-        DataError: nobody to predict, or no annotations to measure against.
+        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
+            several processes.
+        DataError: there are no persons, or no annotations to evaluate against.
     """
-    _require_one_process_and_pairs(processes, config.test.batch_size)
+    _require_one_process_and_pairs(dist, config.test.batch_size)
     if not test_set.annotated or not len(test_set.persons):
         raise DataError(
             f"{test_set.annotations}: expected annotated persons to measure on, got "
@@ -128,19 +129,19 @@ def pose_measure(
         )
     image_ids = np.unique(test_set.persons.image_ids).tolist() if limited else None
 
-    def measure() -> Figures:
-        predictions = predict_persons(model.heatmaps, test_set.persons, config, processes, config.train.workers)
+    def measure() -> Metrics:
+        predictions = predict_persons(model.heatmaps, test_set.persons, config, dist, config.train.workers)
         results = make_results(predictions, test_set, config)
-        metrics = evaluate(
+        scores = evaluate(
             test_set.annotations, results, config.keypoints.sigmas, image_ids, category_id=test_set.category_id
         )
-        return {"AP": metrics.AP, "AP50": metrics.AP50}
+        return {"AP": scores.AP, "AP50": scores.AP50}
 
     return measure
 
 
 def shuffled_images(images: LabeledImages, limit: int | None, seed: int) -> LabeledImages:
-    """Return images, or ``limit`` of them, in random order: class folders come one class after the other.
+    """Return images, or ``limit`` of them, in random order, so that batches mix the classes.
 
     Raises:
         ConfigError: ``limit`` is not positive.
@@ -150,27 +151,30 @@ def shuffled_images(images: LabeledImages, limit: int | None, seed: int) -> Labe
 
 
 def classifier_measure(
-    model: Classifier, images: LabeledImages, config: ClassificationConfig, processes: DistContext
-) -> Callable[[], Figures]:
-    """Return what measures the accuracy of a classifier.
+    model: Classifier, images: LabeledImages, config: ClassificationConfig, dist: DistContext
+) -> Callable[[], Metrics]:
+    """Return a function that measures the accuracy of a classifier.
 
     Args:
-        model: in evaluation mode on this process's device.
-        images: to classify, in an order that mixes their classes.
-        config: its input, train and test sections hold.
-        processes: this process alone.
+        model: in evaluation mode, on this process's device.
+        images: to classify, in an order that mixes the classes.
+        config: its input, train and test sections are used.
+        dist: this process, the only one.
 
     Raises:
-        ConfigError: batches of one, which have no other image to exchange attention with, or several processes.
+        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
+            several processes.
     """
-    _require_one_process_and_pairs(processes, config.test.batch_size)
-    classify = partial(classify_images, model, images, config, processes)
+    _require_one_process_and_pairs(dist, config.test.batch_size)
+    classify = partial(classify_images, model, images, config, dist)
     return lambda: classify().figures()
 
 
-def _require_one_process_and_pairs(processes: DistContext, batch_size: int) -> None:
-    if processes.count > 1:
-        raise ConfigError(f"expected one process to watch all attention, got {processes.count}; run without torchrun")
+def _require_one_process_and_pairs(dist: DistContext, batch_size: int) -> None:
+    if dist.world_size > 1:
+        raise ConfigError(
+            f"expected one process, which records all attention, got {dist.world_size}; run without torchrun"
+        )
     if batch_size < 2:
         raise ConfigError(f"test.batch_size: expected 2 or more, to exchange attention across images, got {batch_size}")
 

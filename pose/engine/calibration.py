@@ -1,4 +1,4 @@
-"""What a model that starts from another's weights has to learn from data before its first step."""
+"""Data-dependent initialization of batch norm and attention, before the first training step."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,49 +9,50 @@ from torch.nn import functional
 
 from pose.models.dynamic_conv import KernelAttention
 
-PERSONS = 128
-"""Training persons that calibration looks at."""
+SAMPLES = 128
+"""Training samples that calibration uses."""
 
 Hook = Callable[[Any, tuple[Tensor, ...]], None]
 
 
 @torch.no_grad()
 def calibrate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
-    """Give every batch norm the statistics of ``inputs``, and scale and shift that leave the model's outputs as they are.
+    """Set running statistics of every batch norm from ``inputs``; scale and shift keep the model's outputs unchanged.
 
-    A model with batch norm folded into its convolutions, whose running statistics are made up, would be another model when
-    it trains on batch statistics. Afterwards both agree.
+    For weights whose batch norm was fused into the convolutions: their running statistics are placeholders, and the
+    model would compute something else in training mode, with batch statistics. Afterwards both modes agree.
 
     Args:
-        model: in evaluation mode its outputs do not change, beyond rounding.
-        inputs: (B, 3, H, W) normalized; enough persons that their statistics are typical.
+        model: its outputs in evaluation mode do not change, except by rounding.
+        inputs: (B, 3, H, W) normalized images, enough for typical statistics.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
-    _see(model, inputs, [(layer, _adopt_statistics) for layer in layers])
+    _run_with_hooks(model, inputs, [(layer, _set_batch_norm) for layer in layers])
 
 
 @torch.no_grad()
 def calibrate_attention(model: nn.Module, attentions: Iterable[KernelAttention], inputs: Tensor) -> None:
-    """Let new attentions weigh the kernels differently from input to input: their logits over tau get deviation 1.
+    """Scale attentions so that their logits over tau have mean 0 and standard deviation 1 over ``inputs``.
 
-    As drawn they hardly do (in a trained MobileNetV2 the logits' deviation is .02 to .2, in its type-B head .001), and
-    the kernels of an inflated layer part only as far as they are weighed differently.
+    As initialized they hardly depend on the input (in a trained MobileNetV2 the standard deviation of the logits is .02
+    to .2, in its type-B head .001), and the equal kernels of an inflated layer separate only as far as the attention
+    differs between inputs.
 
     Args:
         model: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.
-        attentions: to change; inputs are standardized in the first layer, logits in the second.
-        inputs: (B, 3, H, W) normalized, of at least two persons.
+        attentions: to scale. Their first layer standardizes its inputs, their second its outputs.
+        inputs: (B, 3, H, W) normalized images, B at least 2.
     """
     layers = list(attentions)
-    _see(model, inputs, [(layer, _standardise) for layer in layers])
+    _run_with_hooks(model, inputs, [(layer, _standardize) for layer in layers])
     for layer in layers:
         if layer.kind == "softmax":
             layer.fc2.weight.mul_(layer.temperature)
             layer.fc2.bias.mul_(layer.temperature)
 
 
-def _see(model: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook]]) -> None:
-    """Run the model in evaluation mode; each module's hook is called with what is about to enter it."""
+def _run_with_hooks(model: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook]]) -> None:
+    """Run one forward pass in evaluation mode; each module's hook receives its inputs before the module runs."""
     handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
     was_training = model.training
     try:
@@ -62,7 +63,7 @@ def _see(model: nn.Module, inputs: Tensor, hooks: Iterable[tuple[nn.Module, Hook
             handle.remove()
 
 
-def _adopt_statistics(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> None:
+def _set_batch_norm(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> None:
     assert layer.running_mean is not None
     assert layer.running_var is not None
     variance, mean = torch.var_mean(arguments[0], dim=(0, 2, 3), correction=0)
@@ -73,27 +74,27 @@ def _adopt_statistics(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> N
     layer.running_var.copy_(variance)
 
 
-def _standardise(layer: KernelAttention, arguments: tuple[Tensor, ...]) -> None:
+def _standardize(layer: KernelAttention, arguments: tuple[Tensor, ...]) -> None:
     means = arguments[0].mean((2, 3))
-    _standardise_inputs(layer.fc1, means)
-    _standardise_outputs(layer.fc2, functional.relu(layer.fc1(means)))
+    _standardize_inputs(layer.fc1, means)
+    _standardize_outputs(layer.fc2, functional.relu(layer.fc1(means)))
 
 
-def _standardise_inputs(layer: nn.Linear, inputs: Tensor) -> None:
+def _standardize_inputs(layer: nn.Linear, inputs: Tensor) -> None:
     variance, mean = torch.var_mean(inputs, dim=0)
-    layer.weight.div_(_deviation(variance))
+    layer.weight.div_(_bounded_deviation(variance))
     layer.bias.sub_(layer.weight @ mean)
 
 
-def _standardise_outputs(layer: nn.Linear, inputs: Tensor) -> None:
+def _standardize_outputs(layer: nn.Linear, inputs: Tensor) -> None:
     variance, mean = torch.var_mean(layer(inputs), dim=0)
-    deviation = _deviation(variance)
+    deviation = _bounded_deviation(variance)
     layer.weight.div_(deviation[:, None])
     layer.bias.sub_(mean).div_(deviation)
 
 
-def _deviation(variance: Tensor) -> Tensor:
-    """Deviations, none much below the typical one: what hardly varies here must not be blown up into noise."""
+def _bounded_deviation(variance: Tensor) -> Tensor:
+    """Standard deviations, at least a tenth of their mean: nearly constant values must not be amplified to noise."""
     deviation = variance.sqrt()
     floor = 0.1 * deviation.mean()
     return deviation.clamp(min=floor) if floor > 0 else torch.ones_like(deviation)

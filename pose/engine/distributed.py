@@ -1,6 +1,7 @@
-"""One or many processes with the same words: the only module that reads torchrun's environment.
+"""Distributed training with torchrun: process group, model wrapping, collectives.
 
-Gloo on CPU, NCCL on GPU. Outside torchrun everything here is the identity.
+Gloo on CPU, NCCL on GPU. Without torchrun every function returns its input unchanged. This is the only module that
+reads torchrun's environment variables.
 """
 
 import gc
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
+import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,24 +22,24 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class DistContext:
-    """This process among its equals."""
+    """Rank, world size and device of this process."""
 
     rank: int
-    count: int
+    world_size: int
     device: torch.device
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and prints."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
 
 @contextmanager
 def init_distributed(device: str | None = None) -> Iterator[DistContext]:
-    """Join the group that torchrun announces, or stand alone; the group is left at the end.
+    """Initialize the process group that torchrun describes, and destroy it at the end; without torchrun, one process.
 
     Args:
-        device: ``"cpu"``, ``"cuda"``, ...; by default this process's GPU where there is one.
+        device: ``"cpu"``, ``"cuda"``, ...; by default the GPU of this local rank, else the CPU.
     """
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -50,58 +51,58 @@ def init_distributed(device: str | None = None) -> Iterator[DistContext]:
     if "WORLD_SIZE" not in os.environ:
         yield DistContext(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield DistContext(dist.get_rank(), dist.get_world_size(), chosen)
-        dist.barrier()  # leave together: a process that goes while another still talks to it can take both down
+        yield DistContext(torch_dist.get_rank(), torch_dist.get_world_size(), chosen)
+        torch_dist.barrier()  # a rank that exits while another still communicates with it can crash both
     finally:
-        # Models wrapped for the group lie in reference cycles and would keep its threads to the end of the interpreter,
-        # which then aborts now and then.
+        # Wrapped models are in reference cycles and would keep the group's threads until the interpreter exits, which
+        # then sometimes aborts.
         gc.collect()
-        dist.destroy_process_group()
+        torch_dist.destroy_process_group()
 
 
-def distribute(model: nn.Module, processes: DistContext, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
-    """Wrap a model so that its gradients (and, if asked, its batch statistics) are those of the global batch.
+def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
+    """Wrap a model in DistributedDataParallel, so that its gradients are those of the global batch.
 
     Args:
-        model: to wrap.
-        processes: this process among its equals.
-        sync_batch_norm: share batch statistics.
-        accumulate: backward passes a step, all but the last without exchange.
+        model: to wrap; returned as it is for one process.
+        dist: this process.
+        sync_batch_norm: compute batch statistics over all ranks.
+        accumulate: backward passes a step; all but the last run without gradient exchange.
     """
-    if processes.count == 1:
+    if dist.world_size == 1:
         return model
     if sync_batch_norm:
-        model = share_batch_norm(model)
-    devices = [processes.device] if processes.device.type == "cuda" else None
+        model = convert_sync_batch_norm(model)
+    devices = [dist.device] if dist.device.type == "cuda" else None
     with warnings.catch_warnings():
-        # torch 2.15 renames `broadcast_buffers`; older ones know no other name.
+        # torch 2.15 renames `broadcast_buffers`; older versions know no other name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
             model,
             device_ids=devices,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
-            static_graph=accumulate == 1,  # which knows no backward pass without exchange
+            static_graph=accumulate == 1,  # a static graph does not allow backward passes without exchange
         )
 
 
-def share_batch_norm(model: nn.Module) -> nn.Module:
-    """Replace every batch norm of a model by one whose statistics are over all processes; names and weights stay."""
+def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
+    """Replace every batch norm of a model by `SyncBatchNorm2d`, in place; names and weights stay."""
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
-            shared.weight, shared.bias = child.weight, child.bias
-            shared.load_state_dict(child.state_dict())
-            setattr(model, name, shared.to(child.weight.device))
+            synced = SyncBatchNorm2d(child.num_features, child.eps, child.momentum)
+            synced.weight, synced.bias = child.weight, child.bias
+            synced.load_state_dict(child.state_dict())
+            setattr(model, name, synced.to(child.weight.device))
         else:
-            share_batch_norm(child)
+            convert_sync_batch_norm(child)
     return model
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over all processes' batches, which must be of equal size. PyTorch's own does not run on CPU."""
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batches of all ranks, which must be of equal size. `torch.nn.SyncBatchNorm` needs a GPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize (B, C, H, W)."""
@@ -109,14 +110,15 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
-        mean, square = _SumOverProcesses.apply(moments) / dist.get_world_size()
-        variance = (square - mean.square()).clamp_min(0)
-        self._track(mean.detach(), variance.detach(), input.numel() // input.shape[1] * dist.get_world_size())
+        mean, mean_square = _AllReduceSum.apply(moments) / torch_dist.get_world_size()
+        variance = (mean_square - mean.square()).clamp_min(0)
+        count = input.numel() // input.shape[1] * torch_dist.get_world_size()
+        self._update_running_stats(mean.detach(), variance.detach(), count)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(input.dtype)
 
-    def _track(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+    def _update_running_stats(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -126,58 +128,58 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum of all processes' tensors; its gradient is the sum of their gradients."""
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over all ranks; the gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        return _summed(values)
+        return _all_reduce_sum(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return _summed(gradients[0])
+        return _all_reduce_sum(gradients[0])
 
 
-def _summed(values: torch.Tensor) -> torch.Tensor:
+def _all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
     total = values.clone()
-    dist.all_reduce(total)
+    torch_dist.all_reduce(total)
     return total
 
 
-def broadcast_buffers(model: nn.Module, processes: DistContext) -> None:
-    """Give every process the first one's buffers (batch statistics), so that all evaluate the same model."""
-    if processes.count > 1:
+def broadcast_buffers(model: nn.Module, dist: DistContext) -> None:
+    """Copy the buffers of rank 0 (running statistics) to all ranks, so that all validate the same model."""
+    if dist.world_size > 1:
         for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
+            torch_dist.broadcast(buffer, src=0)
 
 
-def gather(item: Item, processes: DistContext) -> list[Item]:
-    """Return every process's item, in order of rank, on every process."""
-    if processes.count == 1:
+def all_gather(item: Item, dist: DistContext) -> list[Item]:
+    """Return the items of all ranks, in order of rank, on every rank."""
+    if dist.world_size == 1:
         return [item]
-    items: list[Item | None] = [None] * processes.count
-    dist.all_gather_object(items, item)
+    items: list[Item | None] = [None] * dist.world_size
+    torch_dist.all_gather_object(items, item)
     return items  # type: ignore[return-value]
 
 
-def broadcast_object(item: Item, processes: DistContext) -> Item:
-    """Return the first process's item on every process."""
-    if processes.count == 1:
+def broadcast_object(item: Item, dist: DistContext) -> Item:
+    """Return the item of rank 0 on every rank."""
+    if dist.world_size == 1:
         return item
     items = [item]
-    dist.broadcast_object_list(items, src=0)
+    torch_dist.broadcast_object_list(items, src=0)
     return items[0]
 
 
-def barrier(processes: DistContext) -> None:
-    """Wait for all processes."""
-    if processes.count > 1:
-        dist.barrier()
+def barrier(dist: DistContext) -> None:
+    """Wait until every rank is here."""
+    if dist.world_size > 1:
+        torch_dist.barrier()
 
 
-def mean_over_processes(value: torch.Tensor, processes: DistContext) -> torch.Tensor:
-    """Return the mean of a tensor over all processes."""
-    if processes.count > 1:
-        dist.all_reduce(value)
-        value /= processes.count
+def all_reduce_mean(value: torch.Tensor, dist: DistContext) -> torch.Tensor:
+    """Return the mean of a tensor over all ranks."""
+    if dist.world_size > 1:
+        torch_dist.all_reduce(value)
+        value /= dist.world_size
     return value

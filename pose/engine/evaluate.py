@@ -1,4 +1,4 @@
-"""From person boxes to predictions and AP: the same rooms for `tools/test.py` and for validation while training."""
+"""Evaluation of a pose model: person boxes to predictions, results and AP, for testing and for validation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pose.datasets.coco import Persons, annotated_persons, detected_persons, fin
 from pose.datasets.coco_json import read_annotations
 from pose.datasets.loading import batches, test_loader
 from pose.datasets.samples import TestCrops
-from pose.engine.distributed import DistContext, gather
+from pose.engine.distributed import DistContext, all_gather
 from pose.errors import CheckpointError
 from pose.evaluation.coco_ap import Metrics, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results
@@ -25,14 +25,14 @@ from pose.progress import ProgressLine
 
 @dataclass(frozen=True)
 class TestSet:
-    """Persons to predict.
+    """Person boxes of a validation or test set.
 
     Attributes:
-        persons: whose boxes to look in.
-        annotations: the file that names the images.
-        category_id: of the persons in it.
-        annotated: whether it has annotations to measure against.
-        boxes: in words, whose boxes these are.
+        persons: with the boxes to predict in.
+        annotations: the annotation (or image-info) file of the images.
+        category_id: of the persons in that file.
+        annotated: whether the file has annotations to evaluate against.
+        boxes: describes where the boxes come from.
     """
 
     persons: Persons
@@ -47,8 +47,8 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
 
     Args:
         config: names the data.
-        ground_truth: take the annotated boxes instead of a detector's.
-        detections: boxes to take instead of the config's.
+        ground_truth: use the annotated boxes instead of a detector's.
+        detections: detector boxes to use instead of those of the config.
 
     Raises:
         DataError: a file is missing or cannot be used.
@@ -58,65 +58,73 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
     content = read_annotations(annotations)
     category_id = find_category(content, annotations, skeleton)
     if ground_truth:
-        persons, words = annotated_persons(annotations, images, skeleton), "ground-truth boxes"
+        persons, description = annotated_persons(annotations, images, skeleton), "ground-truth boxes"
     else:
         boxes = detections or data.root / data.val_detections
         persons = detected_persons(boxes, annotations, images, skeleton, config.test.box_threshold)
-        words = f"detector boxes of {boxes.name}"
-    return TestSet(persons, annotations, category_id, bool(content["annotations"]), words)
+        description = f"detector boxes of {boxes.name}"
+    return TestSet(persons, annotations, category_id, bool(content["annotations"]), description)
 
 
 def predict_persons(
     heatmap_fn: HeatmapFn,
     persons: Persons,
     config: Config,
-    processes: DistContext,
+    dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Predict every person; processes share the work, without padding, and all get the whole.
+    """Predict the keypoints of every person; ranks share the persons without padding, and all get the result.
 
     Args:
-        heatmap_fn: `PoseNet.heatmaps` of a model in evaluation mode on this process's device.
-        persons: whose boxes to look in.
-        config: its input and test sections hold.
-        processes: this process among its equals.
+        heatmap_fn: `PoseNet.heatmaps` of a model in evaluation mode, on this rank's device.
+        persons: with the boxes to predict in.
+        config: its input and test sections are used.
+        dist: this process.
         workers: data loading processes.
     """
     pairs = config.keypoints.flip_pairs if config.test.flip else None
-    heatmap_fn = partial(predict_heatmaps, heatmap_fn, flip_pairs=pairs, shift=config.test.flip_shift)
-    return predict_crops(heatmap_fn, persons, config, processes, workers)
+    crops_to_heatmaps = partial(predict_heatmaps, heatmap_fn, flip_pairs=pairs, shift=config.test.flip_shift)
+    return predict_crops(crops_to_heatmaps, persons, config, dist, workers)
 
 
 def predict_crops(
-    heatmap_fn: Callable[[torch.Tensor], torch.Tensor],
+    crops_to_heatmaps: Callable[[torch.Tensor], torch.Tensor],
     persons: Persons,
     config: Config,
-    processes: DistContext,
+    dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Do the same with whatever makes (B, K, h / 4, w / 4) heatmaps of (B, h, w, 3) uint8 RGB crops on the device."""
-    by_image = np.argsort(persons.image_ids, kind="stable")  # neighbours share the decoded image
-    mine = np.array_split(by_image, processes.count)[processes.rank]
-    loader = test_loader(TestCrops(persons.take(mine), config.input), config.test.batch_size, workers)
-    count = config.keypoints.num_keypoints
-    keypoints = np.zeros((len(mine), count, 2), dtype=np.float32)
-    scores = np.zeros((len(mine), count), dtype=np.float32)
-    areas = np.zeros(len(mine))
-    with ProgressLine("test", len(mine), "persons") as progress:
+    """Predict as `predict_persons` does, from whole crops.
+
+    Args:
+        crops_to_heatmaps: (B, h, w, 3) uint8 RGB crops on this rank's device to (B, K, h / 4, w / 4) heatmaps.
+        persons: with the boxes to predict in.
+        config: its input and test sections are used.
+        dist: this process.
+        workers: data loading processes.
+    """
+    by_image = np.argsort(persons.image_ids, kind="stable")  # boxes of one image share its decoding
+    own = np.array_split(by_image, dist.world_size)[dist.rank]
+    loader = test_loader(TestCrops(persons.take(own), config.input), config.test.batch_size, workers)
+    num_keypoints = config.keypoints.num_keypoints
+    keypoints = np.zeros((len(own), num_keypoints, 2), dtype=np.float32)
+    scores = np.zeros((len(own), num_keypoints), dtype=np.float32)
+    areas = np.zeros(len(own))
+    with ProgressLine("test", len(own), "persons") as progress:
         for batch in batches(loader):
-            heatmaps = heatmap_fn(batch.image.to(processes.device))
+            heatmaps = crops_to_heatmaps(batch.image.to(dist.device))
             rows = batch.row.numpy()
-            keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.matrix.numpy())
+            keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.heatmap_to_image.numpy())
             areas[rows] = batch.area.numpy()
             progress.advance(len(rows))
-    parts = gather((mine, keypoints, scores, areas), processes)
+    parts = all_gather((own, keypoints, scores, areas), dist)
     rows, keypoints, scores, areas = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(rows)
     return Predictions(persons.image_ids, keypoints[order], scores[order], persons.scores, areas[order])
 
 
 def make_results(predictions: Predictions, test_set: TestSet, config: Config) -> list[Result]:
-    """Rescore and suppress predictions, as the COCO server takes them."""
+    """Rescore predictions, suppress duplicates by OKS-NMS, and return COCO results."""
     options, sigmas = config.test, config.keypoints.sigmas
     return to_results(
         predictions, sigmas, options.keypoint_threshold, options.nms_threshold, category_id=test_set.category_id
@@ -124,34 +132,34 @@ def make_results(predictions: Predictions, test_set: TestSet, config: Config) ->
 
 
 def score_results(results: list[Result], test_set: TestSet, config: Config) -> Metrics:
-    """Evaluate results against the annotations."""
+    """Return COCO's keypoint metrics of results."""
     return evaluate(test_set.annotations, results, config.keypoints.sigmas, category_id=test_set.category_id)
 
 
 def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
-    """Open an exported model, on as many threads as PyTorch has.
+    """Load an exported model for evaluation, on as many threads as PyTorch uses.
 
     Returns:
-        what `pose.engine.evaluate.predict_crops` takes, and the config with the flip average that the file does.
+        crops_to_heatmaps for `predict_crops`, and the config with the flip average that the file computes.
 
     Raises:
-        PoseError: its engine is not installed.
-        CheckpointError: it is missing, damaged, or made for other crops or keypoints than the config's.
+        PoseError: its backend is not installed.
+        CheckpointError: it is missing, damaged, or made for another input or skeleton than the config's.
     """
-    model = open_exported(path, torch.get_num_threads())
-    card = read_metadata(model.metadata, path)
-    for key, theirs, ours in (
-        ("input", card.input_config, config.input),
-        ("skeleton", card.skeleton, config.keypoints),
+    session = open_exported(path, torch.get_num_threads())
+    metadata = read_metadata(session.metadata, path)
+    for key, exported, configured in (
+        ("input", metadata.input_config, config.input),
+        ("skeleton", metadata.skeleton, config.keypoints),
     ):
-        if theirs != ours:
+        if exported != configured:
             raise CheckpointError(
                 f"{path}: exported with another {key} than the config's; use the config that it was trained with"
             )
-    averages = {"flip": card.flip_shift is not None, "flip_shift": card.flip_shift or 0}
-    test = config.test.model_copy(update=averages)
+    flip = {"flip": metadata.flip_shift is not None, "flip_shift": metadata.flip_shift or 0}
+    test = config.test.model_copy(update=flip)
 
-    def heatmap_fn(crops_rgb: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(model.run(crops_rgb.numpy())[HEATMAPS])
+    def crops_to_heatmaps(crops_rgb: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run(crops_rgb.numpy())[HEATMAPS])
 
-    return heatmap_fn, config.model_copy(update={"test": test})
+    return crops_to_heatmaps, config.model_copy(update={"test": test})

@@ -1,5 +1,7 @@
-"""Losses on heatmaps. Both are means over batch and keypoints of per-map terms, so that parts of a batch (accumulation
-steps, processes) average to the loss of the whole.
+"""Losses on heatmaps.
+
+Each is a mean over batch and keypoints of per-map terms, so that the losses of the parts of a batch (accumulation
+steps, ranks) average to the loss of the whole batch.
 """
 
 import torch
@@ -7,11 +9,11 @@ from torch.nn import functional as F
 
 
 def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean over keypoints of half the squared error (protocol; paper, section 6: MSE on heatmaps).
+    """Half the mean squared error of heatmaps (paper, section 6; factor and weighting as SimpleBaseline and HRNet).
 
     Args:
-        maps: (B, K, H, W) the model's output.
-        heatmaps: (B, K, H, W) targets of peak 1.
+        maps: (B, K, H, W) output of the model.
+        heatmaps: (B, K, H, W) targets with peak 1.
         weights: (B, K) 1 where there is a target, else 0.
     """
     squared = (maps.float() - heatmaps).square().mean(dim=(2, 3))
@@ -19,10 +21,10 @@ def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> to
 
 
 def cross_entropy(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy between each map's softmax over its pixels and the target scaled to sum 1.
+    """Cross-entropy between the softmax over each map's pixels and the target normalized to sum 1.
 
-    It weighs every map alike, however small its peak, so a model leaves the all-zero plateau of MSE sooner. The model's
-    ``heatmaps`` turn its logits back into maps of peak about 1. Arguments as `mse`.
+    Every map counts alike, however small its peak, so that a model leaves the all-zero plateau of MSE sooner. The
+    model's ``heatmaps`` turn its logits back into maps with peaks near 1. Arguments as for `mse`.
     """
     target = heatmaps.flatten(2)
     total = target.sum(dim=2).clamp_min(torch.finfo(target.dtype).eps)
@@ -32,3 +34,4 @@ def cross_entropy(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Ten
 
 
 LOSSES = {"mse": mse, "cross_entropy": cross_entropy}
+"""By the names of the option ``train.loss``."""

@@ -1,56 +1,70 @@
-"""What a run writes about itself: figures between two rows, ``metrics.jsonl`` and TensorBoard."""
+"""Log of a training run: ``metrics.jsonl``, TensorBoard events, progress line and log file."""
 
 import json
 import logging
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from pose.errors import DataError
-from pose.files import newest_below
-from pose.geometry import Array
-
-if TYPE_CHECKING:
-    from pose.engine.trainer import StepReport
+from pose.engine.state import Progress
+from pose.progress import ProgressLine
 
 RECORD_SECONDS = 10.0
-"""A row of training figures is written this often, and at the end of each epoch."""
+"""Time between two rows of training metrics; one more row ends each epoch."""
 
 
-class RunLog:
-    """Writes ``metrics.jsonl`` and TensorBoard events; on other processes than the first it writes nothing."""
+class MetricsLog:
+    """Writes ``metrics.jsonl`` and TensorBoard events of a run; a context manager.
+
+    Args:
+        folder: of the run; made when missing.
+        active: write at all: rank 0 only.
+    """
 
     def __init__(self, folder: Path, active: bool) -> None:
         self._file = self._board = None
         if active:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only the first process needs it
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
 
             self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(str(folder))
 
-    def write(self, kind: str, samples: int, figures: Mapping[str, float]) -> None:
-        """Write one row; ``samples`` is the horizontal axis of every curve."""
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, kind: str, samples: int, metrics: Mapping[str, float]) -> None:
+        """Write one row.
+
+        Args:
+            kind: ``train`` or ``validation``.
+            samples: training samples seen so far, the horizontal axis of every curve.
+            metrics: by name.
+        """
         if self._file is None or self._board is None:
             return
-        self._file.write(json.dumps({"kind": kind, "samples": samples, **figures}) + "\n")
+        self._file.write(json.dumps({"kind": kind, "samples": samples, **metrics}) + "\n")
         self._file.flush()
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._board.add_scalar(f"{kind}/{name}", value, samples)
 
     def close(self) -> None:
-        """Close both."""
+        """Close both files."""
         if self._file is not None and self._board is not None:
             self._file.close()
             self._board.close()
 
 
 class Meter:
-    """Figures of the steps since they were last read: mean loss, speed, share of time spent waiting for data."""
+    """Training metrics since they were last read: mean loss, images per second, share of time spent waiting for data.
+
+    Args:
+        samples: seen before.
+    """
 
     def __init__(self, samples: int) -> None:
         self._losses: list[float] = []
@@ -58,22 +72,29 @@ class Meter:
         self._samples = self._first_sample = samples
         self._start = self._last = time.monotonic()
 
-    def add(self, report: "StepReport", samples: int) -> float:
-        """Count one step, ``samples`` seen in all, and return the seconds since the one before."""
+    def add(self, loss: float | None, learning_rate: float, wait_seconds: float, samples: int) -> float:
+        """Count one step and return the seconds since the step before.
+
+        Args:
+            loss: mean since the last check; None if it was not checked.
+            learning_rate: of the step.
+            wait_seconds: time spent waiting for its data.
+            samples: seen in all.
+        """
         self._last, before = time.monotonic(), self._last
-        self._rate, self._samples = report.learning_rate, samples
-        self._waited += report.wait_seconds
-        if report.loss is not None:
-            self._losses.append(report.loss)
+        self._rate, self._samples = learning_rate, samples
+        self._waited += wait_seconds
+        if loss is not None:
+            self._losses.append(loss)
         return self._last - before
 
     @property
     def due(self) -> bool:
-        """Whether it is time to read."""
+        """Whether `RECORD_SECONDS` have passed since the last reading."""
         return self._last - self._start >= RECORD_SECONDS
 
-    def figures(self) -> dict[str, float]:
-        """Return the figures since they were last read."""
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics since the last reading."""
         seconds = max(self._last - self._start, 1e-9)
         loss = {"loss": sum(self._losses) / len(self._losses)} if self._losses else {}
         return loss | {
@@ -83,25 +104,70 @@ class Meter:
         }
 
     def read(self) -> dict[str, float]:
-        """Return the figures and begin anew."""
-        figures = self.figures()
+        """Return the metrics and reset them."""
+        metrics = self.metrics()
         self._losses.clear()
         self._waited, self._first_sample, self._start = 0.0, self._samples, self._last
-        return figures
+        return metrics
 
-    def shown(self) -> dict[str, str]:
-        """Return the figures for a progress line."""
-        figures = self.figures()
+    def summary(self) -> dict[str, str]:
+        """Return the metrics formatted for a progress line."""
+        metrics = self.metrics()
         return {
-            "loss": f"{figures.get('loss', math.nan):.4f}",
-            "lr": f"{figures['learning_rate']:.1e}",
-            "images/s": f"{figures['images_per_second']:.1f}",
-            "wait": f"{figures['data_wait_share']:.0%}",
+            "loss": f"{metrics.get('loss', math.nan):.4f}",
+            "lr": f"{metrics['learning_rate']:.1e}",
+            "images/s": f"{metrics['images_per_second']:.1f}",
+            "wait": f"{metrics['data_wait_share']:.0%}",
         }
 
 
+class EpochLog:
+    """Progress line and training rows of one epoch; a context manager.
+
+    Args:
+        metrics_log: receives the rows.
+        progress: of the run; its training time is updated.
+        epochs: of the run.
+        steps: of the epoch.
+        temperature: tau of the epoch.
+    """
+
+    def __init__(
+        self, metrics_log: MetricsLog, progress: Progress, epochs: int, steps: int, temperature: float
+    ) -> None:
+        self._metrics_log, self._progress = metrics_log, progress
+        self._steps, self._temperature = steps, temperature
+        self._line = ProgressLine(f"epoch {progress.epoch + 1}/{epochs}", steps, "steps", progress.step)
+        self._meter, self._wait_seconds = Meter(progress.samples), 0.0
+
+    def __enter__(self) -> "EpochLog":
+        self._line.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._line.__exit__(*error)
+
+    def next_batch(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch and measure the time it takes."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self._wait_seconds += time.perf_counter() - start
+        return batch
+
+    def step(self, loss: float | None, learning_rate: float) -> None:
+        """Count a step that ``progress`` counts already; see `Meter.add`."""
+        progress = self._progress
+        progress.seconds += self._meter.add(loss, learning_rate, self._wait_seconds, progress.samples)
+        self._wait_seconds = 0.0
+        self._line.advance(1, **self._meter.summary(), tau=f"{self._temperature:g}")
+        if self._meter.due or progress.step == self._steps:
+            metrics = self._meter.read()
+            metrics |= {"epoch": progress.epoch + progress.step / self._steps, "temperature": self._temperature}
+            self._metrics_log.write("train", progress.samples, metrics | {"seconds": progress.seconds})
+
+
 def start_logging(folder: Path | None) -> None:
-    """Log to stderr and the folder's ``train.log``; None: warnings only (processes after the first)."""
+    """Log to stderr and to ``train.log`` in a folder; None: only warnings, to stderr (all ranks but 0)."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,86 +176,3 @@ def start_logging(folder: Path | None) -> None:
     logging.basicConfig(
         level=level, handlers=handlers, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
-
-
-LayerRow = Mapping[str, Any]
-"""One of the ``layers`` of an inspection.json, see `LAYER_KEYS`."""
-
-LAYER_KEYS = frozenset({"name", "kind", "stride", "entropy_mean", "entropy_std", "variation"})
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What one run wrote.
-
-    Attributes:
-        samples: (T,) seen so far, ascending.
-        losses: (T,) means since the row before.
-        validation_samples: (V,) ascending.
-        aps: (V,) validation AP in points, 0 to 100.
-    """
-
-    samples: Array
-    losses: Array
-    validation_samples: Array
-    aps: Array
-
-
-def read_curves(path: Path) -> Curves:
-    """Read the learning curves of a run; where a resumed run repeats steps, the later rows hold.
-
-    Args:
-        path: a metrics.jsonl, or a folder of runs: its newest one.
-
-    Raises:
-        DataError: there is none, it is damaged, or holds no training losses.
-    """
-    file = _newest_metrics(path) if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot read it ({error}); expected a metrics.jsonl that a run wrote") from None
-    rows: list[tuple[str, float, float]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            kind, samples = row["kind"], float(row["samples"])
-            value = row.get("loss" if kind == "train" else "AP")
-            new = [] if value is None else [(kind, samples, float(value))]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise DataError(
-                f"{file}:{number}: expected a JSON object with kind, samples and figures, got {line[:60]!r}"
-            ) from None
-        while rows and (rows[-1][1] > samples or rows[-1][:2] == (kind, samples)):
-            rows.pop()
-        rows += new
-    losses, aps = (
-        np.array([row[1:] for row in rows if row[0] == kind]).reshape(-1, 2) for kind in ("train", "validation")
-    )
-    if not len(losses):
-        raise DataError(f"{file}: has no training losses yet; the first row comes some ten seconds after the start")
-    return Curves(losses[:, 0], losses[:, 1], aps[:, 0], 100 * aps[:, 1])
-
-
-def _newest_metrics(folder: Path) -> Path:
-    newest = newest_below(folder, "metrics.jsonl")
-    if newest is None:
-        raise DataError(f"{folder}: no metrics.jsonl below this folder; has a training run written here?")
-    return newest
-
-
-def read_layers(path: Path) -> list[LayerRow]:
-    """Read the attention of each layer from an inspection.json.
-
-    Raises:
-        DataError: the file is missing or something else.
-    """
-    try:
-        rows: list[LayerRow] = json.loads(path.read_text(encoding="utf-8"))["layers"]
-        if not rows or any(not row.keys() >= LAYER_KEYS for row in rows):
-            raise KeyError
-    except OSError as error:
-        raise DataError(f"{path}: cannot read it ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: expected an inspection.json as tools/inspect_attention.py writes it") from None
-    return rows

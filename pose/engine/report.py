@@ -1,4 +1,4 @@
-"""What a test says and shows: one line of protocol, and an image of predictions."""
+"""Reports of an evaluation: one line that describes the protocol, and an image of predictions."""
 
 import logging
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from pose.inference.visualize import prediction_sheet
 logger = logging.getLogger(__name__)
 
 MIN_SCORE = 0.2
-"""Persons scored lower are not drawn."""
+"""Persons with a lower score are not drawn."""
 
 
 def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
-    """Say in words how a figure came about."""
+    """Describe in one line how a metric was measured."""
     test = config.test
     height, width = config.input.size_hw
     return (
@@ -34,7 +34,7 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
 
 
 def check_image_name(path: Path) -> None:
-    """Refuse an image that could not be written, before the work for it is done.
+    """Check that OpenCV can write an image of this name.
 
     Raises:
         MediaError: OpenCV has no writer for the name's suffix.
@@ -44,14 +44,14 @@ def check_image_name(path: Path) -> None:
 
 
 def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
-    """Write one image with the predictions on ``count`` images, spread over the set.
+    """Write one image with the predictions of ``count`` images, evenly spread over the set.
 
     Args:
         results: of all images.
-        test_set: names the images.
-        config: its skeleton holds.
+        test_set: that they were made for.
+        config: its skeleton is used.
         path: of the image to write.
-        count: images.
+        count: number of images.
     """
     persons = test_set.persons
     if not len(persons):

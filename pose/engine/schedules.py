@@ -1,7 +1,19 @@
-"""Learning rate and temperature as pure functions of where training is. Nothing here counts in secret."""
+"""Schedules of learning rate and temperature. All schedules are stateless."""
 
 import math
 from collections.abc import Sequence
+
+from pose.config.base import OptimizationConfig
+
+
+def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -> float:
+    """Learning rate after ``epoch`` epochs (with a fraction) and ``global_step`` steps in all."""
+    factor = (
+        cosine_decay(epoch, options.epochs)
+        if options.schedule == "cosine"
+        else step_decay(epoch, options.milestones, options.decay)
+    )
+    return options.learning_rate * factor * warmup(global_step, options.warmup_steps)
 
 
 def step_decay(epoch: float, milestones: Sequence[int], decay: float) -> float:
@@ -23,9 +35,9 @@ def warmup(step: int, warmup_steps: int) -> float:
 
 
 def temperature(epoch: int, start: float, final: float | None, anneal_epochs: int) -> float:
-    """Tau of an epoch, counted from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
+    """Temperature tau of an epoch, from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
 
-    Source: paper, section 5.1 (30 to 1 over the first 10 epochs); for COCO (section 6) tau stays, ``final=None``.
+    Source: paper, sections 4.2 and 5.1 (ImageNet: 30 to 1 over 10 epochs) and 6 (COCO: constant, ``final=None``).
     """
     if final is None:
         return start

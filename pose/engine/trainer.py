@@ -1,6 +1,7 @@
-"""A training run of any task: its folder, its log, and the loop over epochs.
+"""The training loop of every task: steps, epochs, validation, checkpoints.
 
-A task (`pose.engine.pose_task`, `pose.engine.classification_task`) brings its data, model, loss and validation as a `Task`.
+A task (`pose.engine.pose_task`, `pose.engine.classification_task`) gives it a model, a data loader, a loss function
+and a validation function.
 """
 
 import contextlib
@@ -8,477 +9,281 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from pose.cli import NEWEST
-from pose.config.base import ExperimentConfig, OptimizationConfig
-from pose.config.loader import dump
+from pose.config.base import OptimizationConfig
+from pose.config.loader import AnyConfig, dump
 from pose.config.tree import flatten
-from pose.datasets.loading import EpochSampler, batches
-from pose.engine.checkpoint import Model, Training, load_checkpoint, save_checkpoint
-from pose.engine.distributed import (
-    DistContext,
-    barrier,
-    broadcast_buffers,
-    broadcast_object,
-    distribute,
-    gather,
-    init_distributed,
-    mean_over_processes,
-)
-from pose.engine.ema import MovingAverage
-from pose.engine.metrics_log import Meter, RunLog, start_logging
-from pose.engine.schedules import cosine_decay, step_decay, temperature, warmup
-from pose.errors import CheckpointError, TrainingError
+from pose.datasets.loading import EpochSampler, training_loader
+from pose.datasets.loading import batches as iterate_batches
+from pose.engine.checkpoint import load_checkpoint, save_checkpoint
+from pose.engine.distributed import DistContext, all_gather, all_reduce_mean, broadcast_buffers
+from pose.engine.metrics_log import EpochLog, MetricsLog
+from pose.engine.schedules import learning_rate, temperature
+from pose.engine.state import TrainState
+from pose.errors import TrainingError
+from pose.files import write_text
+from pose.inference.pytorch import normalize
 from pose.models.dynamic_conv import set_temperature
-from pose.progress import ProgressLine
 
 logger = logging.getLogger(__name__)
 
-Batch = TypeVar("Batch")
-
+LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
+"""Called with the model and a batch of the data loader; returns the mean loss and the record ids (B,) of the batch."""
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CHECK_STEPS = 20
-"""On a GPU losses are read this often only, because each reading waits for the device."""
-
-
-class Part(NamedTuple):
-    """A batch made ready for one backward pass, on the process's device."""
-
-    images: torch.Tensor
-    """(B, 3, H, W) normalized."""
-    loss: Callable[[torch.Tensor], torch.Tensor]
-    """The mean loss of what the model makes of them."""
-    ids: torch.Tensor
-    """(B,) of the records behind them, to name them when something is wrong."""
-
-
-def name_records(ids: list[int]) -> str:
-    """Name the records of a batch by their ids."""
-    return f"the records {ids}"
-
-
-@dataclass(frozen=True)
-class Objective(Generic[Batch]):
-    """What is minimised.
-
-    Attributes:
-        prepare: makes a batch of the data loader ready.
-        describe: names the records of a batch whose loss is not finite, and says how to look at them.
-    """
-
-    prepare: Callable[[Batch], Part]
-    describe: Callable[[list[int]], str] = name_records
-
-
-@dataclass
-class LossLog:
-    """Losses since they were last read, with the ids of the records behind each."""
-
-    describe: Callable[[list[int]], str] = name_records
-    losses: list[torch.Tensor] = field(default_factory=list)
-    ids: list[torch.Tensor] = field(default_factory=list)
-
-    def add(self, loss: torch.Tensor, ids: torch.Tensor) -> None:
-        """Keep one backward pass's loss without waiting for it."""
-        self.losses.append(loss.detach())
-        self.ids.append(ids)
-
-    def read(self, processes: DistContext) -> float:
-        """Return the mean loss since the last reading, over all processes, and forget it.
-
-        Raises:
-            TrainingError: a loss is not finite; names the records of its batch.
-        """
-        losses = torch.stack(self.losses)
-        mean = float(mean_over_processes(losses.mean(), processes))
-        if not math.isfinite(mean):
-            bad = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
-            ids = [
-                identity
-                for found in gather([self.ids[row].tolist() for row in bad[:1]], processes)
-                for identity in found
-            ]
-            raise TrainingError(
-                f"the loss is not finite ({mean}) on {self.describe(ids[0] if ids else [])}, lower "
-                "train.learning_rate, or set train.gradient_clip"
-            )
-        self.losses.clear()
-        self.ids.clear()
-        return mean
-
-
-def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -> float:
-    """Return the learning rate after ``epoch`` epochs (with its fraction) and ``global_step`` steps."""
-    factor = (
-        cosine_decay(epoch, options.epochs)
-        if options.schedule == "cosine"
-        else step_decay(epoch, options.milestones, options.decay)
-    )
-    return options.learning_rate * factor * warmup(global_step, options.warmup_steps)
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a step is worth telling: the mean loss since the last report, the rate used, seconds waited for data."""
-
-    loss: float | None
-    learning_rate: float
-    wait_seconds: float
-
-
-def train_steps(
-    training: Training[Any],
-    model: nn.Module,
-    batches: Iterator[Batch],
-    objective: Objective[Batch],
-    steps: int,
-    options: OptimizationConfig,
-    processes: DistContext,
-) -> Iterator[StepReport]:
-    """Train the rest of an epoch, one report a step; ``training.progress`` moves with it.
-
-    Args:
-        training: state to change.
-        model: ``training.net``, wrapped for its processes or compiled.
-        batches: ``options.accumulate`` a step.
-        objective: what to minimise on them.
-        steps: steps in the whole epoch.
-        options: the optimization.
-        processes: this process among its equals.
-
-    Raises:
-        TrainingError: a loss is not finite.
-    """
-    log = LossLog(objective.describe)
-    progress = training.progress
-    backbone_and_rest = ((options.backbone_learning_rate or options.learning_rate) / options.learning_rate, 1.0)
-    read_every = CHECK_STEPS if processes.device.type == "cuda" else 1
-    while progress.step < steps:
-        rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
-        for group, share in zip(training.optimizer.param_groups, backbone_and_rest, strict=True):
-            group["lr"] = rate * share
-        wait = 0.0
-        for part in range(options.accumulate):
-            asked = time.perf_counter()
-            batch = next(batches)
-            wait += time.perf_counter() - asked
-            last = part == options.accumulate - 1
-            _backward(training, model, objective.prepare(batch), options, processes, log, last)
-        mean = log.read(processes) if len(log.losses) >= read_every * options.accumulate else None
-        _update(training, options)
-        progress.step += 1
-        progress.global_step += 1
-        progress.samples += options.batch_size
-        if mean is None and progress.step == steps:
-            mean = log.read(processes)
-        yield StepReport(mean, rate, wait)
-
-
-def _backward(
-    training: Training[Any],
-    model: nn.Module,
-    part: Part,
-    options: OptimizationConfig,
-    processes: DistContext,
-    log: LossLog,
-    last: bool,
-) -> None:
-    device = processes.device
-    layout = torch.channels_last if options.channels_last else torch.contiguous_format
-    images = part.images.contiguous(memory_format=layout)
-    autocast = torch.autocast(
-        device.type, AUTOCAST_TYPES.get(options.precision, torch.bfloat16), enabled=options.precision != "fp32"
-    )
-    # Gradients travel between processes once a step, with the last part.
-    hold = isinstance(model, DistributedDataParallel) and not last
-    with model.no_sync() if hold else contextlib.nullcontext():  # type: ignore[operator]
-        with autocast:
-            outputs = model(images)
-        loss = part.loss(outputs)
-        log.add(loss, part.ids)
-        training.scaler.scale(loss / options.accumulate).backward()
-
-
-def _update(training: Training[Any], options: OptimizationConfig) -> None:
-    if options.gradient_clip is not None:
-        training.scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(training.model.parameters(), options.gradient_clip)
-    training.scaler.step(training.optimizer)
-    training.scaler.update()
-    training.optimizer.zero_grad(set_to_none=True)
-    if training.ema is not None:
-        training.ema.update(training.model, training.progress.global_step)
-
-
-logger = logging.getLogger(__name__)
-
-
-def runs_folder(config: ExperimentConfig) -> Path:
-    """Return the folder of all runs of a config: ``runs/<config name>``."""
-    return Path("runs") / config.name
-
-
-def new_run_folder(config: ExperimentConfig) -> Path:
-    """Return the path of a run that starts now: ``runs/<config name>/<time>``."""
-    return runs_folder(config) / datetime.now().strftime("%Y%m%d-%H%M%S")
-
-
-def find_last(folder: Path) -> Path:
-    """Return the newest ``last.pt`` below a folder of runs.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    found = sorted(folder.rglob("last.pt"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise CheckpointError(f"{folder}: no run to resume (no last.pt); start one without --resume")
-    return found[-1]
-
-
-def check_run_folder(folder: Path, resume: Path | None) -> None:
-    """Refuse to write a new run over another's checkpoints.
-
-    Raises:
-        CheckpointError: the folder holds a ``last.pt`` that is not being resumed.
-    """
-    if resume is None and (folder / "last.pt").exists():
-        raise CheckpointError(
-            f"{folder}: holds a run already; give --resume {folder / 'last.pt'} to go on with it, or another --run-dir"
-        )
+"""Steps between two checks of the loss on a GPU, where each check waits for the device. On a CPU every step."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a model is.
+    """Result of a validation.
 
     Attributes:
-        score: the larger the better; decides which weights are the best.
-        figures: by their names, for the log.
-        words: one line for people.
+        score: decides which checkpoint is the best; higher is better.
+        metrics: by name, for the log.
+        summary: one line for people.
     """
 
     score: float
-    figures: Mapping[str, float]
-    words: str
+    metrics: Mapping[str, float]
+    summary: str
 
 
-@dataclass(frozen=True)
-class Task(Generic[Model, Batch]):
-    """What is trained, and how it is judged.
-
-    Attributes:
-        config: the experiment.
-        options: its ``train`` section.
-        training: all state that training changes.
-        model: ``training.net``, wrapped for its processes or compiled.
-        sampler: of the loader.
-        loader: of training batches.
-        records: what the data set has, such as "149813 persons".
-        objective: what is minimised.
-        validate: judges a model in evaluation mode; every process gets the whole.
-    """
-
-    config: ExperimentConfig
-    options: OptimizationConfig
-    training: Training[Model]
-    model: nn.Module
-    sampler: EpochSampler
-    loader: DataLoader[Batch]
-    records: str
-    objective: Objective[Batch]
-    validate: Callable[[Model], Validation]
+def describe_ids(ids: list[int]) -> str:
+    """Name the records of a batch by their ids."""
+    return f"the records {ids}"
 
 
-def make_training(
-    raw: Model,
-    parts: tuple[nn.Module, nn.Module],
+def train_one_epoch(
+    state: TrainState,
+    batches: Iterator[Any],
+    loss_fn: LossFn,
+    steps: int,
     options: OptimizationConfig,
-    processes: DistContext,
-    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
-) -> tuple[Training[Model], nn.Module]:
-    """Make all that training changes, and the model as it runs on its processes.
+    dist: DistContext,
+    log: EpochLog,
+    checkpoint: Callable[[], None] | None = None,
+    describe: Callable[[list[int]], str] = describe_ids,
+) -> None:
+    """Train the rest of an epoch; ``state.progress`` counts its steps.
 
     Args:
-        raw: the model; moved to the device.
-        parts: its backbone and its head, which may learn at different rates.
+        state: changed in place.
+        batches: ``options.accumulate`` for each step.
+        loss_fn: see `LossFn`.
+        steps: in the whole epoch.
         options: the optimization.
-        processes: this process among its equals.
-        make_optimizer: of two groups of weights.
+        dist: this process.
+        log: told of every step.
+        checkpoint: called every ``options.checkpoint_minutes``.
+        describe: names the records of a batch whose loss is not finite.
+
+    Raises:
+        TrainingError: a loss is not finite; the weights are those before the check.
     """
-    raw.to(processes.device)
-    if options.channels_last:
-        to_channels_last(raw)
-    model = distribute(raw, processes, options.sync_batch_norm, options.accumulate)
-    optimizer = make_optimizer([{"params": list(part.parameters())} for part in parts])
-    scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "fp16")
-    ema = MovingAverage(raw, options.ema_decay) if options.ema_decay else None
-    if options.compile:
-        model = cast(nn.Module, torch.compile(model))
-    return Training(raw, optimizer, scaler, ema), model
+    model, scaler, progress = state.wrapped_model, state.scaler, state.progress
+    model.train()
+    pending: list[tuple[Tensor, Tensor]] = []  # loss and ids of the backward passes since the last check
+    last_checkpoint = time.monotonic()
+    while progress.step < steps:
+        rate = _set_learning_rate(state, options, steps)
+        for part in range(options.accumulate):
+            batch = log.next_batch(batches)
+            with _gradient_exchange(model, part == options.accumulate - 1):
+                with _autocast(options, dist):
+                    loss, ids = loss_fn(model, batch)
+                scaler.scale(loss / options.accumulate).backward()
+            pending.append((loss.detach(), ids))
+        mean_loss = None
+        if dist.device.type != "cuda" or (progress.step + 1) % CHECK_STEPS == 0 or progress.step + 1 == steps:
+            mean_loss = _check_losses(pending, describe, dist)
+            pending.clear()
+        _update_weights(state, options)
+        progress.step += 1
+        progress.global_step += 1
+        progress.samples += options.batch_size
+        log.step(mean_loss, rate)
+        # Only after a loss was found finite, so that a broken checkpoint never replaces a good one.
+        if mean_loss is not None and time.monotonic() - last_checkpoint > 60 * options.checkpoint_minutes:
+            last_checkpoint = time.monotonic()
+            if checkpoint is not None:
+                checkpoint()
 
 
-def to_channels_last(model: nn.Module) -> None:
-    """Lay a model's 4-D weights out as NHWC; `Module.to` would stumble over the 5-D kernels of dynamic convolution."""
-    for weight in model.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-
-
-@dataclass(frozen=True)
-class _Run(Generic[Model, Batch]):
-    """What stays the same during a run."""
-
-    task: Task[Model, Batch]
-    folder: Path
-    processes: DistContext
-    log: RunLog
-
-
-def run_epochs(task: Task[Model, Batch], folder: Path, processes: DistContext, resume: Path | None = None) -> float:
-    """Train and return the best validation score.
+def train(
+    state: TrainState,
+    loader: DataLoader[Any],
+    loss_fn: LossFn,
+    validate: Callable[[Any], Validation],
+    config: AnyConfig,
+    folder: Path,
+    dist: DistContext,
+    resume: Path | None = None,
+) -> float:
+    """Train, validate and save checkpoints until the last epoch; return the best validation score.
 
     Args:
-        task: what to train.
-        folder: of the run; gets the resolved config, ``metrics.jsonl``, TensorBoard events, ``train.log``, ``last.pt``
-            and ``best.pt``.
-        processes: this process among its equals.
-        resume: checkpoint to go on from.
+        state: of `pose.engine.state.make_state`.
+        loader: of `make_loader`; its data set describes itself (``str``) and its records (``describe``).
+        loss_fn: see `LossFn`.
+        validate: measures a model in evaluation mode; every rank gets the whole result.
+        config: the experiment.
+        folder: of the run; receives the resolved config, ``metrics.jsonl``, TensorBoard events, ``last.pt`` and
+            ``best.pt``.
+        dist: this process.
+        resume: checkpoint to continue.
 
     Raises:
         DataError: the data cannot be used.
         CheckpointError: the checkpoint does not fit.
         TrainingError: the loss is not finite.
     """
-    config, options, training, sampler = task.config, task.options, task.training, task.sampler
+    options, dataset = config.train, cast(Any, loader.dataset)
+    sampler = cast(EpochSampler, loader.batch_sampler)
     if resume is not None:
-        _resume(training, config, resume)
-    if processes.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
-    run = _Run(task, folder, processes, RunLog(folder, processes.is_main))
+        _resume(state, config, resume)
+    if dist.is_main:
+        write_text(folder / "config.yaml", dump(config))
+    progress, save_last = state.progress, partial(save_checkpoint, state, config, folder / "last.pt")
     logger.info(
         "%s: %s, global batch %d (%d processes x %d parts x %d), %d steps an epoch, %s, device %s",
-        config.name, task.records, options.batch_size, processes.count, options.accumulate,
-        options.batch_size // processes.count // options.accumulate, sampler.steps, options.precision,
-        processes.device,
+        config.name, dataset, options.batch_size, dist.world_size, options.accumulate,
+        options.batch_size // dist.world_size // options.accumulate, sampler.steps, options.precision, dist.device,
     )  # fmt: skip
-    try:
-        while training.progress.epoch < options.epochs:
-            progress = training.progress
+    with MetricsLog(folder, dist.is_main) as metrics_log:
+        while progress.epoch < options.epochs:
             tau = temperature(
                 progress.epoch, options.temperature, options.temperature_final, options.temperature_epochs
             )
-            for module in {training.model, training.best_model}:
-                set_temperature(module, tau)
+            for model in {state.model, state.best_model}:
+                set_temperature(model, tau)
             sampler.start(progress.epoch, progress.step)
-            _train_epoch(run, batches(task.loader), tau)
+            with EpochLog(metrics_log, progress, options.epochs, sampler.steps, tau) as log:
+                train_one_epoch(
+                    state, iterate_batches(loader), loss_fn, sampler.steps, options, dist, log,
+                    save_last if dist.is_main else None, dataset.describe,
+                )  # fmt: skip
             progress.epoch, progress.step = progress.epoch + 1, 0
-            due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
-            best = due and _validate(run)
-            if processes.is_main:
-                # best.pt first: a run stopped between the two repeats the epoch and finds it best again.
-                for name in ("best.pt", "last.pt") if best else ("last.pt",):
-                    save_checkpoint(training, config, folder / name)
-    finally:
-        run.log.close()
-    return training.progress.best_score
+            is_best = False
+            if progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs:
+                is_best = _validate(state, validate, metrics_log, dist)
+            if dist.is_main:
+                # best.pt first: a run that stops between the two repeats the epoch and writes best.pt again.
+                if is_best:
+                    save_checkpoint(state, config, folder / "best.pt")
+                save_last()
+    return progress.best_score
 
 
-def _resume(training: Training[Any], config: ExperimentConfig, path: Path) -> None:
-    saved = load_checkpoint(training, path).model_dump(mode="json")
-    progress = training.progress
-    logger.info("resumed %s after %d epochs and %d steps", path, progress.epoch, progress.step)
-    before = dict(flatten(saved))
-    for key, value in flatten(config.model_dump(mode="json")):
-        if key != "name" and value != before.get(key):
-            logger.warning("%s is now %s, the checkpoint was written with %s", key, value, before.get(key))
-
-
-def _train_epoch(run: _Run[Model, Batch], parts: Iterator[Batch], tau: float) -> None:
-    training, options, steps = run.task.training, run.task.options, run.task.sampler.steps
-    run.task.model.train()
-    progress = training.progress
-    meter = Meter(progress.samples)
-    saved = time.monotonic()
-    with ProgressLine(f"epoch {progress.epoch + 1}/{options.epochs}", steps, "steps", progress.step) as line:
-        for report in train_steps(training, run.task.model, parts, run.task.objective, steps, options, run.processes):
-            progress.seconds += meter.add(report, progress.samples)
-            line.advance(1, **meter.shown(), tau=f"{tau:g}")
-            if meter.due or progress.step == steps:
-                figures = meter.read()
-                figures |= {"epoch": progress.epoch + progress.step / steps, "temperature": tau}
-                run.log.write("train", progress.samples, figures | {"seconds": progress.seconds})
-            # Only just after a loss was found finite, so that a good checkpoint is never replaced by a broken one.
-            if report.loss is not None and time.monotonic() - saved > 60 * options.checkpoint_minutes:
-                saved = time.monotonic()
-                if run.processes.is_main:
-                    save_checkpoint(training, run.task.config, run.folder / "last.pt")
-
-
-def _validate(run: _Run[Model, Batch]) -> bool:
-    """Evaluate the model, log it, and return whether it is the best so far."""
-    model, progress = run.task.training.best_model, run.task.training.progress
-    broadcast_buffers(model, run.processes)
-    was_training = model.training
-    model.eval()
-    found = run.task.validate(model)
-    model.train(was_training)
-    figures = {"epoch": progress.epoch, **found.figures, "seconds": progress.seconds}
-    run.log.write("validation", progress.samples, figures)
-    logger.info("epoch %d, %d samples: %s", progress.epoch, progress.samples, found.words)
-    best = progress.best_score < found.score
-    progress.best_score = max(progress.best_score, found.score)
-    return best
-
-
-Train = Callable[[Path, DistContext, Path | None], float]
-"""Called with the run's folder, the processes, and the checkpoint to resume; returns the best validation score."""
-
-
-def launch(
-    config: ExperimentConfig,
-    train: Train,
-    prepare: Callable[[], None],
-    score: str,
-    resume: Path | None = None,
-    run_dir: Path | None = None,
-    device: str | None = None,
-) -> None:
-    """Train in this process and its equals.
+def make_loader(
+    dataset: Any, options: OptimizationConfig, dist: DistContext, seed: int, unit: str = "persons"
+) -> DataLoader[Any]:
+    """Return the training batches of this rank.
 
     Args:
-        config: names the run.
-        train: what each process does.
-        prepare: what the first process does before.
-        score: what the best validation score is, such as "AP".
-        resume: checkpoint, folder of runs, or `NEWEST`: of this config's runs.
-        run_dir: folder of the run; by default that of the checkpoint, or a new one.
-        device: ``"cpu"``, ``"cuda"``, ...; by default a GPU where there is one.
+        dataset: indexed by (epoch, row).
+        options: the optimization.
+        dist: this process.
+        seed: of the order.
+        unit: what the rows are, for error messages.
 
     Raises:
-        CheckpointError: there is nothing to resume, or the folder holds another run.
+        ConfigError: the batch cannot be divided, or is larger than the data set.
     """
-    with init_distributed(device) as processes:
-        if resume == NEWEST:
-            resume = find_last(runs_folder(config))
-        elif resume is not None and resume.is_dir():
-            resume = find_last(resume)
-        folder = run_dir or (resume.parent if resume else new_run_folder(config))
-        folder = broadcast_object(folder, processes)
-        if processes.is_main:
-            check_run_folder(folder, resume)
-            prepare()
-        barrier(processes)
-        start_logging(folder if processes.is_main else None)
-        best = train(folder, processes, resume)
-        logger.info("best validation %s %.3f; weights in %s", score, best, folder / "best.pt")
+    sampler = EpochSampler(len(dataset), options.batch_size, options.accumulate, dist.rank, dist.world_size, seed, unit)
+    return training_loader(dataset, sampler, options.workers, pin_memory=dist.device.type == "cuda")
+
+
+def prepare_images(images_rgb: Tensor, options: OptimizationConfig, device: torch.device) -> Tensor:
+    """Return (B, 3, H, W) normalized images on a device, in the memory layout of training, from (B, H, W, 3) uint8."""
+    layout = torch.channels_last if options.channels_last else torch.contiguous_format
+    return normalize(images_rgb.to(device, non_blocking=True)).contiguous(memory_format=layout)
+
+
+def _set_learning_rate(state: TrainState, options: OptimizationConfig, steps: int) -> float:
+    """Set the rates of the optimizer's groups for the next step; return that of the head."""
+    progress = state.progress
+    rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
+    backbone_factor = (options.backbone_learning_rate or options.learning_rate) / options.learning_rate
+    for group, factor in zip(state.optimizer.param_groups, (backbone_factor, 1.0), strict=True):
+        group["lr"] = rate * factor
+    return rate
+
+
+def _gradient_exchange(model: nn.Module, enabled: bool) -> contextlib.AbstractContextManager[None]:
+    """Exchange gradients between ranks in the backward pass only if ``enabled``: once a step, in its last pass."""
+    if isinstance(model, DistributedDataParallel) and not enabled:
+        return cast(contextlib.AbstractContextManager[None], model.no_sync())
+    return contextlib.nullcontext()
+
+
+def _autocast(options: OptimizationConfig, dist: DistContext) -> torch.autocast:
+    dtype = AUTOCAST_TYPES.get(options.precision, torch.bfloat16)
+    return torch.autocast(dist.device.type, dtype, enabled=options.precision != "fp32")
+
+
+def _check_losses(
+    pending: list[tuple[Tensor, Tensor]], describe: Callable[[list[int]], str], dist: DistContext
+) -> float:
+    """Return the mean loss over all ranks.
+
+    Raises:
+        TrainingError: a loss is not finite; names the records of its batch.
+    """
+    losses = torch.stack([loss for loss, _ in pending])
+    mean = float(all_reduce_mean(losses.mean(), dist))
+    if not math.isfinite(mean):
+        bad = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
+        bad_ids = [ids for rank in all_gather([pending[row][1].tolist() for row in bad[:1]], dist) for ids in rank]
+        raise TrainingError(
+            f"the loss is not finite ({mean}) on {describe(bad_ids[0] if bad_ids else [])}, lower "
+            "train.learning_rate, or set train.gradient_clip"
+        )
+    return mean
+
+
+def _update_weights(state: TrainState, options: OptimizationConfig) -> None:
+    if options.gradient_clip is not None:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), options.gradient_clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.ema is not None:
+        state.ema.update(state.model, state.progress.global_step)
+
+
+def _validate(
+    state: TrainState, validate: Callable[[Any], Validation], metrics_log: MetricsLog, dist: DistContext
+) -> bool:
+    """Validate and log; return whether the score is the best so far."""
+    model, progress = state.best_model, state.progress
+    broadcast_buffers(model, dist)
+    was_training = model.training
+    result = validate(model.eval())
+    model.train(was_training)
+    metrics_log.write(
+        "validation", progress.samples, {"epoch": progress.epoch, **result.metrics, "seconds": progress.seconds}
+    )
+    logger.info("epoch %d, %d samples: %s", progress.epoch, progress.samples, result.summary)
+    is_best = progress.best_score < result.score
+    progress.best_score = max(progress.best_score, result.score)
+    return is_best
+
+
+def _resume(state: TrainState, config: AnyConfig, path: Path) -> None:
+    saved = dict(flatten(load_checkpoint(state, path).model_dump(mode="json")))
+    logger.info("resumed %s after %d epochs and %d steps", path, state.progress.epoch, state.progress.step)
+    for key, value in flatten(config.model_dump(mode="json")):
+        if key != "name" and value != saved.get(key):
+            logger.warning("%s is now %s, the checkpoint was written with %s", key, value, saved.get(key))

@@ -1,4 +1,4 @@
-"""Classification's options, and its packaged configs against section 5.1 and the tables of the paper."""
+"""Classification options, and the packaged configs compared with section 5.1 and the tables of the paper."""
 
 from pathlib import Path
 
@@ -30,18 +30,18 @@ def message(name: str | Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-# --- the recipes
+# --- packaged configs
 
 
 def test_every_row_of_table_8_has_a_config() -> None:
     models = [f"mobilenetv2{width}" for width in ("", "_w0.75", "_w0.5", "_w0.35")]
     models += ["mobilenetv3_small", "resnet18", "resnet10"]
 
-    assert sorted(TABLE_8) == sorted(f"imagenet/{kind}_{net}" for net in models for kind in ("static", "dy"))
+    assert sorted(TABLE_8) == sorted(f"imagenet/{kind}_{model}" for model in models for kind in ("static", "dy"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_recipes_share_what_section_5_1_says_of_all(name: str) -> None:
+def test_all_configs_have_the_common_settings_of_section_5_1(name: str) -> None:
     config = load_classification_config(name)
     train = config.train
     assert (train.momentum, train.batch_size, config.model.reduction) == (0.9, 256, 4)
@@ -53,7 +53,7 @@ def test_all_recipes_share_what_section_5_1_says_of_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLE_8)
-def test_the_schedule_is_its_familys(name: str) -> None:
+def test_the_schedule_follows_the_backbone_family(name: str) -> None:
     train = load_classification_config(name).train
     if "resnet" in name:
         expected: tuple[object, ...] = (100, 0.1, "steps", (30, 60, 90), 0.1, 1e-4)
@@ -61,8 +61,8 @@ def test_the_schedule_is_its_familys(name: str) -> None:
         expected = (300, 0.05, "cosine", (30, 60, 90), 0.1, 4e-5)
     else:
         expected = (300, 0.1, "cosine", (30, 60, 90), 0.1, 3e-5)
-    found = (train.epochs, train.learning_rate, train.schedule, train.milestones, train.decay, train.weight_decay)
-    assert found == expected
+    actual = (train.epochs, train.learning_rate, train.schedule, train.milestones, train.decay, train.weight_decay)
+    assert actual == expected
 
 
 @pytest.mark.parametrize(
@@ -77,45 +77,45 @@ def test_the_schedule_is_its_familys(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["static", "dy"])
-def test_what_is_regularised(kind: str, net: str, dropout: float, smooth: bool, mixup: bool) -> None:
-    train = load_classification_config(f"imagenet/{kind}_{net}").train
+def test_regularization_follows_the_model_size(
+    kind: str, model: str, dropout: float, smooth: bool, mixup: bool
+) -> None:
+    train = load_classification_config(f"imagenet/{kind}_{model}").train
     assert (train.dropout, train.label_smoothing > 0, train.mixup > 0) == (dropout, smooth, mixup)
 
 
-def test_of_the_resnets_only_the_dynamic_18_drops_out() -> None:
+def test_only_the_dynamic_resnet18_has_dropout_among_resnets() -> None:
     assert load_classification_config("imagenet/dy_resnet18").train.dropout == 0.1
     assert load_classification_config("imagenet/static_resnet18").train.dropout == 0
 
 
 @pytest.mark.parametrize("name", TABLE_8)
-def test_the_name_says_what_the_model_is(name: str) -> None:
+def test_the_config_name_matches_the_model(name: str) -> None:
     model = load_classification_config(name).model
-    kind, _, net = name.removeprefix("imagenet/").partition("_")
+    kind, _, model_name = name.removeprefix("imagenet/").partition("_")
     assert model.dynamic_backbone == (kind == "dy")
     assert not model.dynamic_last
     backbones = {"mobilenetv2": "mobilenet_v2", "mobilenetv3": "mobilenet_v3_small"}
-    assert model.backbone == backbones.get(net.split("_")[0], net)
-    assert model.width == (float(net.partition("_w")[2]) if "_w" in net else 1.0)
+    assert model.backbone == backbones.get(model_name.split("_")[0], model_name)
+    assert model.width == (float(model_name.partition("_w")[2]) if "_w" in model_name else 1.0)
 
 
-@pytest.mark.parametrize("net", [name.removeprefix("imagenet/static_") for name in TABLE_8 if "static" in name])
-def test_static_and_dynamic_differ_in_the_model_alone(net: str) -> None:
-    static, dynamic = (load_classification_config(f"imagenet/{kind}_{net}") for kind in ("static", "dy"))
-    train = {"train": static.train} if net == "resnet18" else {}  # whose dropout differs
+@pytest.mark.parametrize("model_name", [name.removeprefix("imagenet/static_") for name in TABLE_8 if "static" in name])
+def test_static_and_dynamic_configs_differ_only_in_the_model(model_name: str) -> None:
+    static, dynamic = (load_classification_config(f"imagenet/{kind}_{model_name}") for kind in ("static", "dy"))
+    train = {"train": static.train} if model_name == "resnet18" else {}  # its dropout differs
     model = static.model.model_copy(update={"dynamic_backbone": True})
     assert dynamic.model_copy(update={"name": static.name, **train}) == static.model_copy(update={"model": model})
 
 
-# --- the ablations
+# --- ablations
 
 
 @pytest.mark.parametrize("name", ABLATION)
-def test_an_ablation_changes_one_thing(name: str) -> None:
+def test_an_ablation_changes_only_its_own_options(name: str) -> None:
     config = load_classification_config(name)
-    net = "mobilenetv2_w0.5"
-    if "squeeze" in name:
-        net = "mobilenetv3_small"
-    base = load_classification_config(f"imagenet/{'static' if name.endswith('static') else 'dy'}_{net}")
+    model_name = "mobilenetv3_small" if "squeeze" in name else "mobilenetv2_w0.5"
+    base = load_classification_config(f"imagenet/{'static' if name.endswith('static') else 'dy'}_{model_name}")
     allowed = {
         "layers": {"model.num_kernels"},
         "kernels": {"model.num_kernels"},
@@ -131,20 +131,20 @@ def test_an_ablation_changes_one_thing(name: str) -> None:
     assert changed <= allowed
 
 
-def test_table_5_has_every_choice_of_the_three_convolutions() -> None:
-    found = {load_classification_config(name).model.num_kernels for name in ABLATION if "layers_" in name}
-    every = {(a, b, c) for a in (1, 4) for b in (1, 4) for c in (1, 4)}
-    assert found == every - {(1, 1, 1), (4, 4, 4)}  # these two are the rows of Table 8
+def test_table_5_has_every_combination_of_the_three_convolutions() -> None:
+    num_kernels = {load_classification_config(name).model.num_kernels for name in ABLATION if "layers_" in name}
+    combinations = {(a, b, c) for a in (1, 4) for b in (1, 4) for c in (1, 4)}
+    assert num_kernels == combinations - {(1, 1, 1), (4, 4, 4)}  # these two are rows of Table 8
     assert load_classification_config("imagenet/ablation/layers_c1_c3").model.num_kernels == (4, 1, 4)
 
 
-def test_table_6_has_five_constant_temperatures_and_the_annealed_one() -> None:
+def test_table_6_has_five_constant_temperatures_and_an_annealed_one() -> None:
     trains = [load_classification_config(name).train for name in ABLATION if "temperature_" in name]
-    found = {(train.temperature, train.temperature_final) for train in trains}
-    assert found == {(tau, None) for tau in (1, 5, 10, 20, 30)} | {(30, 1)}
+    temperatures = {(train.temperature, train.temperature_final) for train in trains}
+    assert temperatures == {(tau, None) for tau in (1, 5, 10, 20, 30)} | {(30, 1)}
 
 
-def test_tables_7_and_1() -> None:
+def test_tables_7_and_1_have_the_options_of_their_rows() -> None:
     for kind in ("static", "dy"):
         with_se, without = (
             load_classification_config(f"imagenet/{name}").model
@@ -159,24 +159,24 @@ def test_tables_7_and_1() -> None:
     assert kernels == {2, 4, 6, 8}
 
 
-# --- two tasks, one way to read them
+# --- loading
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dump_loads_back_equal(name: str, tmp_path: Path) -> None:
+def test_a_dump_loads_to_an_equal_config(name: str, tmp_path: Path) -> None:
     config = load_classification_config(name, ["data.classes=[a, b]", "train.start=some/weights.pt"])
     (tmp_path / "dumped.yaml").write_text(dump(config), encoding="utf-8")
     assert load_classification_config(tmp_path / "dumped.yaml") == config
 
 
-def test_the_task_decides_the_kind_of_config(tmp_path: Path) -> None:
+def test_the_task_selects_the_config_class(tmp_path: Path) -> None:
     assert isinstance(load_any_config("quickstart"), Config)
     assert isinstance(load_any_config("imagenet/static_resnet10"), ClassificationConfig)
     (tmp_path / "mine.yaml").write_text("task: classification")
     assert load_any_config(tmp_path / "mine.yaml") == ClassificationConfig(name="mine")
 
 
-def test_a_config_of_the_other_task_is_answered_by_its_tools() -> None:
+def test_a_config_of_the_other_task_is_refused_with_the_names_of_its_tools() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("imagenet/static_resnet10", ["model.head=type_a"])
     assert "imagenet.yaml:2: expected a config of the task pose, got classification" in str(caught.value)
@@ -202,13 +202,13 @@ def test_a_config_of_the_other_task_is_answered_by_its_tools() -> None:
         ("train.dropout=-0.1", "train.dropout: expected greater than or equal to 0"),
         ("train.accumulate=3", "train.batch_size 256 must be a multiple of train.accumulate 3"),
         ("input.resize=200", "resize 200 must be at least size 224"),
-        ("augment.crop_area=[0.5, 0.1]", "crop_area must be two shares of the area, the smaller first, got [0.5, 0.1]"),
-        ("augment.crop_area=[0.5, 2]", "crop_area must be two shares"),
+        ("augment.crop_area=[0.5, 0.1]", "crop_area must be [minimum, maximum] with maximum <= 1, got [0.5, 0.1]"),
+        ("augment.crop_area=[0.5, 2]", "crop_area must be [minimum, maximum]"),
         ("data.classes=[a]", "data.classes: expected at least 2 items"),
-        ("data.classes=[a, b, a]", "classes must be different, got ['a'] more than once"),
+        ("data.classes=[a, b, a]", "classes must be unique, got ['a'] more than once"),
     ],
 )
-def test_a_mistake_is_explained(override: str, expected: str) -> None:
+def test_an_error_names_key_and_expected_value(override: str, expected: str) -> None:
     text = message("imagenet/dy_mobilenetv2_w0.5", override)
     assert text.startswith("command line: ") or expected in text
     assert expected in text
@@ -221,11 +221,11 @@ def test_every_value_has_its_origin() -> None:
     assert rows["train.schedule"][1].startswith("configs/_base_/imagenet_mobilenetv2.yaml:")
 
 
-def test_the_schema_is_the_tasks() -> None:
+def test_json_schema_contains_the_options_of_the_task() -> None:
     assert "mixup" in json_schema("classification")["$defs"]["ClassifierTrainConfig"]["properties"]
     assert "mixup" not in str(json_schema())
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_a_config_is_immutable() -> None:
     with pytest.raises(ValidationError):
         ClassificationConfig().train.epochs = 3  # type: ignore[misc]

@@ -12,27 +12,27 @@ from torch import nn
 
 from pose.engine.distributed import (
     DistContext,
+    all_gather,
+    all_reduce_mean,
     broadcast_buffers,
     broadcast_object,
-    distribute,
-    gather,
     init_distributed,
-    mean_over_processes,
+    wrap_model,
 )
-from pose.engine.trainer import LossLog
+from pose.engine.trainer import _check_losses, describe_ids
 from pose.errors import TrainingError
 
 BATCH, STEPS = 6, 3
 
 
 def main(output: Path) -> None:
-    with init_distributed("cpu") as processes:
-        found = {"model": train(processes), "exchange": exchange(processes), "broken_loss": broken_loss(processes)}
-        if processes.is_main:
+    with init_distributed("cpu") as dist:
+        found = {"model": train(dist), "exchange": exchange(dist), "broken_loss": broken_loss(dist)}
+        if dist.is_main:
             torch.save(found, output)
 
 
-def train(processes: DistContext) -> dict[str, Any]:
+def train(dist: DistContext) -> dict[str, Any]:
     """A model with two batch norms of unusual options, trained on this process's share of each global batch."""
     torch.manual_seed(3)
     raw = nn.Sequential(
@@ -40,16 +40,16 @@ def train(processes: DistContext) -> dict[str, Any]:
     )
     nn.init.uniform_(raw[1].weight)
     names = list(raw.state_dict())
-    model = distribute(raw, processes, sync_batch_norm=True)
+    model = wrap_model(raw, dist, sync_batch_norm=True)
     optimizer = torch.optim.SGD(raw.parameters(), 0.1)
     outputs, gradients = [], []
     for images, targets in torch.randn(STEPS, 2, BATCH, 4, 8, 8).unbind():
-        share = slice(processes.rank * BATCH // processes.count, (processes.rank + 1) * BATCH // processes.count)
+        share = slice(dist.rank * BATCH // dist.world_size, (dist.rank + 1) * BATCH // dist.world_size)
         images, targets = images[share, :3] * 2 + 1, targets[share, :, :6, :6]
         optimizer.zero_grad()
         y = model(images)
         (y - targets).square().mean().backward()
-        outputs.append(torch.cat(gather(y.detach(), processes)))
+        outputs.append(torch.cat(all_gather(y.detach(), dist)))
         gradients.append({name: value.grad.clone() for name, value in raw.named_parameters()})
         optimizer.step()
     assert list(raw.state_dict()) == names
@@ -57,32 +57,33 @@ def train(processes: DistContext) -> dict[str, Any]:
     return {"outputs": outputs, "gradients": gradients, "state": raw.state_dict(), "evaluated": evaluated}
 
 
-def exchange(processes: DistContext) -> dict[str, Any]:
+def exchange(dist: DistContext) -> dict[str, Any]:
     """What each of the small words gives on every process."""
     statistics = nn.BatchNorm2d(1)
-    statistics.running_mean.fill_(processes.rank + 5.0)
-    broadcast_buffers(statistics, processes)
-    mean = mean_over_processes(torch.tensor(float(processes.rank)), processes)
+    statistics.running_mean.fill_(dist.rank + 5.0)
+    broadcast_buffers(statistics, dist)
+    mean = all_reduce_mean(torch.tensor(float(dist.rank)), dist)
     mine = (
-        processes.rank,
-        broadcast_object(f"from {processes.rank}", processes),
+        dist.rank,
+        broadcast_object(f"from {dist.rank}", dist),
         mean.item(),
         statistics.running_mean.item(),
     )
-    return {"all": gather(mine, processes)}
+    return {"all": all_gather(mine, dist)}
 
 
-def broken_loss(processes: DistContext) -> list[str]:
+def broken_loss(dist: DistContext) -> list[str]:
     """The message on every process when only the last one's second loss is not finite."""
-    log = LossLog()
-    last = processes.rank == processes.count - 1
-    log.add(torch.tensor(1.0), torch.tensor([10 + processes.rank]))
-    log.add(torch.tensor(float("nan") if last else 1.0), torch.tensor([20 + processes.rank]))
+    last = dist.rank == dist.world_size - 1
+    pending = [
+        (torch.tensor(1.0), torch.tensor([10 + dist.rank])),
+        (torch.tensor(float("nan") if last else 1.0), torch.tensor([20 + dist.rank])),
+    ]
     try:
-        log.read(processes)
+        _check_losses(pending, describe_ids, dist)
     except TrainingError as error:
-        return gather(str(error), processes)
-    return gather("no error", processes)
+        return all_gather(str(error), dist)
+    return all_gather("no error", dist)
 
 
 if __name__ == "__main__":

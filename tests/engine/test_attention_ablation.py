@@ -13,7 +13,7 @@ from pose.datasets.imagenet import load_images
 from pose.engine.attention_ablation import (
     AS_TRAINED,
     first_persons,
-    format_figures,
+    format_metrics,
     measure_modes,
     pose_measure,
     require_dynamic,
@@ -84,7 +84,7 @@ def test_only_the_random_orders_depend_on_the_seed(classifier, measure):
 
 
 def test_the_table_is_in_percent():
-    table = format_figures({AS_TRAINED: {"AP": 0.33821, "AP50": 1.0}, "averaged": {"AP": 0.0, "AP50": 0.05}})
+    table = format_metrics({AS_TRAINED: {"AP": 0.33821, "AP50": 1.0}, "averaged": {"AP": 0.0, "AP50": 0.05}})
 
     assert table.split("\n") == [
         "attention       AP    AP50",

@@ -3,36 +3,37 @@
 import pytest
 import torch
 
-from pose.engine.checkpoint import TRAINING_KEYS, Progress, Training, load_checkpoint, save_checkpoint
+from pose.engine.checkpoint import TRAINING_KEYS, load_checkpoint, save_checkpoint
 from pose.engine.ema import MovingAverage
+from pose.engine.state import Progress, TrainState
 from pose.errors import CheckpointError, TrainingError
 from pose.models import build_pose_net
 from pose.models import weights as weight_files
 from pose.models.weights import load_pose_net, write_weights
 
 
-def make_training(config, ema: bool = True, seed: int = 0) -> Training:
+def make_state(config, ema: bool = True, seed: int = 0) -> TrainState:
     torch.manual_seed(seed)
     model = build_pose_net(config)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     average = MovingAverage(model, 0.9) if ema else None
-    return Training(model, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average)
+    return TrainState(model, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average, model)
 
 
-def train_a_little(training: Training, steps: int = 2) -> None:
+def train_a_little(state: TrainState, steps: int = 2) -> None:
     """Steps that draw their data from torch's random state."""
     for _ in range(steps):
-        loss = training.model(torch.randn(2, 3, 64, 64)).square().mean()
-        training.scaler.scale(loss).backward()
-        training.scaler.step(training.optimizer)
-        training.scaler.update()
-        training.optimizer.zero_grad()
-        if training.ema is not None:
-            training.ema.update(training.model, training.progress.global_step)
-        training.progress.global_step += 1
+        loss = state.model(torch.randn(2, 3, 64, 64)).square().mean()
+        state.scaler.scale(loss).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad()
+        if state.ema is not None:
+            state.ema.update(state.model, state.progress.global_step)
+        state.progress.global_step += 1
 
 
-def assert_same(one: Training, other: Training) -> None:
+def assert_same(one: TrainState, other: TrainState) -> None:
     """Bit for bit."""
     assert one.progress == other.progress
     pairs = [
@@ -47,14 +48,14 @@ def assert_same(one: Training, other: Training) -> None:
 
 def test_four_steps_equal_two_steps_a_checkpoint_and_two_steps(tiny_config, tmp_path):
     config = tiny_config()
-    straight = make_training(config)
+    straight = make_state(config)
     straight.progress = Progress(epoch=3, samples=77, seconds=1.5, best_score=0.25)
     train_a_little(straight, 2)
     save_checkpoint(straight, config, tmp_path / "last.pt")
     train_a_little(straight, 2)
     random_after = torch.get_rng_state()
 
-    resumed = make_training(config, seed=123)  # other weights, other random state
+    resumed = make_state(config, seed=123)  # other weights, other random state
     assert load_checkpoint(resumed, tmp_path / "last.pt") == config
     train_a_little(resumed, 2)
 
@@ -64,12 +65,12 @@ def test_four_steps_equal_two_steps_a_checkpoint_and_two_steps(tiny_config, tmp_
 
 def test_the_learning_rate_and_the_moments_of_adam_come_back(tiny_config, tmp_path):
     config = tiny_config()
-    training = make_training(config)
-    train_a_little(training)
-    training.optimizer.param_groups[0]["lr"] = 1.25e-5
-    save_checkpoint(training, config, tmp_path / "last.pt")
+    state = make_state(config)
+    train_a_little(state)
+    state.optimizer.param_groups[0]["lr"] = 1.25e-5
+    save_checkpoint(state, config, tmp_path / "last.pt")
 
-    fresh = make_training(config, seed=9)
+    fresh = make_state(config, seed=9)
     load_checkpoint(fresh, tmp_path / "last.pt")
 
     assert fresh.optimizer.param_groups[0]["lr"] == 1.25e-5
@@ -80,11 +81,11 @@ def test_the_learning_rate_and_the_moments_of_adam_come_back(tiny_config, tmp_pa
 
 def test_a_moving_average_begun_on_resuming_starts_at_the_weights(tiny_config, tmp_path):
     config = tiny_config()
-    without = make_training(config, ema=False)
+    without = make_state(config, ema=False)
     train_a_little(without)
     save_checkpoint(without, config, tmp_path / "last.pt")
 
-    resumed = make_training(config, seed=9)
+    resumed = make_state(config, seed=9)
     load_checkpoint(resumed, tmp_path / "last.pt")
 
     torch.testing.assert_close(resumed.ema.model.state_dict(), without.model.state_dict(), rtol=0, atol=0)
@@ -92,14 +93,14 @@ def test_a_moving_average_begun_on_resuming_starts_at_the_weights(tiny_config, t
 
 def test_the_temperature_is_saved_with_the_weights(tiny_config, tmp_path):
     config = tiny_config("model.dynamic_head=true")
-    training = make_training(config)
-    buffers = [name for name in training.model.state_dict() if name.endswith("temperature")]
+    state = make_state(config)
+    buffers = [name for name in state.model.state_dict() if name.endswith("temperature")]
     assert buffers
     for name in buffers:
-        training.model.get_buffer(name).fill_(7.5)
-    save_checkpoint(training, config, tmp_path / "last.pt")
+        state.model.get_buffer(name).fill_(7.5)
+    save_checkpoint(state, config, tmp_path / "last.pt")
 
-    fresh = make_training(config, seed=9)
+    fresh = make_state(config, seed=9)
     load_checkpoint(fresh, tmp_path / "last.pt")
 
     assert {fresh.model.get_buffer(name).item() for name in buffers} == {7.5}
@@ -107,50 +108,50 @@ def test_the_temperature_is_saved_with_the_weights(tiny_config, tmp_path):
 
 def test_a_checkpoint_is_a_weight_file_that_predicts_with_its_moving_average(tiny_config, tmp_path):
     config = tiny_config()
-    training = make_training(config)
-    train_a_little(training)
-    save_checkpoint(training, config, tmp_path / "last.pt")
+    state = make_state(config)
+    train_a_little(state)
+    save_checkpoint(state, config, tmp_path / "last.pt")
 
     model, saved = load_pose_net(tmp_path / "last.pt")
 
     assert saved == config
-    torch.testing.assert_close(model.state_dict(), training.ema.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict(), state.ema.model.state_dict(), rtol=0, atol=0)
 
 
 def test_weights_without_training_state_are_refused(tiny_config, tmp_path):
     config = tiny_config()
-    training = make_training(config)
-    content = {"model": training.model.state_dict(), "config": config.model_dump(mode="json")}
+    state = make_state(config)
+    content = {"model": state.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "weights.pt")
 
     with pytest.raises(CheckpointError, match=r"weights\.pt: holds weights but no training state .*optimizer"):
-        load_checkpoint(training, tmp_path / "weights.pt")
+        load_checkpoint(state, tmp_path / "weights.pt")
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny_config, tmp_path):
     config, wider = tiny_config(), tiny_config("model.head_width=0.25")
-    save_checkpoint(make_training(config), config, tmp_path / "last.pt")
+    save_checkpoint(make_state(config), config, tmp_path / "last.pt")
 
     with pytest.raises(CheckpointError, match=r"last\.pt: made for another model: .*differences"):
-        load_checkpoint(make_training(wider), tmp_path / "last.pt")
+        load_checkpoint(make_state(wider), tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
 def test_a_damaged_file_is_named(damage, tiny_config, tmp_path):
     config, path = tiny_config(), tmp_path / "last.pt"
-    training = make_training(config)
-    save_checkpoint(training, config, path)
+    state = make_state(config)
+    save_checkpoint(state, config, path)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"hello\n", "empty": b""}[damage])
 
     with pytest.raises(CheckpointError, match=r"last\.pt: not a readable weight file"):
-        load_checkpoint(training, path)
+        load_checkpoint(state, path)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_config, tmp_path, monkeypatch):
     config, path = tiny_config(), tmp_path / "run/last.pt"
-    training = make_training(config)
-    save_checkpoint(training, config, path)
+    state = make_state(config)
+    save_checkpoint(state, config, path)
     before = path.read_bytes()
     save = torch.save
 
@@ -159,9 +160,9 @@ def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_co
         raise KeyboardInterrupt
 
     monkeypatch.setattr(weight_files.torch, "save", save_half)
-    train_a_little(training)
+    train_a_little(state)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(training, config, path)
+        save_checkpoint(state, config, path)
 
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
@@ -169,25 +170,25 @@ def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_co
 
 def test_all_of_a_checkpoint_is_required(tiny_config, tmp_path):
     config = tiny_config()
-    training = make_training(config)
-    save_checkpoint(training, config, tmp_path / "last.pt")
+    state = make_state(config)
+    save_checkpoint(state, config, tmp_path / "last.pt")
     content = torch.load(tmp_path / "last.pt", weights_only=True)
 
     assert content.keys() == TRAINING_KEYS
     for key in sorted(TRAINING_KEYS - {"model", "config"}):
         write_weights({name: value for name, value in content.items() if name != key}, tmp_path / "part.pt")
         with pytest.raises(CheckpointError, match=key):
-            load_checkpoint(training, tmp_path / "part.pt")
+            load_checkpoint(state, tmp_path / "part.pt")
 
 
 def test_weights_that_are_not_finite_never_replace_good_ones(tiny_config, tmp_path):
-    training = make_training(tiny_config())
-    save_checkpoint(training, tiny_config(), tmp_path / "last.pt")
+    state = make_state(tiny_config())
+    save_checkpoint(state, tiny_config(), tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     with torch.no_grad():
-        next(training.model.parameters()).fill_(float("nan"))
+        next(state.model.parameters()).fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="not finite"):
-        save_checkpoint(training, tiny_config(), tmp_path / "last.pt")
+        save_checkpoint(state, tiny_config(), tmp_path / "last.pt")
 
     assert (tmp_path / "last.pt").read_bytes() == before

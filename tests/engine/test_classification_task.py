@@ -16,13 +16,14 @@ from pose.datasets.imagenet import ImageSample, TrainingImages, load_training_im
 from pose.datasets.loading import EpochSampler, batches, training_loader
 from pose.engine import classification_task as classify_module
 from pose.engine import trainer as run_module
-from pose.engine.classification_task import classification_objective, classify_images, protocol_line, train
+from pose.engine.classification_task import classification_loss, classify_images, protocol_line
 from pose.engine.distributed import DistContext
 from pose.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pose.evaluation.accuracy import Accuracy
 from pose.inference.pytorch import normalize
 from pose.models.classifier import Classifier, ClassifierHead
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.tools.train_imagenet import train_classifier as train
 
 CPU = torch.device("cpu")
 
@@ -49,43 +50,56 @@ def read_rows(folder, kind):
     return [{name: row[name] for name in row if name not in clock} for row in rows if row["kind"] == kind]
 
 
+class Remembering(nn.Module):
+    """Gives the same scores for all images, and keeps the images."""
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.images = images
+        return self.scores
+
+
 # --- the loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
-def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing, labeled):
+def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(label_smoothing=smoothing)
 
-    part = classification_objective(options, labeled, CPU).prepare(batch)
+    model = Remembering(scores)
+    loss, ids = classification_loss(options, 3, CPU)(model, batch)
 
     targets = (1 - smoothing) * functional.one_hot(batch.label, 3) + smoothing / 3
     expected = -(targets * scores.log_softmax(1)).sum(1).mean()
-    assert part.loss(scores).item() == pytest.approx(expected.item(), rel=1e-6)
-    assert torch.equal(part.images, normalize(batch.image))
-    assert part.ids.tolist() == [10, 11, 12, 13]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.equal(model.images, normalize(batch.image))
+    assert ids.tolist() == [10, 11, 12, 13]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_mixup_mixes_images_and_losses_in_one_proportion(smoothing, labeled):
+def test_mixup_mixes_images_and_losses_in_one_proportion(smoothing):
     """Lambda x_i + (1 - lambda) x_j, and the same of their losses (Zhang et al., ICLR 2018, equation 1)."""
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(mixup=0.2, label_smoothing=smoothing)
-    objective = classification_objective(options, labeled, CPU)
+    loss_fn, model = classification_loss(options, 3, CPU), Remembering(scores)
     images, proportions = normalize(batch.image), []
     partners = torch.arange(4).roll(1)
 
     for _ in range(300):
-        part = objective.prepare(batch)
-        rest, change = images - images[partners], part.images - images[partners]
+        loss, _ = loss_fn(model, batch)
+        rest, change = images - images[partners], model.images - images[partners]
         proportion = ((rest * change).sum() / rest.square().sum()).item()
-        torch.testing.assert_close(part.images, proportion * images + (1 - proportion) * images[partners])
+        torch.testing.assert_close(model.images, proportion * images + (1 - proportion) * images[partners])
         own, other = (
             functional.cross_entropy(scores, labels, label_smoothing=smoothing)
             for labels in (batch.label, batch.label[partners])
         )
         expected = proportion * own + (1 - proportion) * other
-        assert part.loss(scores).item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
         proportions.append(proportion)
 
     # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)).
@@ -93,19 +107,20 @@ def test_mixup_mixes_images_and_losses_in_one_proportion(smoothing, labeled):
     assert np.var(proportions) == pytest.approx(1 / (4 * 1.4), rel=0.15)
 
 
-def test_without_mixup_nothing_is_drawn(labeled):
+def test_without_mixup_nothing_is_drawn():
     before = torch.get_rng_state()
 
-    classification_objective(ClassifierTrainConfig(), labeled, CPU).prepare(make_batch())
+    classification_loss(ClassifierTrainConfig(), 3, CPU)(Remembering(make_scores()), make_batch())
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_batch_whose_loss_is_not_finite_is_named_by_its_images(labeled):
-    objective = classification_objective(ClassifierTrainConfig(), labeled, CPU)
+def test_a_batch_whose_loss_is_not_finite_is_named_by_its_images(labeled, tiny_classifier):
+    config = tiny_classifier()
+    samples = TrainingImages(labeled, config.input, config.augment, 0)
 
-    assert objective.describe([0, 5]) == (f"a batch with the images {labeled.path(0)}, {labeled.path(5)}; look at them")
-    assert f"{labeled.path(3)}, ...; look" in objective.describe(list(range(12)))
+    assert samples.describe([0, 5]) == (f"a batch with the images {labeled.path(0)}, {labeled.path(5)}; look at them")
+    assert f"{labeled.path(3)}, ...; look" in samples.describe(list(range(12)))
 
 
 # --- a run
@@ -123,7 +138,7 @@ class _Plain(nn.Sequential):
 def test_a_run_follows_a_plain_loop_of_gradient_descent(tiny_classifier, alone, tmp_path, monkeypatch):
     """All of section 5.1: momentum, weight decay on all weights, a cosine, label smoothing, a falling temperature."""
     build = lambda config: Classifier(_Plain(), ClassifierHead(8, config.num_classes))  # noqa: E731
-    monkeypatch.setattr(classify_module, "build_classifier", build)
+    monkeypatch.setattr("pose.models.build_classifier", build)
     config = tiny_classifier(
         "train.label_smoothing=0.1", "train.weight_decay=0.01", "train.temperature_epochs=2", "train.epochs=3",
         "train.learning_rate=0.1",
@@ -174,8 +189,8 @@ def test_a_run_stopped_anywhere_and_resumed_ends_as_if_it_had_not(saves, tiny_cl
     train(config, tmp_path / "straight", alone)
     save, written = run_module.save_checkpoint, []
 
-    def save_and_stop(training, config, path):
-        save(training, config, path)
+    def save_and_stop(state, config, path):
+        save(state, config, path)
         written.append(path.name)
         if len(written) == saves:
             raise KeyboardInterrupt
@@ -233,7 +248,7 @@ def test_a_run_starts_from_a_classifier_of_other_classes(tiny_classifier, alone,
     with caplog.at_level(logging.INFO):
         train(config, tmp_path / "now", alone)
 
-    assert "its last layer anew: other classes" in caplog.text
+    assert "except the last layer (other classes)" in caplog.text
     now = torch.load(tmp_path / "now/last.pt", weights_only=True)["model"]
     weights = [name for name in before if name.startswith("backbone") and name.endswith("conv.weight")]
     for name in weights:
@@ -265,7 +280,7 @@ def test_an_unreadable_image_ends_the_run_with_its_name(tiny_classifier, class_f
 
 
 def test_a_loss_that_is_not_finite_names_images_and_leaves_no_checkpoint(tiny_classifier, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(classify_module, "_cross_entropy", lambda labels, smoothing, scores: scores.sum() * math.nan)
+    monkeypatch.setattr(classify_module.functional, "cross_entropy", lambda scores, *_, **__: scores.sum() * math.nan)
 
     with pytest.raises(TrainingError, match=r"not finite \(nan\) on a batch with the images .*/train/.*; look at th"):
         train(tiny_classifier(), tmp_path, alone)
@@ -309,15 +324,15 @@ def test_accuracy_counts_every_image_once(processes, brightness, tiny_classifier
     config = tiny_classifier("test.batch_size=3")
     shares = []
     # Each process's share is gathered by hand.
-    monkeypatch.setattr(classify_module, "gather", lambda item, processes: shares.append(item) or [item])
+    monkeypatch.setattr(classify_module, "all_gather", lambda item, dist: shares.append(item) or [item])
     for rank in range(processes):
         classify_images(_Counter(6), labeled, config, DistContext(rank, processes, CPU))
-    monkeypatch.setattr(classify_module, "gather", lambda item, processes: shares)
+    monkeypatch.setattr(classify_module, "all_gather", lambda item, dist: shares)
 
     found = classify_images(_Counter(6), labeled, config, DistContext(0, processes, CPU))
 
     # The image of another class's brightness ranks its own class 4th to 6th: classes 0 and 5 lie at the ends.
-    assert (found.labeled, found.top1) == (12, 0.5)
+    assert (found.images, found.top1) == (12, 0.5)
     ranks = torch.cat(shares)
     assert (ranks == 0).sum() == 6
     assert found.top5 == (ranks < 5).float().mean()
@@ -327,7 +342,7 @@ def test_the_protocol_says_how_it_was_measured(tiny_classifier, labeled, tmp_pat
     line = protocol_line(tiny_classifier(), labeled, tmp_path / "best.pt")
 
     assert line == (
-        f"dy_mobilenetv2_w0.5: 12 images of 3 classes in {labeled.folder}; shorter side to 36, centre 32x32; "
+        f"dy_mobilenetv2_w0.5: 12 images of 3 classes in {labeled.folder}; shorter side to 36, center 32x32; "
         f"weights {tmp_path / 'best.pt'}"
     )
 

@@ -1,4 +1,4 @@
-"""One process and two, under torchrun and with gloo as everybody has it, do the same."""
+"""One process and two ranks under torchrun (gloo) compute the same."""
 
 import os
 import runpy
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pose.engine.distributed import distribute, init_distributed, share_batch_norm
+from pose.engine.distributed import convert_sync_batch_norm, init_distributed, wrap_model
 
 WORKER = Path(__file__).with_name("process_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def alone_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process finds; its batch norms are torch's own."""
+    """Results of one process, with torch's own batch norm."""
     output = tmp_path_factory.mktemp("alone") / "found.pt"
     with torch.random.fork_rng(devices=[]):
         runpy.run_path(str(WORKER))["main"](output)
@@ -36,15 +36,15 @@ def two_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return torch.load(output, weights_only=True)
 
 
-def test_shared_batch_norm_gives_the_outputs_of_the_whole_batch(alone_found, two_found):
+def test_sync_batch_norm_gives_the_outputs_of_the_whole_batch(alone_found, two_found):
     torch.testing.assert_close(two_found["model"]["outputs"], alone_found["model"]["outputs"], atol=1e-5, rtol=1e-5)
 
 
-def test_shared_batch_norm_gives_the_gradients_of_the_whole_batch(alone_found, two_found):
+def test_sync_batch_norm_gives_the_gradients_of_the_whole_batch(alone_found, two_found):
     torch.testing.assert_close(two_found["model"]["gradients"], alone_found["model"]["gradients"], atol=1e-6, rtol=1e-4)
 
 
-def test_shared_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone_found, two_found):
+def test_sync_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone_found, two_found):
     two, one = two_found["model"]["state"], alone_found["model"]["state"]
 
     assert one["1.num_batches_tracked"] == 3
@@ -52,15 +52,15 @@ def test_shared_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone
     torch.testing.assert_close(two_found["model"]["evaluated"], alone_found["model"]["evaluated"], atol=1e-5, rtol=1e-5)
 
 
-def test_small_words_speak_with_all_processes(two_found):
+def test_collectives_exchange_between_all_ranks(two_found):
     assert two_found["exchange"]["all"] == [(0, "from 0", 0.5, 5.0), (1, "from 0", 0.5, 5.0)]
 
 
-def test_alone_small_words_are_the_identity(alone_found):
+def test_collectives_of_one_process_return_their_input(alone_found):
     assert alone_found["exchange"]["all"] == [(0, "from 0", 0.0, 5.0)]
 
 
-def test_every_process_names_the_records_of_the_one_whose_loss_is_not_finite(alone_found, two_found):
+def test_every_rank_names_the_records_of_the_rank_whose_loss_is_not_finite(alone_found, two_found):
     first, second = two_found["broken_loss"]
 
     assert first == second
@@ -68,24 +68,24 @@ def test_every_process_names_the_records_of_the_one_whose_loss_is_not_finite(alo
     assert "on the records [20]" in alone_found["broken_loss"][0]
 
 
-def test_outside_torchrun_a_process_stands_alone(monkeypatch):
+def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
-    with init_distributed("cpu") as processes:
-        assert (processes.rank, processes.count, processes.device.type) == (0, 1, "cpu")
-        assert processes.is_main
+    with init_distributed("cpu") as dist:
+        assert (dist.rank, dist.world_size, dist.device.type) == (0, 1, "cpu")
+        assert dist.is_main
         model = nn.BatchNorm2d(2)
-        assert distribute(model, processes, sync_batch_norm=True) is model
+        assert wrap_model(model, dist, sync_batch_norm=True) is model
     assert not torch.distributed.is_initialized()
 
 
-def test_sharing_keeps_names_weights_and_parameters():
+def test_conversion_keeps_names_weights_and_parameters():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=0.1, momentum=0.4)))
     model[1][0].running_mean.fill_(3)
     before, parameters = {name: value.clone() for name, value in model.state_dict().items()}, list(model.parameters())
 
-    shared = share_batch_norm(model)
+    synced = convert_sync_batch_norm(model)
 
-    torch.testing.assert_close(dict(shared.state_dict()), before, rtol=0, atol=0)
-    assert [id(value) for value in shared.parameters()] == [id(value) for value in parameters]
-    assert (shared[1][0].eps, shared[1][0].momentum) == (0.1, 0.4)
+    torch.testing.assert_close(dict(synced.state_dict()), before, rtol=0, atol=0)
+    assert [id(value) for value in synced.parameters()] == [id(value) for value in parameters]
+    assert (synced[1][0].eps, synced[1][0].momentum) == (0.1, 0.4)

@@ -26,40 +26,42 @@ def model(tiny_config):
 
 
 @pytest.fixture(scope="module")
-def card(tiny_config):
+def metadata(tiny_config):
     config = tiny_config()
     return ExportMetadata(config.input, config.keypoints, flip_shift=0, licence="MIT")
 
 
-def export(path, model, card):
-    with write_export(path, build_onnx(path, model, card, decodes=True), card):
+def export(path, model, metadata):
+    with write_export(path, build_onnx(path, model, metadata, decodes=True), metadata):
         pass
     return path
 
 
-def test_it_finds_what_the_model_finds_with_the_flip_average_of_the_file(suffix, model, card, tiny_config, tmp_path):
+def test_it_finds_what_the_model_finds_with_the_flip_average_of_the_file(
+    suffix, model, metadata, tiny_config, tmp_path
+):
     config = tiny_config("test.flip=false", "test.flip_shift=1")
     persons = load_test_set(config, ground_truth=True).persons
     averages = {"flip": True, "flip_shift": 0}
 
-    heatmap_fn, theirs = load_for_eval(config, export(tmp_path / f"model{suffix}", model, card))
+    crops_to_heatmaps, theirs = load_for_eval(config, export(tmp_path / f"model{suffix}", model, metadata))
 
     assert theirs.test == config.test.model_copy(update=averages)
-    found = predict_crops(heatmap_fn, persons, theirs, ALONE, workers=0)
+    found = predict_crops(crops_to_heatmaps, persons, theirs, ALONE, workers=0)
     expected = predict_persons(model.heatmaps, persons, theirs, ALONE, workers=0)
     np.testing.assert_allclose(found.keypoint_scores, expected.keypoint_scores, rtol=1e-3)
     np.testing.assert_allclose(found.keypoints_image, expected.keypoints_image, atol=1e-2)
 
 
-def test_a_file_without_flip_average_is_tested_without(suffix, model, card, tiny_config, tmp_path):
-    path = export(tmp_path / f"model{suffix}", model, replace(card, flip_shift=None))
+def test_a_file_without_flip_average_is_tested_without(suffix, model, metadata, tiny_config, tmp_path):
+    path = export(tmp_path / f"model{suffix}", model, replace(metadata, flip_shift=None))
 
     assert load_for_eval(tiny_config("test.flip=true"), path)[1].test.flip is False
 
 
 @pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
-def test_a_file_for_other_crops_or_keypoints_is_refused(suffix, model, card, tiny_config, tmp_path):
-    path = export(tmp_path / "model.onnx", model, card)
+def test_a_file_for_other_crops_or_keypoints_is_refused(suffix, model, metadata, tiny_config, tmp_path):
+    path = export(tmp_path / "model.onnx", model, metadata)
 
     with pytest.raises(CheckpointError, match=r"model\.onnx: exported with another input than the config's"):
         load_for_eval(tiny_config("input.padding=1.5"), path)

@@ -13,13 +13,13 @@ from pose.engine import initialize as start_module
 from pose.engine import trainer as run_module
 from pose.engine.calibration import calibrate_attention, calibrate_batch_norm
 from pose.engine.initialize import load_pretrained
-from pose.engine.pose_task import train
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
 from pose.models.inflate import inflate
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net, write_weights
+from pose.tools.train import train_pose as train
 
 STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
 DYNAMIC = ("model.dynamic_backbone=true", "model.dynamic_head=true")
@@ -205,7 +205,7 @@ def test_a_run_calibrates_what_it_inflates(tiny_config, alone, tmp_path):
     config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'before'}")
     drawn = start(config, tmp_path / "before")[1]
 
-    net = before_first_step(config, tmp_path / "now", alone).net
+    net = before_first_step(config, tmp_path / "now", alone).model
 
     for ours, theirs in zip(attentions(net), attentions(drawn), strict=True):
         assert ours.fc2.weight.std() > theirs.fc2.weight.std()
@@ -242,7 +242,7 @@ def test_all_of_our_own_model_is_taken(path, tiny_config, tmp_path, caplog):
     assert not wanting.batch_norm
     assert not wanting.attentions
     assert_same_state(net.state_dict(), expected.state_dict())
-    assert caplog.text.count("starts from") == 2
+    assert caplog.text.count("weights loaded from") == 2
     assert "anew" not in caplog.text
 
 
@@ -287,7 +287,7 @@ def test_for_other_keypoints_only_the_last_layer_is_new(form, head, tiny_config,
     with caplog.at_level(logging.INFO):
         drawn, net, _ = start(config, tmp_path)
 
-    assert "its last layer anew: other keypoints" in caplog.text
+    assert "except the last layer (other keypoints)" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     for name in last_layer(net.head):
         assert torch.equal(net.head.state_dict()[name], drawn.head.state_dict()[name])
@@ -305,7 +305,7 @@ def test_another_head_starts_anew_with_a_warning(other, tiny_config, tmp_path, c
     assert_same_state(net.backbone.state_dict(), old.backbone.state_dict())
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "the head starts anew" in warning.getMessage()
+    assert "the head keeps its random initialization" in warning.getMessage()
     assert str(tmp_path) in warning.getMessage()
 
 
@@ -362,10 +362,10 @@ def test_a_run_begins_with_the_features_of_torchvisions_other_families(backbone,
     torch.save(theirs.state_dict(), tmp_path / "model.pth")
 
     options = (f"model.backbone={backbone}", "model.width=1", "model.depth=1", *FAMILIES[backbone], *form)
-    training = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'model.pth'}"), tmp_path, alone)
+    state = before_first_step(tiny_config(*options, f"train.start={tmp_path / 'model.pth'}"), tmp_path, alone)
 
     features = theirs.features if hasattr(theirs, "features") else nn.Sequential(*list(theirs.children())[:-2])
-    assert_same_outputs(training.net.backbone, features)
+    assert_same_outputs(state.model.backbone, features)
 
 
 def test_torchvisions_mobilenet_v3_wants_its_form(tiny_config, alone, tmp_path):
@@ -423,8 +423,8 @@ def test_a_pose_net_starts_with_the_features_of_a_classifier(before, after, clas
     assert not wanting.batch_norm
     assert_same_outputs(net.backbone, old.backbone)
     assert_same_state(net.head.state_dict(), drawn.head.state_dict())
-    assert "the head starts anew: " in caplog.text
-    assert "is of a model for classification" in caplog.text
+    assert "the head keeps its random initialization: " in caplog.text
+    assert "is of a classification model" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -432,9 +432,9 @@ def test_a_run_begins_with_a_classifiers_features(classifier, tiny_config, alone
     old = classifier(*SAME_BACKBONE, "model.dynamic_backbone=false")
 
     config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}")
-    training = before_first_step(config, tmp_path / "now", alone)
+    state = before_first_step(config, tmp_path / "now", alone)
 
-    assert_same_outputs(training.net.backbone, old.backbone)
+    assert_same_outputs(state.model.backbone, old.backbone)
 
 
 @pytest.mark.parametrize(("temperature", "warns"), [(1, False), (30, True)])
@@ -451,15 +451,15 @@ def test_attention_trained_at_another_temperature_is_pointed_out(
     write_weights({**content, "model": old.state_dict()}, tmp_path / "best.pt")
 
     config = tiny_config(*DYNAMIC, f"train.start={tmp_path / 'best.pt'}", f"train.temperature={temperature}")
-    training = before_first_step(config, tmp_path / "now", alone)
+    state = before_first_step(config, tmp_path / "now", alone)
 
-    text = "its attention was trained at temperature 1; train.temperature=1 begins with the same features"
+    text = "its attention was trained at temperature 1; train.temperature=1 keeps its features"
     assert (text in caplog.text) == warns
     if warns:
         with pytest.raises(AssertionError):
-            assert_same_outputs(training.net.backbone, old.backbone)
+            assert_same_outputs(state.model.backbone, old.backbone)
     else:
-        assert_same_outputs(training.net.backbone, old.backbone)
+        assert_same_outputs(state.model.backbone, old.backbone)
 
 
 def test_a_classifier_of_another_width_is_refused(classifier, tiny_config, tmp_path):
@@ -477,7 +477,7 @@ def test_a_classifier_starts_from_a_pose_net(tiny_classifier, tiny_config, tmp_p
         load_pretrained(net, tmp_path, MobileNetV2(0.35, 0.4))
 
     assert_same_outputs(net.backbone, old.backbone)
-    assert "is of a model for pose" in caplog.text
+    assert "is of a pose model" in caplog.text
 
 
 def test_a_classifier_starts_from_torchvisions(tiny_classifier, tmp_path):
@@ -497,12 +497,12 @@ def before_first_step(config, folder, alone, resume=None):
     """What the first step of a run finds."""
     found = []
 
-    def stop(training, *_):
-        found.append(training)
+    def stop(state, *_):
+        found.append(state)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run_module, "train_steps", stop)
+        patch.setattr(run_module, "train_one_epoch", stop)
         train(config, folder, alone, resume)
     return found[0]
 
@@ -513,12 +513,12 @@ def test_a_run_begins_as_the_model_that_it_starts_from(form, tiny_config, alone,
     expected = trained(config, tmp_path / "before")
 
     config = tiny_config(*form, "train.ema_decay=0.9", f"train.start={tmp_path / 'before'}")
-    training = before_first_step(config, tmp_path / "now", alone)
+    state = before_first_step(config, tmp_path / "now", alone)
 
-    assert_same_outputs(training.net, expected)
-    assert_same_outputs(training.best_model, expected)
-    assert training.progress.global_step == 0
-    assert all(parameter.requires_grad for parameter in training.net.parameters())
+    assert_same_outputs(state.model, expected)
+    assert_same_outputs(state.best_model, expected)
+    assert state.progress.global_step == 0
+    assert all(parameter.requires_grad for parameter in state.model.parameters())
 
 
 @pytest.mark.parametrize("form", [STATIC, DYNAMIC], ids=["static", "dynamic"])
@@ -527,15 +527,15 @@ def test_a_run_begins_with_torchvisions_features(form, tiny_config, alone, tmp_p
     torch.save(theirs.state_dict(), tmp_path / "model.pth")
 
     config = tiny_config(*form, "model.depth=1", f"train.start={tmp_path / 'model.pth'}")
-    training = before_first_step(config, tmp_path, alone)
+    state = before_first_step(config, tmp_path, alone)
 
-    assert_same_outputs(training.net.backbone, theirs.features)
+    assert_same_outputs(state.model.backbone, theirs.features)
 
 
 def test_the_packaged_model_starts_a_run_by_the_name_default(tiny_config, alone, tmp_path):
     config = tiny_config(*STATIC, "model.width=1", "model.depth=1", "model.head_width=1", "train.start=default")
 
-    net = before_first_step(config, tmp_path, alone).net
+    net = before_first_step(config, tmp_path, alone).model
 
     packaged, _ = load_pose_net(DEFAULT_WEIGHTS)
     assert_same_state(net.backbone.state_dict(), packaged.backbone.state_dict())
@@ -547,7 +547,7 @@ def test_a_run_without_a_start_is_as_it_was(tiny_config, alone, tmp_path):
     torch.manual_seed(config.seed)
     expected = build_pose_net(config)
 
-    assert_same_state(before_first_step(config, tmp_path, alone).net.state_dict(), expected.state_dict())
+    assert_same_state(before_first_step(config, tmp_path, alone).model.state_dict(), expected.state_dict())
 
 
 def test_a_resumed_run_does_not_load_its_start_again(tiny_config, alone, tmp_path):
@@ -557,11 +557,11 @@ def test_a_resumed_run_does_not_load_its_start_again(tiny_config, alone, tmp_pat
     (tmp_path / "before/best.pt").unlink()
 
     longer = tiny_config(*STATIC, f"train.start={tmp_path / 'before'}", "train.epochs=2")
-    training = before_first_step(longer, tmp_path / "run", alone, resume=tmp_path / "run/last.pt")
+    state = before_first_step(longer, tmp_path / "run", alone, resume=tmp_path / "run/last.pt")
 
     saved = torch.load(tmp_path / "run/last.pt", weights_only=True)
-    assert_same_state(training.net.state_dict(), saved["model"])
-    assert training.progress.epoch == 1
+    assert_same_state(state.model.state_dict(), saved["model"])
+    assert state.progress.epoch == 1
 
 
 @pytest.mark.parametrize("form", [STATIC, DYNAMIC], ids=["static", "dynamic"])
@@ -577,7 +577,7 @@ def test_a_backbone_with_folded_batch_norm_is_calibrated_and_a_new_head_left_as_
     torch.manual_seed(config.seed)
     drawn = build_pose_net(config)
 
-    net = before_first_step(config, tmp_path, alone).net
+    net = before_first_step(config, tmp_path, alone).model
 
     assert_same_outputs(net.backbone, backbone)
     found, made_up = batch_norms(net.backbone), batch_norms(backbone)
@@ -616,5 +616,5 @@ def test_a_checkpoint_with_other_groups_is_refused_with_what_to_do(tiny_config, 
     with pytest.raises(CheckpointError, match=r"last\.pt: its optimizer state .* train\.start=.*last\.pt") as caught:
         train(tiny_config(*STATIC, "train.epochs=2"), tmp_path, alone, resume=path)
     assert "\n" not in str(caught.value)
-    training = before_first_step(tiny_config(*STATIC, f"train.start={path}"), tmp_path / "new", alone)
-    assert_same_state(training.net.state_dict(), content["model"])
+    state = before_first_step(tiny_config(*STATIC, f"train.start={path}"), tmp_path / "new", alone)
+    assert_same_state(state.model.state_dict(), content["model"])

@@ -5,21 +5,20 @@ import logging
 
 import pytest
 
-from pose.engine import metrics_log as run_log
-from pose.engine.metrics_log import Meter, RunLog, start_logging
-from pose.engine.trainer import StepReport
+from pose.engine import metrics_log
+from pose.engine.metrics_log import Meter, MetricsLog, start_logging
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands until it is moved: ``clock[0] += seconds``."""
     now = [1000.0]
-    monkeypatch.setattr(run_log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(metrics_log.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_rows_are_json_and_curves_are_tensorboard_events(tmp_path):
-    log = RunLog(tmp_path, active=True)
+    log = MetricsLog(tmp_path, active=True)
     log.write("train", 16, {"loss": 0.5, "epoch": 1.0})
     log.write("validation", 16, {"AP": 0.25})
     log.close()
@@ -40,7 +39,7 @@ def test_rows_are_json_and_curves_are_tensorboard_events(tmp_path):
 
 def test_a_resumed_run_adds_to_its_rows(tmp_path):
     for samples in (16, 32):
-        log = RunLog(tmp_path, active=True)
+        log = MetricsLog(tmp_path, active=True)
         log.write("train", samples, {"loss": 0.5})
         log.close()
 
@@ -50,7 +49,7 @@ def test_a_resumed_run_adds_to_its_rows(tmp_path):
 
 
 def test_other_processes_write_nothing(tmp_path):
-    log = RunLog(tmp_path, active=False)
+    log = MetricsLog(tmp_path, active=False)
     log.write("train", 16, {"loss": 0.5})
     log.close()
 
@@ -60,18 +59,18 @@ def test_other_processes_write_nothing(tmp_path):
 def test_figures_are_means_since_the_last_reading(clock):
     meter = Meter(samples=100)
     clock[0] += 2
-    assert meter.add(StepReport(1.0, 1e-3, wait_seconds=0.5), 108) == pytest.approx(2)
+    assert meter.add(1.0, 1e-3, 0.5, 108) == pytest.approx(2)
     clock[0] += 2
-    meter.add(StepReport(None, 1e-3, wait_seconds=0.0), 116)
+    meter.add(None, 1e-3, 0.0, 116)
     clock[0] += 1
-    meter.add(StepReport(2.0, 5e-4, wait_seconds=0.5), 124)
+    meter.add(2.0, 5e-4, 0.5, 124)
 
     assert meter.read() == pytest.approx(
         {"loss": 1.5, "learning_rate": 5e-4, "images_per_second": 24 / 5, "data_wait_share": 0.2}
     )
     clock[0] += 4
-    meter.add(StepReport(4.0, 5e-4, wait_seconds=1.0), 132)
-    assert meter.figures() == pytest.approx(
+    meter.add(4.0, 5e-4, 1.0, 132)
+    assert meter.metrics() == pytest.approx(
         {"loss": 4.0, "learning_rate": 5e-4, "images_per_second": 2, "data_wait_share": 0.25}
     )
 
@@ -81,7 +80,7 @@ def test_a_row_is_due_every_ten_seconds(clock):
     dues = []
     for _ in range(6):
         clock[0] += 4
-        meter.add(StepReport(1.0, 1e-3, 0.0), 8)
+        meter.add(1.0, 1e-3, 0.0, 8)
         dues.append(meter.due)
         if meter.due:
             meter.read()
@@ -92,10 +91,10 @@ def test_a_row_is_due_every_ten_seconds(clock):
 def test_before_the_first_loss_nothing_false_is_shown(clock):
     meter = Meter(samples=0)
     clock[0] += 1
-    meter.add(StepReport(None, 1e-3, 0.0), 8)
+    meter.add(None, 1e-3, 0.0, 8)
 
-    assert "loss" not in meter.figures()
-    assert meter.shown() == {"loss": "nan", "lr": "1.0e-03", "images/s": "8.0", "wait": "0%"}
+    assert "loss" not in meter.metrics()
+    assert meter.summary() == {"loss": "nan", "lr": "1.0e-03", "images/s": "8.0", "wait": "0%"}
 
 
 def test_the_first_process_logs_to_stderr_and_to_the_runs_file(tmp_path, capsys):

@@ -1,268 +1,280 @@
-"""A training run: its folder, its stops, and going on as if it had never stopped."""
+"""Training steps, on a model of one convolution without batch norm, so that parts of a batch add up exactly."""
 
-import json
-import logging
+import itertools
 import math
-import os
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from pose.config.loader import load_config
-from pose.engine import pose_task as pose_module
-from pose.engine import trainer as run_module
-from pose.engine.losses import LOSSES
-from pose.engine.pose_task import train
-from pose.engine.trainer import check_run_folder, find_last, new_run_folder, runs_folder
-from pose.errors import CheckpointError, ConfigError, TrainingError
-from pose.evaluation.coco_ap import METRIC_NAMES, Metrics
+from pose.config.pose import TrainConfig
+from pose.datasets.samples import PoseSample
+from pose.engine.ema import MovingAverage
+from pose.engine.pose_task import pose_loss
+from pose.engine.schedules import learning_rate
+from pose.engine.state import Progress, TrainState
+from pose.engine.trainer import train_one_epoch
+from pose.errors import TrainingError
+from pose.heatmap import encode
 
-FORGETFUL = (
-    "model.dynamic_head=true",
-    "train.epochs=3",
-    "train.learning_rate=0.02",
-    "train.schedule=cosine",
-    "train.warmup_steps=3",
-    "train.temperature_final=1",
-    "train.temperature_epochs=2",
-    "train.ema_decay=0.9",
-    "train.gradient_clip=1",
-    "train.checkpoint_minutes=1e-9",  # after every step
-)
-"""Everything that could forget where it was."""
+KEYPOINTS, SIDE, BATCH = 2, 16, 8
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _scored_by_peaks():
-    """Stands in for AP, which is 0 for a model this small: a figure that every change of the weights changes."""
-
-    def score(results, test_set, config):
-        mean = float(np.mean([result["keypoints"] for result in results]))
-        figures = dict.fromkeys(METRIC_NAMES, 1 - mean / 1000)
-        return Metrics(**figures, keypoint_similarity={})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pose_module, "score_results", score)
-        yield
+def make_model() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Conv2d(3, KEYPOINTS, 4, stride=4)
 
 
-@pytest.fixture(scope="module")
-def straight_run(tiny_config, alone, tmp_path_factory):
-    """Folder of a run that was never stopped."""
-    folder = tmp_path_factory.mktemp("straight")
-    train(tiny_config(*FORGETFUL), folder, alone)
-    return folder
+def parts_of(model: nn.Module) -> list[dict]:
+    """Groups as a run makes them: the kernel stands for the backbone, the bias for the head."""
+    return [{"params": [model.weight]}, {"params": [model.bias]}]
 
 
-def read_rows(folder, kind):
-    """Rows of metrics.jsonl without what the clock says."""
-    clock = ("seconds", "images_per_second", "data_wait_share")
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: row[name] for name in row if name not in clock} for row in rows if row["kind"] == kind]
+def make_state(model: nn.Module, optimizer: torch.optim.Optimizer | None = None, scale: bool = False) -> TrainState:
+    optimizer = optimizer or torch.optim.Adam(parts_of(model))
+    return TrainState(model, optimizer, torch.amp.GradScaler("cpu", enabled=scale), None, model)
 
 
-def read_state(path):
-    """All of a checkpoint but the clock and the config."""
-    content = torch.load(path, weights_only=True)
-    del content["progress"]["seconds"], content["config"]
-    return content
+class Step(NamedTuple):
+    """What the loop tells its log of a step."""
+
+    loss: float | None
+    learning_rate: float
 
 
-def stop_when(condition, patch):
-    """Pull the plug as soon as a checkpoint has been written for which condition(number, progress, name) holds."""
-    save, written = run_module.save_checkpoint, []
+class Recorder:
+    """Takes the place of `EpochLog`; ``on_step`` is called after each step."""
 
-    def save_and_stop(training, config, path):
-        save(training, config, path)
-        written.append(path.name)
-        if condition(len(written), training.progress, path.name):
-            raise KeyboardInterrupt
+    def __init__(self, on_step: Callable[[], object] = lambda: None) -> None:
+        self.steps: list[Step] = []
+        self.on_step = on_step
 
-    patch.setattr(run_module, "save_checkpoint", save_and_stop)
+    def next_batch(self, batches: Iterator[PoseSample]) -> PoseSample:
+        return next(batches)
 
-
-@pytest.mark.parametrize("saves", range(1, 9))  # inside two epochs, at their ends, between best.pt and last.pt
-def test_a_run_stopped_anywhere_and_resumed_ends_as_if_it_had_not(saves, straight_run, tiny_config, alone, tmp_path):
-    config = tiny_config(*FORGETFUL)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_when(lambda number, progress, name: number == saves, patch)
-        train(config, tmp_path, alone)
-    torch.manual_seed(1234)  # a new process
-
-    train(config, tmp_path, alone, resume=tmp_path / "last.pt")
-
-    for name in ("last.pt", "best.pt"):
-        ours, expected = read_state(tmp_path / name), read_state(straight_run / name)
-        torch.testing.assert_close(ours, expected, rtol=0, atol=0)
-    assert read_rows(tmp_path, "validation")[-1] == read_rows(straight_run, "validation")[-1]
+    def step(self, loss: float | None, learning_rate: float) -> None:
+        self.steps.append(Step(loss, learning_rate))
+        self.on_step()
 
 
-def test_rate_and_temperature_follow_their_schedules_through_a_stop(tiny_config, straight_run, alone, tmp_path):
-    config = tiny_config(*FORGETFUL)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_when(lambda number, progress, name: progress.step == 0 and name == "last.pt", patch)
-        train(config, tmp_path, alone)
-    train(config, tmp_path, alone, resume=tmp_path / "last.pt")
-
-    rows = read_rows(tmp_path, "train")
-
-    assert [row["temperature"] for row in rows] == [30, 15.5, 1]
-    assert rows == read_rows(straight_run, "train")
-    state = read_state(tmp_path / "last.pt")
-    for part in ("model", "ema"):
-        assert {value.item() for name, value in state[part].items() if name.endswith("temperature")} == {1.0}
+def make_batches(count: int, size: int = BATCH) -> list[PoseSample]:
+    """Samples of noise with targets of their own; ids count from 100."""
+    rng = torch.Generator().manual_seed(2)
+    made = []
+    for batch in range(count):
+        keypoints = torch.rand(size, KEYPOINTS, 2, generator=rng) * SIDE
+        maps = [torch.from_numpy(encode(one, [1] * KEYPOINTS, (SIDE // 4, SIDE // 4), 4, 1)[0]) for one in keypoints]
+        images = torch.randint(0, 256, (size, SIDE, SIDE, 3), generator=rng, dtype=torch.uint8)
+        ids = 100 + batch * size + torch.arange(size)
+        made.append(PoseSample(images, torch.stack(maps), torch.ones(size, KEYPOINTS), ids))
+    return made
 
 
-def test_a_longer_run_goes_on_from_a_finished_one(tiny_config, alone, tmp_path, caplog):
-    config = tiny_config("train.epochs=1")
-    train(config, tmp_path, alone)
-    longer = tiny_config("train.epochs=2")
-
-    with caplog.at_level(logging.INFO):
-        train(longer, tmp_path, alone, resume=tmp_path / "last.pt")
-
-    assert [row["epoch"] for row in read_rows(tmp_path, "validation")] == [1, 2]
-    assert "after 1 epochs and 0 steps" in caplog.text
-    assert "train.epochs is now 2, the checkpoint was written with 1" in caplog.text
-    assert load_config(tmp_path / "config.yaml") == longer
+def halve(batches: Sequence[PoseSample]) -> list[PoseSample]:
+    """The same persons in batches of half the size."""
+    return [PoseSample(*part) for batch in batches for part in zip(*(column.chunk(2) for column in batch), strict=True)]
 
 
-def test_the_run_folder_holds_what_the_house_promises(straight_run, tiny_config):
-    names = {path.name for path in straight_run.iterdir()}
-
-    assert {"config.yaml", "metrics.jsonl", "last.pt", "best.pt"} <= names
-    assert any(name.startswith("events.out.tfevents") for name in names)
-    assert load_config(straight_run / "config.yaml") == tiny_config(*FORGETFUL)
-
-
-def test_rows_hold_what_a_learning_curve_needs(straight_run):
-    rows = [json.loads(line) for line in (straight_run / "metrics.jsonl").read_text().splitlines()]
-
-    assert [row["kind"] for row in rows] == 3 * ["train", "validation"]
-    assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3, 3]
-    epoch = rows[0]["samples"]
-    assert epoch % 8 == 0  # whole batches
-    assert [row["samples"] for row in rows] == [epoch, epoch, 2 * epoch, 2 * epoch, 3 * epoch, 3 * epoch]
-    train_figures = {"loss", "learning_rate", "temperature", "images_per_second", "data_wait_share", "seconds"}
-    assert train_figures <= rows[0].keys()
-    assert {*METRIC_NAMES, "seconds"} <= rows[1].keys()
-    assert rows[5]["seconds"] > rows[0]["seconds"] > 0
+def train(state, batches, dist, steps=None, on_step=lambda: None, **options) -> list[Step]:
+    """Train the rest of an epoch; returns what each step reported."""
+    options = TrainConfig(batch_size=BATCH, **options)
+    steps = steps or len(batches) // options.accumulate
+    log = Recorder(on_step)
+    train_one_epoch(state, iter(batches), pose_loss(options, dist.device), steps, options, dist, log)
+    return log.steps
 
 
-def test_best_is_the_epoch_with_the_best_score(straight_run, alone, tiny_config):
-    scores = [row["AP"] for row in read_rows(straight_run, "validation")]
-    best, last = read_state(straight_run / "best.pt"), read_state(straight_run / "last.pt")
+def test_steps_follow_a_plain_loop_of_adam(alone):
+    batches = make_batches(4)
+    model, expected = make_model(), make_model()
+    optimizer = torch.optim.Adam(expected.parameters(), 2e-3)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    losses = []
+    for batch in batches:
+        images = ((batch.image / 255 - mean) / std).permute(0, 3, 1, 2)
+        loss = 0.5 * nn.functional.mse_loss(expected(images), batch.heatmaps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
 
-    assert len(set(scores)) == 3
-    assert best["progress"]["epoch"] == 1 + scores.index(max(scores))
-    assert best["progress"]["best_score"] == last["progress"]["best_score"] == max(scores)
+    reports = train(make_state(model), batches, alone, learning_rate=2e-3)
 
-
-@pytest.mark.parametrize(("scores", "epoch"), [((0.2, 0.5, 0.3), 2), ((0.5, 0.5, 0.4), 1), ((0.0, 0.0, 0.0), 1)])
-def test_a_worse_or_equal_score_keeps_best(scores, epoch, tiny_config, alone, tmp_path, monkeypatch):
-    given = iter(scores)
-    metrics = lambda *_: Metrics(**dict.fromkeys(METRIC_NAMES, next(given)), keypoint_similarity={})  # noqa: E731
-    monkeypatch.setattr(pose_module, "score_results", metrics)
-
-    assert train(tiny_config("train.epochs=3"), tmp_path, alone) == max(scores)
-
-    assert read_state(tmp_path / "best.pt")["progress"]["epoch"] == epoch
-    assert read_state(tmp_path / "last.pt")["progress"]["epoch"] == 3
-
-
-def test_the_last_epoch_is_always_validated(tiny_config, alone, tmp_path):
-    train(tiny_config("train.epochs=3", "train.validate_every=2"), tmp_path, alone)
-
-    assert [row["epoch"] for row in read_rows(tmp_path, "validation")] == [2, 3]
+    assert [report.loss for report in reports] == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(model.state_dict(), expected.state_dict(), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("decay", "part"), [(0.99, "ema"), (0, "model")])
-def test_the_moving_average_is_what_is_validated_where_there_is_one(
-    decay, part, tiny_config, alone, tmp_path, monkeypatch
-):
-    seen = []
-    predict = pose_module.predict_persons
+def test_progress_counts_steps_and_persons(alone):
+    state = make_state(make_model())
 
-    def remember(heatmap_fn, *args):
-        model = heatmap_fn.__self__
-        seen.append((model.training, {name: value.clone() for name, value in model.state_dict().items()}))
-        return predict(heatmap_fn, *args)
+    train(state, make_batches(3), alone)
 
-    monkeypatch.setattr(pose_module, "predict_persons", remember)
-    train(tiny_config("train.epochs=1", f"train.ema_decay={decay}"), tmp_path, alone)
+    assert state.progress == Progress(epoch=0, step=3, global_step=3, samples=3 * BATCH)
 
-    content = read_state(tmp_path / "best.pt")
-    ((was_training, validated),) = seen
-    assert not was_training
-    torch.testing.assert_close(validated, dict(content[part]), rtol=0, atol=0)
-    if part == "ema":
-        assert any(not torch.equal(content["ema"][name], content["model"][name]) for name in validated)
+
+def test_the_rest_of_an_epoch_is_trained_from_where_progress_stands(alone):
+    state = make_state(make_model())
+    state.progress = Progress(epoch=5, step=2, global_step=22, samples=22 * BATCH)
+
+    reports = train(state, make_batches(2), alone, steps=4)
+
+    assert len(reports) == 2
+    assert state.progress == Progress(epoch=5, step=4, global_step=24, samples=24 * BATCH)
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_two_parts_a_step_train_as_one(loss, clip, alone):
+    """With plain gradient descent, as Adam blows up what rounding leaves of a zero gradient."""
+    batches = make_batches(4)
+    whole, parts = make_model(), make_model()
+    options = {"loss": loss, "gradient_clip": clip, "learning_rate": 0.1}
+
+    expected = train(make_state(whole, torch.optim.SGD(parts_of(whole))), batches, alone, **options)
+    optimizer = torch.optim.SGD(parts_of(parts))
+    reports = train(make_state(parts, optimizer), halve(batches), alone, accumulate=2, **options)
+
+    assert [report.loss for report in reports] == pytest.approx([report.loss for report in expected], abs=1e-6)
+    assert expected[-1].loss < expected[0].loss
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("clip", "scale"), [(1e-3, False), (1e-3, True), (1e3, False)])
+def test_the_whole_gradient_is_clipped_by_its_norm(clip, scale, alone):
+    """Plain gradient descent moves the weights by rate x gradient, so the step's length shows the norm."""
+    model = make_model()
+    before = nn.utils.parameters_to_vector(model.parameters()).detach()
+    state = make_state(model, torch.optim.SGD(parts_of(model)), scale)
+
+    train(state, make_batches(1), alone, learning_rate=0.5, gradient_clip=clip)
+    moved = nn.utils.parameters_to_vector(model.parameters()).detach() - before
+
+    if clip < 1:
+        assert moved.norm().item() == pytest.approx(0.5 * clip, rel=1e-3)
     else:
-        assert content["ema"] is None
+        assert 0 < moved.norm().item() < 0.5 * clip
 
 
-def test_workers_do_not_change_the_result(tiny_config, alone, tmp_path):
-    for workers in (0, 2):
-        train(tiny_config(f"train.workers={workers}"), tmp_path / str(workers), alone)
+def test_gradients_of_one_step_do_not_reach_the_next(alone):
+    model = make_model()
 
-    one, other = (read_state(tmp_path / str(workers) / "last.pt")["model"] for workers in (0, 2))
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    train(make_state(model), make_batches(1), alone)
 
-
-def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tiny_config, alone, tmp_path, monkeypatch):
-    config = tiny_config("train.epochs=3", "train.loss=mse")
-
-    def breaks_in_the_second_epoch(maps, heatmaps, weights):
-        factor = math.nan if (tmp_path / "last.pt").exists() else 1
-        return LOSSES["cross_entropy"](maps, heatmaps, weights) * factor
-
-    monkeypatch.setitem(LOSSES, "mse", breaks_in_the_second_epoch)
-    with pytest.raises(TrainingError, match=r"not finite \(nan\) on the records \[\d+, .*\]; look at them"):
-        train(config, tmp_path, alone)
-
-    content = read_state(tmp_path / "last.pt")
-    assert content["progress"]["epoch"] == 1
-    assert all(value.isfinite().all() for value in content["model"].values())
-    assert [row["epoch"] for row in read_rows(tmp_path, "train")] == [1]
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_batch_larger_than_the_data_is_the_users_mistake(tiny_config, alone, tmp_path):
-    with pytest.raises(ConfigError, match=r"train\.batch_size 64 is larger than the \d+ training persons"):
-        train(tiny_config("train.batch_size=64"), tmp_path, alone)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_runs_the_model_in_half_and_lowers_the_loss(precision, alone):
+    model = make_model()
+    types = set()
+    model.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    batches = make_batches(1) * 30
+
+    reports = train(
+        make_state(model, scale=precision == "fp16"), batches, alone, precision=precision, learning_rate=1e-2
+    )
+
+    assert types == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert reports[-1].loss < 0.7 * reports[0].loss
 
 
-def test_a_run_is_named_by_its_config_and_time(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_channels_last_changes_the_memory_and_not_the_result(alone):
+    batches = make_batches(3)
+    plain, last = make_model(), make_model().to(memory_format=torch.channels_last)
+    layouts = []
+    last.register_forward_pre_hook(
+        lambda module, inputs: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
 
-    folder = new_run_folder(tiny_config())
+    train(make_state(plain), batches, alone)
+    train(make_state(last), batches, alone, channels_last=True)
 
-    assert folder.parent == runs_folder(tiny_config()) == Path("runs/quickstart")
-    assert not folder.exists()
-
-
-def test_the_newest_last_checkpoint_is_resumed(tmp_path):
-    files = [tmp_path / name / "last.pt" for name in ("b", "c", "a")]
-    for age, file in enumerate(files):
-        file.parent.mkdir()
-        file.touch()
-        os.utime(file, (1000 - age, 1000 - age))
-    (tmp_path / "a/best.pt").touch()
-
-    assert find_last(tmp_path) == files[0]
-    assert find_last(tmp_path / "a") == tmp_path / "a/last.pt"
+    assert layouts == [True] * 3
+    torch.testing.assert_close(last.state_dict(), plain.state_dict(), atol=1e-6, rtol=1e-5)
 
 
-def test_without_a_run_there_is_nothing_to_resume(tmp_path):
-    with pytest.raises(CheckpointError, match=r"new: no run to resume"):
-        find_last(tmp_path / "new")
+def test_the_moving_average_follows_each_step(alone):
+    model = make_model()
+    state = make_state(model)
+    state.ema = MovingAverage(model, 0.9)
+    expected, count = MovingAverage(model, 0.9), itertools.count()
+
+    train(state, make_batches(5), alone, on_step=lambda: expected.update(model, next(count)))
+
+    torch.testing.assert_close(state.ema.model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
 
 
-def test_a_new_run_never_overwrites_an_old_one(tmp_path):
-    check_run_folder(tmp_path, None)
-    (tmp_path / "last.pt").touch()
+def test_a_loss_that_is_not_finite_stops_before_the_weights_and_names_the_records(alone):
+    model = make_model()
+    batches = make_batches(3)
+    batches[2].heatmaps[4, 1, 2, 2] = math.nan
+    state = make_state(model)
+    after_steps = []
 
-    with pytest.raises(CheckpointError, match=r"holds a run already; give --resume .*last\.pt"):
-        check_run_folder(tmp_path, None)
-    check_run_folder(tmp_path, tmp_path / "last.pt")
+    with pytest.raises(TrainingError, match=r"records \[116, 117, 118, 119, 120, 121, 122, 123\]"):
+        train(state, batches, alone, on_step=lambda: after_steps.append(deepcopy((model.state_dict(), state.progress))))
+
+    before, progress = after_steps[-1]
+    assert len(after_steps) == 2
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert state.progress == progress
+
+
+def test_of_two_parts_the_one_that_is_not_finite_is_named(alone):
+    parts = halve(make_batches(1))
+    parts[1].heatmaps[0, 0, 0, 0] = math.inf
+
+    with pytest.raises(TrainingError, match=r"records \[104, 105, 106, 107\]"):
+        train(make_state(make_model()), parts, alone, accumulate=2)
+
+
+def test_the_rate_follows_milestones_inside_and_between_epochs(alone):
+    state = make_state(make_model())
+    rates = []
+    for epoch in range(3):
+        state.progress.epoch, state.progress.step = epoch, 0
+        reports = train(state, make_batches(2), alone, epochs=3, milestones=(1, 2), learning_rate=1.0)
+        rates += [report.learning_rate for report in reports]
+
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert state.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_the_backbone_moves_at_a_rate_of_its_own_and_the_rest_as_before(alone):
+    """Plain gradient descent moves the weights by rate x gradient."""
+    start, plain, slow = make_model(), make_model(), make_model()
+
+    train(make_state(plain, torch.optim.SGD(parts_of(plain))), make_batches(1), alone, learning_rate=0.5)
+    state = make_state(slow, torch.optim.SGD(parts_of(slow)))
+    (report,) = train(state, make_batches(1), alone, learning_rate=0.5, backbone_learning_rate=0.02)
+
+    assert report.learning_rate == 0.5
+    torch.testing.assert_close(slow.bias, plain.bias, rtol=0, atol=0)
+    torch.testing.assert_close(slow.weight - start.weight, 0.04 * (plain.weight - start.weight), rtol=1e-3, atol=1e-7)
+    assert (plain.weight - start.weight).abs().max() > 1e-4
+
+
+def test_both_rates_follow_the_schedule(alone):
+    state = make_state(make_model())
+    rates = []
+    options = {
+        "epochs": 2, "milestones": (1,), "warmup_steps": 2, "learning_rate": 1.0, "backbone_learning_rate": 0.3
+    }  # fmt: skip
+    for epoch in range(2):
+        state.progress.epoch, state.progress.step = epoch, 0
+        remember = lambda: rates.append([group["lr"] for group in state.optimizer.param_groups])  # noqa: E731
+        train(state, make_batches(2), alone, on_step=remember, **options)
+
+    assert rates == [pytest.approx([0.3 * rate, rate]) for rate in (0.5, 1, 0.1, 0.1)]
+
+
+def test_cosine_falls_with_each_step_and_warm_up_multiplies_it():
+    options = TrainConfig(epochs=4, schedule="cosine", learning_rate=2.0, warmup_steps=10)
+
+    assert learning_rate(options, epoch=0, global_step=0) == pytest.approx(2 * 0.1)
+    assert learning_rate(options, epoch=2, global_step=9) == pytest.approx(2 * 0.5)
+    assert learning_rate(options, epoch=2.5, global_step=99) == pytest.approx(1 + math.cos(math.pi * 2.5 / 4))

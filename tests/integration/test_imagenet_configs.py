@@ -10,12 +10,12 @@ from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_classification_config, packaged_names
 from pose.datasets.imagenet import TrainingImages, load_training_images
 from pose.datasets.loading import EpochSampler, training_loader
-from pose.engine.checkpoint import Training
-from pose.engine.classification_task import classification_objective, classify_images, with_classes
+from pose.engine.classification_task import classification_loss, classify_images, sgd, with_classes
 from pose.engine.distributed import DistContext
-from pose.engine.trainer import make_training, train_steps
+from pose.engine.metrics_log import EpochLog
+from pose.engine.state import TrainState, make_state
+from pose.engine.trainer import train_one_epoch
 from pose.models import build_classifier
-from pose.models.classifier import Classifier
 from pose.models.complexity import count_parts
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.weights import load_classifier_for, write_weights
@@ -45,29 +45,41 @@ def load(name: str, root: Path) -> ClassificationConfig:
     return config
 
 
-def train_a_step(config: ClassificationConfig) -> Training[Classifier]:
+class FirstLoss(EpochLog):
+    """Keeps loss and learning rate of the first step, and ends the epoch there."""
+
+    def __init__(self) -> None:
+        pass
+
+    def next_batch(self, batches):
+        return next(batches)
+
+    def step(self, loss: float | None, learning_rate: float) -> None:
+        self.loss, self.learning_rate = loss, learning_rate
+        raise KeyboardInterrupt
+
+
+def train_a_step(config: ClassificationConfig) -> TrainState:
     pictures, _ = load_training_images(config.data)
     net = build_classifier(config)
-    training, wrapped = make_training(
-        net, (net.backbone, net.head), config.train, ALONE, lambda groups: torch.optim.SGD(groups, 0.1)
-    )
+    state = make_state(net, sgd(net, config.train), config.train, ALONE)
     samples = TrainingImages(pictures, config.input, config.augment, config.seed)
     loader = training_loader(samples, EpochSampler(len(pictures), 4), 0, pin_memory=False)
-    objective = classification_objective(config.train, pictures, ALONE.device)
-    net.train()
-    report = next(train_steps(training, wrapped, iter(loader), objective, 3, config.train, ALONE))
-    assert report.loss is not None
-    assert 0 < report.loss < 20
-    assert report.learning_rate == config.train.learning_rate
-    return training
+    loss_fn, log = classification_loss(config.train, len(pictures.classes), ALONE.device), FirstLoss()
+    with pytest.raises(KeyboardInterrupt):
+        train_one_epoch(state, iter(loader), loss_fn, 3, config.train, ALONE, log)
+    assert log.loss is not None
+    assert 0 < log.loss < 20
+    assert log.learning_rate == config.train.learning_rate
+    return state
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, tmp_path):
     config = with_classes(load(name, class_folders), ("disc", "ring", "square"))
 
-    training = train_a_step(config)
-    content = {"model": training.net.state_dict(), "config": config.model_dump(mode="json")}
+    state = train_a_step(config)
+    content = {"model": state.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "best.pt")
     net, classes = load_classifier_for(load(name, class_folders), tmp_path / "best.pt")
 
@@ -76,14 +88,14 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
     assert classify_images(net, validation, config, ALONE).pictures == 9
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(net(images), training.net.eval()(images))
+        assert torch.equal(net(images), state.model.eval()(images))
     layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
     assert bool(layers) == config.model.dynamic_backbone
     assert {layer.attention.temperature.item() for layer in layers} <= {config.train.temperature}
 
 
 @pytest.mark.parametrize(
-    ("model", "static", "dynamic"),
+    ("net", "static", "dynamic"),
     [
         ("mobilenetv2", (3.50, 300.8), (11.15, 316.8)),
         ("mobilenetv2_w0.75", (2.64, 209.1), (7.01, 220.2)),

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pose.config.loader import load_classification_config
-from pose.engine.classification_task import train
 from pose.engine.distributed import DistContext
+from pose.tools.train_imagenet import train_classifier as train
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "imagenet/dy_mobilenetv2_w0.5"

@@ -11,14 +11,14 @@ from pose.datasets.coco import annotated_persons
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.samples import TrainingSamples
 from pose.datasets.synthetic.prepare import prepare_data
-from pose.engine.checkpoint import Training
 from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
-from pose.engine.pose_task import pose_objective
-from pose.engine.trainer import make_training, train_steps
+from pose.engine.metrics_log import EpochLog
+from pose.engine.pose_task import adam, pose_loss
+from pose.engine.state import TrainState, make_state
+from pose.engine.trainer import train_one_epoch
 from pose.models import build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d
-from pose.models.pose_net import PoseNet
 from pose.models.weights import load_weights_for, write_weights
 
 BACKBONES = ["mobilenetv2", "mobilenetv2_w0.5", "mobilenetv3_small", "resnet18"]
@@ -67,32 +67,42 @@ def small(name: str, root: Path) -> Config:
     return load_config(name, [f"data.root={root}", *EMBEDDED])
 
 
-def train_a_step(config: Config) -> Training[PoseNet]:
+class LastLoss(EpochLog):
+    """Keeps the loss of the last step."""
+
+    def __init__(self) -> None:
+        self.loss: float | None = None
+
+    def next_batch(self, batches):
+        return next(batches)
+
+    def step(self, loss: float | None, learning_rate: float) -> None:
+        self.loss, self.learning_rate = loss, learning_rate
+
+
+def train_a_step(config: Config) -> TrainState:
     data = config.data
     persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, config.keypoints)
     net = build_pose_net(config)
-    training, wrapped = make_training(
-        net, (net.backbone, net.head), config.train, ALONE, lambda groups: torch.optim.Adam(groups, 1e-3)
-    )
+    state = make_state(net, adam(net, config.train, ALONE.device), config.train, ALONE)
     samples = TrainingSamples(persons, config.keypoints, config.input, config.augment, config.seed)
     loader = training_loader(samples, EpochSampler(len(persons), 2), 0, pin_memory=False)
     before = [parameter.clone() for parameter in net.parameters()]
-    net.train()
-    objective = pose_objective(config.train, ALONE.device)
-    report = next(train_steps(training, wrapped, iter(loader), objective, 1, config.train, ALONE))
-    assert report.loss is not None
-    assert 0 < report.loss < 1
+    log = LastLoss()
+    train_one_epoch(state, iter(loader), pose_loss(config.train, ALONE.device), 1, config.train, ALONE, log)
+    assert log.loss is not None
+    assert 0 < log.loss < 1
     moved = [not torch.equal(*pair) for pair in zip(net.parameters(), before, strict=True)]
     assert sum(moved) / len(moved) > 0.9
-    return training
+    return state
 
 
 @pytest.mark.parametrize("name", [*TABLE_10, *TABLE_11])
 def test_a_config_is_built_trained_saved_loaded_and_tested(name: str, root: Path, tmp_path: Path) -> None:
     config = small(name, root)
 
-    training = train_a_step(config)
-    content = {"model": training.net.state_dict(), "config": config.model_dump(mode="json")}
+    state = train_a_step(config)
+    content = {"model": state.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "best.pt")
     net = load_weights_for(config, tmp_path / "best.pt")
     test_set = load_test_set(config, ground_truth=False)
@@ -102,7 +112,7 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name: str, root: Path
     assert 0 <= score_results(results, test_set, config).AP <= 1
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(net(images), training.net.eval()(images))
+        assert torch.equal(net(images), state.model.eval()(images))
     for part, is_dynamic in ((net.backbone, config.model.dynamic_backbone), (net.head, config.model.dynamic_head)):
         layers = [layer for layer in part.modules() if isinstance(layer, DynamicConv2d)]
         assert bool(layers) == is_dynamic

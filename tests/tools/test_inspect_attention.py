@@ -11,7 +11,7 @@ import torch
 from pose.cli import run
 from pose.config.loader import load_any_config, load_config
 from pose.datasets.synthetic.prepare import prepare_data
-from pose.engine.metrics_log import read_layers
+from pose.engine.curves import read_layers
 from pose.models import build_classifier, build_pose_net
 from pose.models.weights import write_weights
 from pose.tools import test as test_tool

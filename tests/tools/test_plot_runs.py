@@ -1,8 +1,9 @@
-"""tools/plot_runs.py as a user meets it."""
+"""tools/plot_runs.py from the command line."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,24 +26,29 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """What was handed to the drawing function."""
-    taken: dict[str, object] = {}
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Arguments of the drawing function, which draws nothing here."""
+    arguments: dict[str, Any] = {}
 
     def draw(cases: dict[str, list[object]], entropies: dict[str, list[object]], path: Path) -> None:
-        taken.update(cases=cases, entropies=entropies, path=path)
+        arguments.update(cases=cases, entropies=entropies, path=path)
 
     monkeypatch.setattr("pose.engine.plots.draw_learning_curves", draw)
-    return taken
+    return arguments
 
 
 @pytest.fixture
-def mistake(refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
-    """The line that a mistake ends with."""
-    return lambda *words: refusal(lambda: run(main, [str(word) for word in words]))
+def error_line(refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
+    """Run the tool with arguments it refuses, and return its line on stderr."""
+    return lambda *arguments: refusal(lambda: run(main, [str(argument) for argument in arguments]))
 
 
-def test_runs_become_a_image(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def validation_values(cases: dict[str, list[Any]]) -> dict[str, list[int]]:
+    """Rounded first validation value of each run."""
+    return {label: [round(float(run.validation_values[0])) for run in runs] for label, runs in cases.items()}
+
+
+def test_runs_are_plotted_to_an_image(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = runs / "shown/curves.png"
 
     main(["--runs", f"static={runs}/a", f"dynamic={runs}/b/metrics.jsonl", "--output", str(output)])
@@ -51,44 +57,99 @@ def test_runs_become_a_image(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == f"{output}\n"
 
 
-def test_runs_of_one_label_are_seeds_of_one_case(runs: Path, seen: dict[str, object]) -> None:
+def test_runs_with_the_same_label_are_seeds_of_one_case(runs: Path, drawn: dict[str, Any]) -> None:
     main(["--runs", f"static={runs}/a", f"dynamic={runs}/b", f"static={runs}/a1", "--output", f"{runs}/c.png"])
 
-    cases = seen["cases"]
-    assert isinstance(cases, dict)
-    assert {label: [round(float(one.aps[0])) for one in case] for label, case in cases.items()} == {
-        "static": [30, 31],
-        "dynamic": [25],
-    }
-    assert seen["entropies"] == {}
-    assert seen["path"] == runs / "c.png"
+    assert validation_values(drawn["cases"]) == {"static": [30, 31], "dynamic": [25]}
+    assert drawn["entropies"] == {}
+    assert drawn["path"] == runs / "c.png"
 
 
-def test_attention_is_added_by_label(runs: Path, seen: dict[str, object]) -> None:
+def test_entropy_is_added_by_label(runs: Path, drawn: dict[str, Any]) -> None:
     main(["--runs", f"b={runs}/b", "--entropy", f"b={runs}/b/inspection.json", "--output", f"{runs}/c.png"])
 
-    assert isinstance(seen["entropies"], dict)
-    assert [layer["name"] for layer in seen["entropies"]["b"]] == ["x", "x"]
+    assert [layer["name"] for layer in drawn["entropies"]["b"]] == ["x", "x"]
 
 
-def test_a_path_may_hold_an_equal_sign(runs: Path, seen: dict[str, object]) -> None:
+def test_a_path_may_contain_an_equals_sign(runs: Path, drawn: dict[str, Any]) -> None:
     (runs / "b").rename(runs / "lr=3")
     main(["--runs", f"b={runs}/lr=3", "--output", f"{runs}/c.png"])
-    assert list(seen["cases"]) == ["b"]  # type: ignore[call-overload]
+    assert list(drawn["cases"]) == ["b"]
 
 
-@pytest.mark.parametrize("word", ["runs/a", "=runs/a", "static="])
+@pytest.mark.parametrize("argument", ["runs/a", "=runs/a", "static="])
 @pytest.mark.parametrize("option", ["--runs", "--entropy"])
 def test_a_run_without_label_or_path_is_refused(
-    option: str, word: str, runs: Path, mistake: Callable[..., str]
+    option: str, argument: str, runs: Path, error_line: Callable[..., str]
 ) -> None:
-    line = mistake("--output", runs / "c.png", "--runs", f"a={runs}/a", option, word)
-    assert f"{option}: expected label=path, such as dynamic=runs/b, got '{word}'" in line
+    line = error_line("--output", runs / "c.png", "--runs", f"a={runs}/a", option, argument)
+    assert f"{option}: expected label=path, such as dynamic=runs/b, got '{argument}'" in line
 
 
-def test_missing_runs_are_named(runs: Path, mistake: Callable[..., str]) -> None:
-    assert "gone: cannot read it" in mistake("--runs", f"a={runs}/gone", "--output", runs / "c.png")
+def test_a_missing_run_is_refused(runs: Path, error_line: Callable[..., str]) -> None:
+    assert "gone: cannot read it" in error_line("--runs", f"a={runs}/gone", "--output", runs / "c.png")
 
 
-def test_a_image_of_no_known_kind_is_refused_before_the_runs_are_read(runs: Path, mistake: Callable[..., str]) -> None:
-    assert "c.doc: expected the name of a plot" in mistake("--runs", f"a={runs}/gone", "--output", runs / "c.doc")
+def test_an_unknown_image_suffix_is_refused_before_the_runs_are_read(
+    runs: Path, error_line: Callable[..., str]
+) -> None:
+    assert "c.doc: expected the name of a plot" in error_line("--runs", f"a={runs}/gone", "--output", runs / "c.doc")
+
+
+# --- CSV files
+
+
+@pytest.fixture
+def experiment(runs: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Folder of CSV files: two seeds of static, one run of dynamic with its attention."""
+    folder = runs / "experiment"
+    labels = [f"static={runs}/a", f"static={runs}/a1", f"dynamic={runs}/b"]
+    main(["--runs", *labels, "--entropy", f"dynamic={runs}/b/inspection.json", "--save-csv", str(folder)])
+    assert capsys.readouterr().out == f"{folder}/curves.csv\n{folder}/attention.csv\n"
+    return folder
+
+
+def test_an_experiment_is_plotted_from_its_csv_files(experiment: Path, drawn: dict[str, Any]) -> None:
+    main(["--from-csv", str(experiment), "--output", f"{experiment}/c.png"])
+
+    assert validation_values(drawn["cases"]) == {"static": [30, 31], "dynamic": [25]}
+    assert list(drawn["entropies"]) == ["dynamic"]
+
+
+def test_the_image_can_be_written_with_the_csv_files(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--runs", f"b={runs}/b", "--save-csv", f"{runs}/new", "--output", f"{runs}/c.png"])
+
+    assert capsys.readouterr().out == f"{runs}/new/curves.csv\n{runs}/c.png\n"
+    assert (runs / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (runs / "new").iterdir()] == ["curves.csv"]
+
+
+def test_cases_are_selected_in_the_given_order(experiment: Path, drawn: dict[str, Any]) -> None:
+    main(["--from-csv", str(experiment), "--output", f"{experiment}/c.png", "--cases", "dynamic", "static"])
+    assert list(drawn["cases"]) == ["dynamic", "static"]
+
+    main(["--from-csv", str(experiment), "--output", f"{experiment}/c.png", "--cases", "static"])
+    assert list(drawn["cases"]) == ["static"]
+    assert drawn["entropies"] == {}
+
+
+@pytest.mark.parametrize(("case", "hint"), [("dynamc", "did you mean 'dynamic'"), ("x", "there are static, dynamic")])
+def test_an_unknown_case_is_refused(case: str, hint: str, experiment: Path, error_line: Callable[..., str]) -> None:
+    line = error_line("--from-csv", experiment, "--output", experiment / "c.png", "--cases", "static", case)
+    assert f"--cases: no case '{case}'" in line
+    assert hint in line
+
+
+def test_a_folder_without_curves_is_refused(runs: Path, error_line: Callable[..., str]) -> None:
+    assert "a/curves.csv: cannot read it" in error_line("--from-csv", runs / "a", "--output", runs / "c.png")
+
+
+def test_without_anything_to_write_the_call_is_refused(runs: Path, error_line: Callable[..., str]) -> None:
+    assert "expected --output FILE, --save-csv FOLDER or both" in error_line("--runs", f"a={runs}/a")
+
+
+@pytest.mark.parametrize("source", [[], ["--runs", "a=runs/a", "--from-csv", "experiment"]])
+def test_either_runs_or_csv_files_are_drawn(source: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*source, "--output", "c.png"])
+    assert caught.value.code == 2

@@ -8,7 +8,7 @@ from pose.errors import ConfigError
 from pose.tools.print_config import main
 
 
-def test_each_value_is_shown_with_its_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_value_is_printed_with_its_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("seed: 3\n", encoding="utf-8")
     main(["--cfg", str(path), "train.epochs=7"])
@@ -20,7 +20,7 @@ def test_each_value_is_shown_with_its_origin(tmp_path: Path, capsys: pytest.Capt
     assert lines["train.milestones"].endswith("# default")
 
 
-def test_yaml_loads_back_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_loads_to_an_equal_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--cfg", "quickstart", "--yaml", "seed=9"])
     path = tmp_path / "resolved.yaml"
     path.write_text(capsys.readouterr().out, encoding="utf-8")
@@ -32,7 +32,7 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "train" in json.loads(capsys.readouterr().out)["properties"]
 
 
-def test_configs_of_classification_are_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_classification_configs_are_printed_too(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--cfg", "imagenet/dy_mobilenetv2", "--yaml"])
     assert "mixup: 0.2" in capsys.readouterr().out
     main(["--schema", "classification"])
@@ -44,12 +44,12 @@ def test_the_packaged_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.split() == packaged_names()
 
 
-def test_a_config_is_needed() -> None:
+def test_a_config_is_required() -> None:
     with pytest.raises(ConfigError, match="--cfg"):
         main([])
 
 
-def test_two_forms_at_once_are_refused() -> None:
+def test_two_output_formats_are_refused() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--cfg", "quickstart", "--yaml", "--schema"])
     assert caught.value.code == 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pose.cli import run
-from pose.models.weight_averaging import packed
+from pose.models.weight_averaging import export_weights
 from pose.models.weights import read_weights, write_weights
 from pose.tools import test_imagenet, train_imagenet
 
@@ -84,7 +84,7 @@ def test_a_run_is_trained_resumed_and_tested(trained, tool, capsys):
 
 def test_packed_weights_are_tested_too_and_know_their_classes(trained, tool, tmp_path, capsys):
     path = trained / "best.pt"
-    write_weights(packed(read_weights(path), path), tmp_path / "small.pt")
+    write_weights(export_weights(read_weights(path), path), tmp_path / "small.pt")
 
     tool("test", "--weights", tmp_path / "small.pt", "--output", tmp_path / "out")
 
@@ -106,7 +106,7 @@ def test_a_missing_folder_is_named(mistake, tmp_path):
 def test_class_folders_that_differ_are_named(mistake, class_folders):
     shutil.move(class_folders / "val/ring", class_folders / "val/wheel")
 
-    assert "lacks 'ring' and has 'wheel' beyond them" in mistake("train")
+    assert "lacks 'ring' and has 'wheel' in addition" in mistake("train")
 
 
 def test_a_class_without_images_is_named(mistake, class_folders):
@@ -162,4 +162,4 @@ def test_weights_of_a_pose_net_are_not_a_classifiers(mistake):
 
 
 def test_a_run_is_not_overwritten(trained, mistake):
-    assert f"{trained}: holds a run already; give --resume" in mistake("train", "--run-dir", trained)
+    assert f"{trained}: holds a run already; resume it with --resume" in mistake("train", "--run-dir", trained)
