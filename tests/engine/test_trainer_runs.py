@@ -263,6 +263,6 @@ def test_a_new_run_never_overwrites_an_old_one(tmp_path):
     check_run_folder(tmp_path, None)
     (tmp_path / "last.pt").touch()
 
-    with pytest.raises(CheckpointError, match=r"holds a run already; resume it with --resume .*last\.pt"):
+    with pytest.raises(CheckpointError, match=r"already holds a run; resume it with --resume .*last\.pt"):
         check_run_folder(tmp_path, None)
     check_run_folder(tmp_path, tmp_path / "last.pt")

@@ -157,7 +157,7 @@ def test_without_annotations_only_results_are_written(call, capsys, data, tmp_pa
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
     out = capsys.readouterr().out
-    assert "no annotations to measure against" in out
+    assert "no annotations to evaluate against" in out
     assert "AP50" not in out
 
 

@@ -106,7 +106,7 @@ def test_a_run_is_not_overwritten(train, mistake, tmp_path):
 
     line = mistake("--run-dir", tmp_path / "run")
 
-    assert f"{tmp_path}/run: holds a run already; resume it with --resume" in line
+    assert f"{tmp_path}/run: already holds a run; resume it with --resume" in line
     assert (tmp_path / "run/last.pt").read_bytes() == before
 
 

@@ -162,4 +162,4 @@ def test_weights_of_a_pose_net_are_not_a_classifiers(mistake):
 
 
 def test_a_run_is_not_overwritten(trained, mistake):
-    assert f"{trained}: holds a run already; resume it with --resume" in mistake("train", "--run-dir", trained)
+    assert f"{trained}: already holds a run; resume it with --resume" in mistake("train", "--run-dir", trained)
