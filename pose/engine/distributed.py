@@ -77,7 +77,7 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
         model = convert_sync_batch_norm(model)
     devices = [dist.device] if dist.device.type == "cuda" else None
     with warnings.catch_warnings():
-        # torch 2.15 renames `broadcast_buffers`; older versions know no other name.
+        # torch 2.15 renames `broadcast_buffers`; older versions do not accept the new name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
             model,

@@ -76,7 +76,7 @@ def load_pretrained(model: PoseNet | Classifier, path: Path, static_backbone: nn
 
     Args:
         model: changed in place.
-        path: a weight file or run folder of ours, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
+        path: our weight file or run folder, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
         static_backbone: static form of the model's backbone, to map torchvision's names.
 
     Raises:
