@@ -1,1 +1,1 @@
-"""Commands to prepare and check data sets, such as ``dyconv-pose check-data``."""
+"""Commands that prepare and check data sets; `dyconv-pose` lists them with the tools."""

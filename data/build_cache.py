@@ -1,11 +1,11 @@
-"""Cut all training persons out of their images once, so that training reads small crops instead of whole images.
+"""Build a crop cache: training then reads small crops of the persons instead of whole images.
 
 Examples:
-  python data/build_cache.py --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops train.workers=16
-  python tools/train.py --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops
+  dyconv-pose build-cache --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops train.workers=16
+  dyconv-pose train --cfg FILE data.root=/data/coco data.crop_cache=/fast/coco.crops
 
-The crops hold every view that the config's augmentation can draw. A cache that was built for other annotations,
-images or options is refused by tools/train.py and replaced here. train.workers threads cut at the same time.
+The crops contain every view that the config's augmentation can draw. Training rejects a cache of other annotations,
+images or options; this command replaces it. train.workers is the number of threads.
 """
 
 import logging
@@ -20,14 +20,14 @@ from pose.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the file that ``data.crop_cache`` names."""
+    """Write the file ``data.crop_cache``."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
     data, skeleton = config.data, config.keypoints
     if data.crop_cache is None:
-        raise ConfigError("data.crop_cache: names no file; give one to write, such as data.crop_cache=train.crops")
+        raise ConfigError("data.crop_cache: not set; set the file to write, such as data.crop_cache=train.crops")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_data(config)
     persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)

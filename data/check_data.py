@@ -1,11 +1,12 @@
 """Check a data set before training: files, layout, ids, boxes, keypoints, images.
 
 Examples:
-  python data/check_data.py --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml
-  python data/check_data.py --annotations people.json --images images/
-  python data/check_data.py --annotations people.json --detections boxes.json
+  dyconv-pose check-data --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml
+  dyconv-pose check-data --annotations people.json --images images/
+  dyconv-pose check-data --annotations people.json --detections boxes.json
 
-Prints what is wrong, where, how often, and what to do. Exits with 0 if the data can be used, with 2 if not.
+Prints each issue with its file, the number of records, and how to fix it. Exits with 0 if there are no errors, else
+with 2.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pose.errors import DataError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check what a config names, or the files that are given."""
+    """Check the data set of a config, or the given files."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser, required=False)
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO keypoint annotations, instead of --cfg")
@@ -35,16 +36,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         issues = check_annotations(args.annotations, args.images)
         issues += check_detections(args.detections, args.annotations) if args.detections else []
-    for finding in issues:
-        print(finding)
-    errors = sum(finding.severity == "error" for finding in issues)
+    for issue in issues:
+        print(issue)
+    errors = sum(issue.severity == "error" for issue in issues)
     if errors:
-        raise DataError(f"the data cannot be used yet: mend what stands above as error ({errors})")
-    print("The data can be used.")
+        raise DataError(f"data set check failed: fix {errors} {'error' if errors == 1 else 'errors'} above")
+    print("Data set check passed.")
 
 
 def check_config(config: Config) -> list[Issue]:
-    """Check the training set, the validation set and, if there, the detector boxes of a config."""
+    """Check the training set, the validation set and, if the file exists, the detector boxes of a config."""
     prepare_data(config)
     data, root = config.data, config.data.root
     issues = check_annotations(root / data.train_annotations, root / data.train_images)
@@ -52,7 +53,7 @@ def check_config(config: Config) -> list[Issue]:
     detections = root / data.val_detections
     if detections.exists():
         return issues + check_detections(detections, root / data.val_annotations)
-    todo = "test with --gt-boxes, or make boxes with tools/detect.py (data/README.md)"
+    todo = "test with --gt-boxes, or create them with dyconv-pose detect"
     return [*issues, Issue("warning", detections, "no detector boxes", todo)]
 
 

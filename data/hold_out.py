@@ -1,11 +1,12 @@
-r"""Hold out a part of an annotation file, to choose by: settings that are chosen on the test set flatter themselves.
+r"""Split annotations into train and validation by image.
 
 Examples:
-  python data/hold_out.py --annotations annotations/people.json --fraction 0.05 \
+  dyconv-pose hold-out --annotations annotations/people.json --fraction 0.05 \
       --kept annotations/people_fit.json --held-out annotations/people_choose.json
 
-Whole images are held out, with all their persons. Which ones depends only on --seed and their ids, so that images
-added later do not move the others. The file that is read stays as it is.
+Use the held-out part to choose settings: results on data that was used to choose settings are too optimistic. All
+persons of an image are in the same part. The split depends only on --seed and the image ids, so adding images does not
+change the part of the others. The input file is not changed.
 """
 
 import hashlib
@@ -21,13 +22,13 @@ from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read one file, write two."""
+    """Read one annotation file and write two."""
     parser = ToolParser(__doc__)
     parser.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations")
-    parser.add_argument("--fraction", type=float, default=0.05, help="share of the images (default: 0.05)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed holds out other images (default: 0)")
-    parser.add_argument("--kept", type=Path, required=True, metavar="FILE", help="to write: what stays")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="to write: what is held out")
+    parser.add_argument("--fraction", type=float, default=0.05, help="fraction of images held out (default: 0.05)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    parser.add_argument("--kept", type=Path, required=True, metavar="FILE", help="output file of the training part")
+    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="output file of the held-out part")
     args = parser.parse_args(argv)
     if not 0 < args.fraction < 1:
         raise DataError(f"--fraction: expected a number between 0 and 1, got {args.fraction}")
@@ -38,8 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(f"{args.kept}: --kept and --held-out are the same file; give two names")
     read_annotations(args.annotations)  # checks the layout
     content = read_json(args.annotations)
-    held_out = {image["id"] for image in content["images"] if share(image["id"], args.seed) < args.fraction}
-    parts = {args.kept: cut(content, held_out, inside=False), args.held_out: cut(content, held_out, inside=True)}
+    held_out = {image["id"] for image in content["images"] if unit_hash(image["id"], args.seed) < args.fraction}
+    parts = {
+        args.kept: select_images(content, held_out, inside=False),
+        args.held_out: select_images(content, held_out, inside=True),
+    }
     for file, part in parts.items():
         if not part["annotations"]:
             raise DataError(f"{file}: would have no annotations; choose another --fraction")
@@ -48,18 +52,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{file}: {len(part['images'])} images, {len(part['annotations'])} annotations")
 
 
-def share(image_id: int, seed: int) -> float:
-    """Map an image's id to a number in [0, 1) that looks random."""
+def unit_hash(image_id: int, seed: int) -> float:
+    """Hash an image id to a pseudorandom number in [0, 1)."""
     digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def cut(content: dict[str, Any], held_out: set[int], inside: bool) -> dict[str, Any]:
-    """Return the annotations whose images are held out, or those that are not; other keys stay."""
+def select_images(content: dict[str, Any], image_ids: set[int], inside: bool) -> dict[str, Any]:
+    """Return the annotation file reduced to the images in ``image_ids``, or to all others; other keys are kept.
+
+    Args:
+        content: COCO annotation file.
+        image_ids: ids of the selected images.
+        inside: keep the selected images; False keeps the others.
+    """
     return {
         **content,
-        "images": [image for image in content["images"] if (image["id"] in held_out) == inside],
-        "annotations": [one for one in content.get("annotations", []) if (one["image_id"] in held_out) == inside],
+        "images": [image for image in content["images"] if (image["id"] in image_ids) == inside],
+        "annotations": [
+            annotation
+            for annotation in content.get("annotations", [])
+            if (annotation["image_id"] in image_ids) == inside
+        ],
     }
 
 

@@ -1,12 +1,12 @@
-"""Count parameters and multiply-adds of models, or set all that the paper prints beside ours.
+"""Count parameters and multiply-adds of models, or compare all models of the paper with its published figures.
 
 Examples:
     python tools/count_complexity.py --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml configs/quickstart.yaml
     python tools/count_complexity.py --cfg imagenet/dy_mobilenetv2 model.width=0.6
     python tools/count_complexity.py --all --json counts.json
 
-Both are in 1e6, for one image of the config's input size. Multiply-adds (MAdds) are those of convolutions and linear
-layers; a dynamic convolution adds its attention and the mixing of its kernels (paper, section 3.2).
+All counts are in 1e6, for one image of the config's input size. Multiply-adds (MAdds) are those of convolutions and
+linear layers; a dynamic convolution adds its attention and the aggregation of its kernels (paper, section 3.2).
 """
 
 import json
@@ -19,7 +19,7 @@ from pose.config.loader import load_any_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, count, print a Markdown table, write the counts."""
+    """Parse the arguments, count, print a Markdown table and write the counts as JSON."""
     args = _parser().parse_args(argv)
 
     from pose.files import write_text
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = dict.fromkeys(row.config for row in PUBLISHED) if args.all else args.cfg
     configs = [load_any_config(name, args.overrides) for name in names]
     counts = [{"config": config.name, **count_config(config)} for config in configs]
-    print(_beside_the_papers(dict(zip(names, counts, strict=True))) if args.all else _table(counts))
+    print(_comparison_table(dict(zip(names, counts, strict=True))) if args.all else _table(counts))
     if args.json is not None:
         write_text(args.json, json.dumps(counts, indent=2) + "\n")
 
@@ -37,18 +37,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.takes_overrides = True
-    nets = parser.add_mutually_exclusive_group(required=True)
-    nets.add_argument("--cfg", metavar="FILE", nargs="+", help="YAML files, or names of packaged configs")
-    nets.add_argument("--all", action="store_true", help="count the nets of the paper and compare with its figures")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts here, one object for each net")
+    models = parser.add_mutually_exclusive_group(required=True)
+    models.add_argument("--cfg", metavar="FILE", nargs="+", help="YAML files, or names of packaged configs")
+    models.add_argument("--all", action="store_true", help="count all models of the paper and compare with its figures")
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", default=[], help="override a value, such as model.width=0.5"
+        "--json", type=Path, metavar="FILE", help="also write the counts to this file, one object per model"
+    )
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="override an option, such as model.width=0.5"
     )
     return parser
 
 
 def _table(counts: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out the counts of some models: backbone, head, and both."""
+    """Return a table of counts, one model per row: backbone, head and both."""
     rows = [["net", "backbone params", "MAdds", "head params", "MAdds", "whole params", "MAdds"]]
     for count in counts:
         cells = [str(count["config"])]
@@ -58,8 +60,8 @@ def _table(counts: Sequence[Mapping[str, Any]]) -> str:
     return _markdown(rows)
 
 
-def _beside_the_papers(counts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lay out ours, the paper's and the difference, and below what is known of misfits."""
+def _comparison_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of our counts, the paper's and the difference in percent, followed by the notes."""
     from pose.models.published import PUBLISHED
 
     rows = [["net", "part", "params", "paper", "", "MAdds", "paper", "", "note"]]
@@ -76,7 +78,7 @@ def _beside_the_papers(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _part(count: Mapping[str, Any], part: str) -> tuple[float, float]:
-    """Return params and MAdds of a part in 1e6; the whole model is named for a classifier."""
+    """Return parameters and MAdds in 1e6 of a part: ``backbone``, ``head``, or ``classifier`` for the whole model."""
     parts = ("backbone", "head") if part == "classifier" else (part,)
     return sum(count[f"{p}_params"] for p in parts) / 1e6, sum(count[f"{p}_madds"] for p in parts) / 1e6
 

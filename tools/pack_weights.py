@@ -1,12 +1,12 @@
-"""Make a small weight file of a training run: what predicting needs, in half precision.
+"""Export a small weight file for inference: weights in half precision and the config, averaged over runs.
 
 Examples:
     python tools/pack_weights.py --weights runs/quickstart --output pose_net.pt
     python tools/pack_weights.py --weights runs/first runs/second --output mean.pt
 
-Keeps the weights that validation used (the moving average where the run kept one) and the config without its paths;
-leaves out the optimizer and everything else that only training needs. The file serves wherever weights do. Of several
-files it takes the mean weights: of runs that went on from the same start, that is often a better model than each of them.
+The file has the weights that validation used (the moving average if the run kept one) and the config without its paths.
+The optimizer and other training state are left out. It can be used like any weight file. Several files are averaged:
+the mean of runs that were trained from the same weights is often better than each of them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pose.errors import CheckpointError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read, pack, write."""
+    """Parse the arguments, read and average the weights, write the small file."""
     parser = ToolParser(__doc__)
     parser.add_argument(
         "--weights",
@@ -25,12 +25,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="weight file, or a folder of runs: its newest best.pt; of several, their mean",
+        help="weight files or run folders (their newest best.pt, else last.pt); several are averaged",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="to write")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="weight file to write; must not exist"
+    )
     args = parser.parse_args(argv)
     if args.output.exists():
-        raise CheckpointError(f"{args.output}: exists; remove it or choose another name")
+        raise CheckpointError(f"{args.output}: already exists; remove it or choose another name")
 
     from pose.models.weight_averaging import average_weights, export_weights
     from pose.models.weights import write_weights

@@ -1,1 +1,1 @@
-"""Data sets: COCO keypoints, ImageNet folders, augmentation, loaders, crop cache, synthetic people, validation."""
+"""Data sets: COCO keypoints, ImageNet, augmentation, data loading, crop cache, synthetic people, validation."""

@@ -1,6 +1,6 @@
-"""Random views of a training person, and the optional pixel-level presets.
+"""Data augmentation: random scale, rotation, flip and half body, and color augmentation.
 
-Source: paper, section 6.1 (flip, rotation +-45 degrees, scale 0.65 to 1.35, half body); order and probabilities as in
+Source: paper, section 6 (flip, rotation +-45 degrees, scale 0.65 to 1.35, half body); order and probabilities as in
 HRNet's public code. All randomness comes from the generator that is passed in.
 """
 
@@ -12,38 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.config.pose import AugmentConfig
-from pose.geometry import View, box_to_view
+from pose.geometry import Array, View, box_to_view
 from pose.images import Image
 from pose.skeleton import Skeleton
 
 HALF_BODY_PADDING = 1.5
-"""A half body's box is grown by this factor, in place of the person's padding."""
+"""Padding of a half-body box, instead of the person's padding."""
 
 
 def random_view(
     view: View,
-    keypoints_image: NDArray[np.float64],
+    keypoints_image: Array,
     visibility: NDArray[np.uint8],
     skeleton: Skeleton,
     options: AugmentConfig,
     rng: np.random.Generator,
 ) -> View:
-    """Return a random variation of a person's upright view: half body, then scale, rotation and flip.
+    """Augment a person's upright view: half body, then scale, rotation and flip.
 
     Args:
-        view: of the person's box.
+        view: upright view of the person's box.
         keypoints_image: (K, 2) in image pixels.
-        visibility: (K,) greater than 0 where labelled.
-        skeleton: names the half-body groups.
+        visibility: (K,) greater than 0 where labeled.
+        skeleton: defines the half-body groups.
         options: probabilities and ranges.
         rng: source of all randomness.
     """
-    labelled = np.flatnonzero(visibility > 0)
-    if len(labelled) > options.half_body_min_keypoints and rng.random() < options.half_body_probability:
+    labeled = np.flatnonzero(visibility > 0)
+    if len(labeled) > options.half_body_min_keypoints and rng.random() < options.half_body_probability:
         prefer_upper = rng.random() < options.half_body_upper_probability
-        view = half_body_view(keypoints_image, labelled, skeleton, prefer_upper, view.scale[0] / view.scale[1]) or view
-    smallest, argmax_only = options.scale_limits
-    factor = min(max(rng.normal(1, options.scale_std), smallest), argmax_only)
+        view = half_body_view(keypoints_image, labeled, skeleton, prefer_upper, view.scale[0] / view.scale[1]) or view
+    smallest, largest = options.scale_limits
+    factor = min(max(rng.normal(1, options.scale_std), smallest), largest)
     rotation_deg = 0.0
     if rng.random() < options.rotation_probability:
         limit = options.rotation_limit_deg
@@ -53,22 +53,30 @@ def random_view(
 
 
 def half_body_view(
-    keypoints_image: NDArray[np.float64],
-    labelled: NDArray[np.intp],
+    keypoints_image: Array,
+    labeled: NDArray[np.intp],
     skeleton: Skeleton,
     prefer_upper: bool,
     aspect_ratio: float,
 ) -> View | None:
-    """Return the view about the mean of the upper or lower body's labelled joints, or None where they are too few.
+    """Return the view around the labeled keypoints of the upper or lower body, or None if there are too few.
 
-    A group needs three joints to be preferred; the other group stands in for it and needs two.
+    The view is centered on the mean of the keypoints. A preferred group with fewer than three labeled keypoints is
+    replaced by the other group; if both have fewer, the upper body is used, which needs two.
+
+    Args:
+        keypoints_image: (K, 2) in image pixels.
+        labeled: indices of the labeled keypoints.
+        skeleton: defines the half-body groups.
+        prefer_upper: prefer the upper to the lower body.
+        aspect_ratio: width / height of the view.
     """
-    is_upper = np.isin(labelled, skeleton.upper_body)
-    upper, lower = labelled[is_upper], labelled[~is_upper]
-    chosen = upper if (prefer_upper and len(upper) > 2) or len(lower) <= 2 else lower
-    if len(chosen) < 2:
+    is_upper = np.isin(labeled, skeleton.upper_body)
+    upper, lower = labeled[is_upper], labeled[~is_upper]
+    group = upper if (prefer_upper and len(upper) > 2) or len(lower) <= 2 else lower
+    if len(group) < 2:
         return None
-    points = keypoints_image[chosen]
+    points = keypoints_image[group]
     corner = points.min(axis=0)
     view = box_to_view(np.concatenate([corner, points.max(axis=0) - corner]), aspect_ratio, HALF_BODY_PADDING)
     x, y = points.mean(axis=0)
@@ -76,12 +84,15 @@ def half_body_view(
 
 
 def photometric(preset: str) -> Callable[[Image, np.random.Generator], Image]:
-    """Return a function that changes a crop's pixels, never its geometry.
+    """Return a color augmentation function; it never moves pixels.
 
     Args:
-        preset: ``light`` (brightness, contrast, hue, blur) or ``strong`` (and noise, JPEG artefacts, patches).
+        preset: ``light`` (brightness, contrast, hue, blur) or ``strong`` (also noise, JPEG artifacts, random patches).
+
+    Returns:
+        function of a crop (h, w, 3) uint8 RGB and a generator, which returns a new crop.
     """
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the network for a newer version
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise the import checks for updates over the network
     import albumentations as A
 
     transforms: list[A.BasicTransform] = [

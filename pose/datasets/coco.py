@@ -1,8 +1,8 @@
-"""COCO keypoint annotations and detector boxes to persons, one row each.
+"""Load persons from COCO keypoint annotations or detector boxes.
 
-Persons are kept as columns (`Persons`), so that 150,000 of them are a handful of arrays that data-loading processes
-share; `Persons.record` gives one of them as a `PersonRecord`. Which persons and boxes count is the protocol of
-SimpleBaseline and HRNet, on which published COCO figures rest.
+Persons are stored as columns (`Persons`): 150,000 of them are a few arrays, which data loading processes share.
+`Persons.record` returns one person as a `PersonRecord`. Persons and boxes are filtered as in SimpleBaseline and HRNet,
+the protocol of published COCO results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,51 +15,62 @@ from numpy.typing import NDArray
 
 from pose.datasets.coco_json import read_annotations, read_detections
 from pose.errors import DataError
-from pose.geometry import clean_box
+from pose.geometry import Array, clean_box
 from pose.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One person to crop.
+    """One person: box, keypoints and image.
 
     Attributes:
-        id: annotation id, or the row of a detector box.
-        image_id: of the annotation file.
-        image_path: of the image.
-        bbox_xywh: (4,) in image pixels.
-        score: of the box; 1 for annotated ones.
-        keypoints_image: (K, 2) x, y in image pixels; zeros where there is no annotation.
-        visibility: (K,) 0 not labelled, 1 hidden, 2 visible.
+        id: annotation id, or the row index of a detector box in its file.
+        image_id: image id in the annotation file.
+        image_path: path of the image file.
+        bbox_xywh: (4,) box in image pixels.
+        score: box score; 1 for annotated persons.
+        keypoints_image: (K, 2) x, y in image pixels; zeros where not labeled.
+        visibility: (K,) 0 not labeled, 1 hidden, 2 visible.
     """
 
     id: int
     image_id: int
     image_path: Path
-    bbox_xywh: NDArray[np.float64]
+    bbox_xywh: Array
     score: float
-    keypoints_image: NDArray[np.float64]
+    keypoints_image: Array
     visibility: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Persons:
-    """N persons as columns; see `PersonRecord` for their meaning."""
+    """N persons as columns; `PersonRecord` documents the values.
+
+    Attributes:
+        image_folder: folder of the images.
+        file_names: (N,) image files relative to ``image_folder``.
+        ids: (N,) int64.
+        image_ids: (N,) int64.
+        bboxes_xywh: (N, 4) in image pixels.
+        scores: (N,) float64.
+        keypoints_image: (N, K, 2) in image pixels.
+        visibility: (N, K) uint8.
+    """
 
     image_folder: Path
     file_names: NDArray[np.str_]
     ids: NDArray[np.int64]
     image_ids: NDArray[np.int64]
-    bboxes_xywh: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    keypoints_image: NDArray[np.float64]
+    bboxes_xywh: Array
+    scores: Array
+    keypoints_image: Array
     visibility: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def record(self, index: int) -> PersonRecord:
-        """Return one person."""
+        """Return the person at ``index``."""
         return PersonRecord(
             int(self.ids[index]),
             int(self.image_ids[index]),
@@ -77,10 +88,10 @@ class Persons:
 
 
 def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton) -> Persons:
-    """Read the persons to train on, or to test on with ground-truth boxes.
+    """Load annotated persons for training, or for testing with ground-truth boxes.
 
-    Kept are persons of the skeleton's category that are not crowds and have a labelled keypoint; boxes are cleaned
-    (`pose.geometry.clean_box`) and empty ones left out.
+    Keeps persons of the skeleton's category that are not crowds and have a labeled keypoint. Boxes are clipped by
+    `pose.geometry.clean_box`; persons with an empty box are dropped.
 
     Raises:
         DataError: the file is missing or not COCO keypoint annotations, or no person is left.
@@ -93,20 +104,20 @@ def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton)
         for annotation in content["annotations"]
         if annotation["category_id"] == category and not annotation.get("iscrowd", 0)
         if any(_keypoints(annotation, annotations, skeleton)[2::3])
-        if (bbox := _cleaned(annotation, images, annotations)) is not None
+        if (bbox := _clipped_bbox(annotation, images, annotations)) is not None
     ]
     if not rows:
         raise DataError(
-            f"{annotations}: no person with a labelled keypoint among {len(content['annotations'])} annotations; "
-            "see data/check_data.py"
+            f"{annotations}: no person with a labeled keypoint among {len(content['annotations'])} annotations; "
+            "run dyconv-pose check-data"
         )
     keypoints = np.array([annotation["keypoints"] for annotation, _ in rows], dtype=np.float64)
-    broken = ~np.isfinite(keypoints).all(axis=1)
-    if broken.any():
-        first = rows[int(broken.argmax())][0].get("id")
+    not_finite = ~np.isfinite(keypoints).all(axis=1)
+    if not_finite.any():
+        first = rows[int(not_finite.argmax())][0].get("id")
         raise DataError(
-            f"{annotations}: {broken.sum()} annotations (first id {first}) have keypoints that are not finite numbers; "
-            "see data/check_data.py"
+            f"{annotations}: {not_finite.sum()} annotations (first id {first}) have keypoints that are not finite "
+            "numbers; run dyconv-pose check-data"
         )
     keypoints = keypoints.reshape(len(rows), skeleton.num_keypoints, 3)
     return Persons(
@@ -124,18 +135,18 @@ def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton)
 def detected_persons(
     detections: Path, annotations: Path, image_folder: Path, skeleton: Skeleton, threshold: float = 0.0
 ) -> Persons:
-    """Read detector boxes in COCO result format for the images of an annotation (or image-info) file, uncleaned.
+    """Load detector boxes in COCO result format as persons; boxes are not clipped to the image.
 
     Args:
-        detections: boxes of every category; those of the skeleton's category count.
-        annotations: names the images; its annotations are not read.
-        image_folder: of the images.
-        skeleton: the keypoint set.
-        threshold: boxes scored lower are left out.
+        detections: boxes of any category; only the skeleton's category is used.
+        annotations: annotation or image-info file that lists the images; its annotations are ignored.
+        image_folder: folder of the images.
+        skeleton: keypoint set.
+        threshold: minimum box score.
 
     Raises:
-        DataError: a file is missing or in another format, a box is not four finite numbers, or a box names an image
-            that ``annotations`` lacks.
+        DataError: a file is missing or in another format, a box is not four finite numbers, or a box is on an image
+            that ``annotations`` does not list.
     """
     content = read_annotations(annotations)
     category = find_category(content, annotations, skeleton)
@@ -150,7 +161,7 @@ def detected_persons(
     if unknown:
         raise DataError(
             f"{detections}: {len(unknown)} image ids (first {unknown[0]}) are not in {annotations}; "
-            "use the boxes that belong to this annotation file"
+            "use the detections of this annotation file's images"
         )
     count = len(rows)
     return Persons(
@@ -166,20 +177,21 @@ def detected_persons(
 
 
 def find_category(content: Mapping[str, Any], annotations: Path, skeleton: Skeleton) -> int:
-    """Return the id of the category that has the skeleton's keypoints (or of 'person', where none lists keypoints).
+    """Return the id of the category with the skeleton's keypoints, or of 'person' if no category lists keypoints.
 
     Raises:
-        DataError: the file's keypoint categories have other keypoints.
+        DataError: the file's categories list other keypoints.
     """
     categories: Sequence[Mapping[str, Any]] = content.get("categories", [])
     for category in categories:
         if tuple(category.get("keypoints", ())) == skeleton.names:
             return int(category["id"])
-    named = [category for category in categories if category.get("keypoints")]
-    if named:
+    with_keypoints = [category for category in categories if category.get("keypoints")]
+    if with_keypoints:
+        name, keypoints = with_keypoints[0]["name"], with_keypoints[0]["keypoints"]
         raise DataError(
-            f"{annotations}: category {named[0]['name']!r} has keypoints {named[0]['keypoints']}, the config's "
-            f"skeleton has {list(skeleton.names)}; set 'skeleton' in the config to the file's"
+            f"{annotations}: category {name!r} has keypoints {keypoints}, the config's skeleton has "
+            f"{list(skeleton.names)}; set 'skeleton' in the config to the file's keypoints"
         )
     return next((int(category["id"]) for category in categories if category.get("name") == "person"), 1)
 
@@ -189,26 +201,24 @@ def _keypoints(annotation: Mapping[str, Any], path: Path, skeleton: Skeleton) ->
     if len(keypoints) != 3 * skeleton.num_keypoints:
         raise DataError(
             f"{path}: annotation {annotation.get('id')} has {len(keypoints)} keypoint numbers, expected "
-            f"{3 * skeleton.num_keypoints} (x, y, v for each); see data/check_data.py"
+            f"{3 * skeleton.num_keypoints} (x, y, v for each); run dyconv-pose check-data"
         )
     return keypoints
 
 
-def _cleaned(
-    annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], path: Path
-) -> NDArray[np.float64] | None:
+def _clipped_bbox(annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], path: Path) -> Array | None:
     image = images.get(annotation["image_id"])
     if image is None:
         raise DataError(
             f"{path}: annotation {annotation.get('id')} is on image {annotation['image_id']}, which the file "
-            "does not list; see data/check_data.py"
+            "does not list; run dyconv-pose check-data"
         )
     if annotation.get("area", 1) <= 0:
         return None
     return clean_box(_bbox(annotation, f"annotation {annotation.get('id')}", path), (image["width"], image["height"]))
 
 
-def _bbox(entry: Mapping[str, Any], name: str, path: Path) -> NDArray[np.float64]:
+def _bbox(entry: Mapping[str, Any], name: str, path: Path) -> Array:
     try:
         bbox = np.asarray(entry["bbox"], dtype=np.float64)
     except (TypeError, ValueError):
@@ -216,6 +226,6 @@ def _bbox(entry: Mapping[str, Any], name: str, path: Path) -> NDArray[np.float64
     if bbox.shape != (4,) or not np.isfinite(bbox).all():
         raise DataError(
             f"{path}: {name} has bbox {entry['bbox']}, expected four finite numbers (x, y, width, height); "
-            "see data/check_data.py"
+            "run dyconv-pose check-data"
         )
     return bbox

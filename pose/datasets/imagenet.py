@@ -1,7 +1,7 @@
-"""Folders of classes, as ImageNet is laid out, to images with labels.
+"""Image classification data sets in ImageNet's folder layout.
 
-``root/train/<class>/*`` and ``root/val/<class>/*``. `TrainingImages` and `TestImages` are map-style data sets; a
-training image is a pure function of (seed, epoch, row), whatever process draws it.
+``root/train/<class>/*`` and ``root/val/<class>/*``. `TrainingImages` and `TestImages` are map-style data sets. A
+training image is a pure function of (seed, epoch, row), so a run is reproducible with any number of workers.
 """
 
 import os
@@ -21,31 +21,31 @@ from pose.config.classification import ClassFoldersConfig, ImageAugmentConfig, I
 from pose.errors import DataError
 from pose.images import read_image
 
-SHOWN = 3
-"""Names that a message lists; the rest is counted."""
+MAX_LISTED = 3
+"""Number of names that an error message lists; the others are counted."""
 
 
 class ImageSample(NamedTuple):
-    """What the engine needs of one image, or of a batch of them (leading axis B)."""
+    """One labeled image, or a batch of them (leading axis B)."""
 
     image: torch.Tensor
     """(size, size, 3) uint8 RGB; normalized on the device."""
     label: torch.Tensor
-    """() int64, of its class."""
+    """() int64 class index."""
     row: torch.Tensor
-    """() of the image in the data set."""
+    """() row of the image in the data set."""
 
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """N images of one folder.
+    """Files and labels of N images.
 
     Attributes:
-        folder: of the class folders.
-        classes: names of the class folders, in the order of the labels.
-        names: (N,) files below ``folder`` as bytes: one array that data loading processes share, where a million
-            strings would be copied into each.
-        labels: (N,) of their classes.
+        folder: folder of the class folders.
+        classes: names of the class folders, in label order.
+        names: (N,) files relative to ``folder``, as bytes: data loading processes share one array, while a million
+            Python strings would be copied to each process.
+        labels: (N,) class indices.
     """
 
     folder: Path
@@ -57,19 +57,19 @@ class LabeledImages:
         return len(self.labels)
 
     def path(self, row: int) -> Path:
-        """Return the file of one image."""
+        """Return the path of the image at ``row``."""
         return self.folder / os.fsdecode(self.names[row])
 
     def take(self, rows: NDArray[np.int64]) -> "LabeledImages":
-        """Return some of the images."""
+        """Return the images at ``rows``."""
         return LabeledImages(self.folder, self.classes, self.names[rows], self.labels[rows])
 
 
 def load_training_images(data: ClassFoldersConfig) -> tuple[LabeledImages, LabeledImages]:
-    """List the images to train and to validate on; both have the same classes.
+    """List the training and validation images; both have the same classes.
 
     Raises:
-        DataError: a folder or its images are missing, or the class folders of both differ.
+        DataError: a folder or its images are missing, or the class folders differ.
     """
     train, val = data.root / data.train_images, data.root / data.val_images
     if data.classes is not None:
@@ -80,14 +80,14 @@ def load_training_images(data: ClassFoldersConfig) -> tuple[LabeledImages, Label
 
 
 def load_test_images(data: ClassFoldersConfig, classes: tuple[str, ...]) -> LabeledImages:
-    """List the images to test a model on.
+    """List the test images of a model.
 
     Args:
-        data: names the folder; where it names classes too, other class folders may lie beside them.
-        classes: that the model was trained on.
+        data: defines the folder. If it lists classes, additional class folders are allowed.
+        classes: classes that the model was trained on.
 
     Raises:
-        DataError: the folder or its images are missing, or its class folders are not the model's.
+        DataError: the folder or its images are missing, or its class folders are not the model's classes.
     """
     folder = data.root / data.val_images
     if data.classes is None:
@@ -96,74 +96,75 @@ def load_test_images(data: ClassFoldersConfig, classes: tuple[str, ...]) -> Labe
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the sorted names of the class folders in a folder.
+    """Return the sorted names of the class folders.
 
     Raises:
-        DataError: there is no such folder, or no class folders in it.
+        DataError: the folder cannot be read, or has fewer than two class folders.
     """
     try:
         with os.scandir(folder) as entries:
-            kinds = [(entry.name, entry.is_dir()) for entry in entries]
+            is_dir = {entry.name: entry.is_dir() for entry in entries}
     except OSError as error:
         raise DataError(
             f"{folder}: cannot read this folder of classes ({error.strerror}); set data.root, data.train_images and "
-            "data.val_images, or lay it out as data/README.md says"
+            "data.val_images; expected train/<class>/ and val/<class>/ below data.root"
         ) from None
-    names = sorted(name for name, is_folder in kinds if is_folder and not name.startswith("."))
+    names = sorted(name for name in is_dir if is_dir[name] and not name.startswith("."))
     if len(names) < 2:
         raise DataError(
-            f"{folder}: expected a folder for each of at least 2 classes, found {len(names)} folders and "
-            f"{sum(not is_folder for _, is_folder in kinds)} files; lay it out as data/README.md says"
+            f"{folder}: expected one folder per class and at least 2 classes, got {len(names)} folders and "
+            f"{sum(not value for value in is_dir.values())} files; move the images into <class>/ folders"
         )
     return tuple(names)
 
 
-def check_classes(folder: Path, classes: tuple[str, ...], whose: str) -> None:
-    """Check that a folder has exactly these class folders.
+def check_classes(folder: Path, classes: tuple[str, ...], description: str) -> None:
+    """Check that a folder has exactly the given class folders.
 
     Args:
-        folder: of class folders.
-        classes: that are expected.
-        whose: in words, whose classes they are.
+        folder: folder of the class folders.
+        classes: expected classes.
+        description: of the expected classes, for the error message.
 
     Raises:
-        DataError: naming what it lacks and what it has beyond them.
+        DataError: class folders are missing or unexpected.
     """
-    found = class_folders(folder)
-    lacks, beyond = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-    if lacks or beyond:
-        parts = [f"lacks {_listed(lacks)}"] * bool(lacks) + [f"has {_listed(beyond)} beyond them"] * bool(beyond)
+    present = class_folders(folder)
+    missing, unexpected = sorted(set(classes) - set(present)), sorted(set(present) - set(classes))
+    if missing or unexpected:
+        parts = [f"lacks {_listed(missing)}"] * bool(missing)
+        parts += [f"has {_listed(unexpected)} in addition"] * bool(unexpected)
         raise DataError(
-            f"{folder}: expected {whose}, {' and '.join(parts)}; complete the folders, or choose classes that both "
-            "have with data.classes=[...]"
+            f"{folder}: expected {description}, {' and '.join(parts)}; complete the folders, or select common classes "
+            "with data.classes=[...]"
         )
 
 
 def load_images(folder: Path, classes: tuple[str, ...]) -> LabeledImages:
-    """List the images of the class folders, also in folders inside them.
+    """List the images of the class folders, including their subfolders.
 
     Raises:
         DataError: a class folder is missing or has no image.
     """
-    lacks = sorted(set(classes) - set(class_folders(folder)))
-    if lacks:
-        raise DataError(f"{folder}: lacks the class folders {_listed(lacks)}")
-    numbers = {name: number for number, name in enumerate(classes)}
-    found = make_dataset(folder, numbers, IMG_EXTENSIONS, allow_empty=True)
-    labels = np.array([label for _, label in found], dtype=np.int64)
-    empty = [classes[number] for number in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]
+    missing = sorted(set(classes) - set(class_folders(folder)))
+    if missing:
+        raise DataError(f"{folder}: lacks the class folders {_listed(missing)}")
+    class_to_index = {name: index for index, name in enumerate(classes)}
+    files = make_dataset(folder, class_to_index, IMG_EXTENSIONS, allow_empty=True)
+    labels = np.array([label for _, label in files], dtype=np.int64)
+    empty = [classes[index] for index in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]
     if empty:
         raise DataError(
-            f"{folder}: no image ({' '.join(IMG_EXTENSIONS)}) in the class folders {_listed(empty)}; fill them, or "
-            "leave the classes out with data.classes=[...]"
+            f"{folder}: no image ({' '.join(IMG_EXTENSIONS)}) in the class folders {_listed(empty)}; add images, or "
+            "exclude these classes with data.classes=[...]"
         )
-    names = np.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in found])
+    names = np.array([os.fsencode(os.path.relpath(path, folder)) for path, _ in files])
     return LabeledImages(folder, classes, names, labels)
 
 
 def _listed(names: list[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(map(repr, names[:SHOWN])) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - MAX_LISTED
+    return ", ".join(map(repr, names[:MAX_LISTED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 DESCRIBED = 4
@@ -171,54 +172,54 @@ DESCRIBED = 4
 
 
 class TrainingImages(Dataset[ImageSample]):
-    """Images in random views, indexed by (epoch, row)."""
+    """Data set of randomly resized and flipped training images, indexed by (epoch, row)."""
 
     def __init__(
-        self, pictures: LabeledImages, square: ImageInputConfig, augment: ImageAugmentConfig, seed: int
+        self, images: LabeledImages, input_config: ImageInputConfig, augment: ImageAugmentConfig, seed: int
     ) -> None:
-        self.pictures, self.seed = pictures, seed
-        self.view = v2.Compose(
+        self.images, self.seed = images, seed
+        self.transform = v2.Compose(
             [
-                v2.RandomResizedCrop(square.size, scale=augment.crop_area, antialias=True),
+                v2.RandomResizedCrop(input_config.size, scale=augment.crop_area, antialias=True),
                 v2.RandomHorizontalFlip(augment.flip_probability),
             ]
         )
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __str__(self) -> str:
-        return f"{len(self)} images of {len(self.pictures.classes)} classes"
+        return f"{len(self)} images of {len(self.images.classes)} classes"
 
     def describe(self, rows: list[int]) -> str:
         """Name the first images of a batch by their files."""
-        names = ", ".join(str(self.pictures.path(row)) for row in rows[:DESCRIBED])
+        names = ", ".join(str(self.images.path(row)) for row in rows[:DESCRIBED])
         return f"a batch with the images {names}{', ...' * (len(rows) > DESCRIBED)}; look at them"
 
     def __getitem__(self, key: tuple[int, int]) -> ImageSample:
         epoch, row = key
-        # torchvision's transforms draw from torch's own generator.
+        # torchvision's transforms use torch's global generator.
         with torch.random.fork_rng(devices=[]):
             seed = np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)[0]
             torch.default_generator.manual_seed(int(seed))
-            return _image(self.pictures, row, self.view)
+            return _load_sample(self.images, row, self.transform)
 
 
 class TestImages(Dataset[ImageSample]):
-    """Images as they are, in order: the centre, after the shorter side was brought to one length."""
+    """Data set of test images: the shorter side is resized, then the center is cropped."""
 
-    def __init__(self, pictures: LabeledImages, square: ImageInputConfig) -> None:
-        self.pictures = pictures
-        self.view = v2.Compose([v2.Resize(square.resize, antialias=True), v2.CenterCrop(square.size)])
+    def __init__(self, images: LabeledImages, input_config: ImageInputConfig) -> None:
+        self.images = images
+        self.transform = v2.Compose([v2.Resize(input_config.resize, antialias=True), v2.CenterCrop(input_config.size)])
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> ImageSample:
-        return _image(self.pictures, row, self.view)
+        return _load_sample(self.images, row, self.transform)
 
 
-def _image(pictures: LabeledImages, row: int, view: v2.Transform) -> ImageSample:
-    image_rgb = torch.from_numpy(cv2.cvtColor(read_image(pictures.path(row)), cv2.COLOR_BGR2RGB))
-    image = view(image_rgb.permute(2, 0, 1)).permute(1, 2, 0).contiguous()
-    return ImageSample(image, torch.tensor(pictures.labels[row]), torch.tensor(row))
+def _load_sample(images: LabeledImages, row: int, transform: v2.Transform) -> ImageSample:
+    image_rgb = torch.from_numpy(cv2.cvtColor(read_image(images.path(row)), cv2.COLOR_BGR2RGB))
+    image = transform(image_rgb.permute(2, 0, 1)).permute(1, 2, 0).contiguous()
+    return ImageSample(image, torch.tensor(images.labels[row]), torch.tensor(row))

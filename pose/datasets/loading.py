@@ -1,7 +1,7 @@
-"""Data loaders: which rows, in which order, for which process.
+"""Data loaders, and the batch sampler for distributed training and gradient accumulation.
 
-The order of an epoch is a pure function of (seed, epoch); each step's global batch is cut into equal parts for
-accumulation and processes, so every division of the same global batch trains on the same persons.
+The order of an epoch is a pure function of (seed, epoch). The global batch of a step is split equally among ranks and
+accumulation steps, so a step trains on the same rows for any world size and accumulation.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ Batch = TypeVar("Batch")
 
 
 class EpochSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, row) for one of several processes; the incomplete last batch is left out.
+    """Distributed batch sampler: yields batches of (epoch, row) for one rank; drops the incomplete last batch.
 
     Args:
-        count: rows of the data set.
-        batch_size: global batch of a step.
-        accumulate: parts that a process takes a step in.
-        rank: of this process.
-        processes: how many there are.
-        seed: of the order.
-        unit: what the rows are, for the message.
+        count: number of rows in the data set.
+        batch_size: global batch size of an optimizer step.
+        accumulate: gradient accumulation steps.
+        rank: rank of this process.
+        world_size: number of processes.
+        seed: seed of the shuffling.
+        unit: name of the rows in error messages.
 
     Raises:
         ConfigError: the batch cannot be divided, or is larger than the data set.
@@ -39,28 +39,28 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         accumulate: int = 1,
         rank: int = 0,
-        processes: int = 1,
+        world_size: int = 1,
         seed: int = 0,
         unit: str = "persons",
     ) -> None:
-        if batch_size % (accumulate * processes):
+        if batch_size % (accumulate * world_size):
             raise ConfigError(
                 f"train.batch_size {batch_size} (global) must be a multiple of train.accumulate {accumulate} "
-                f"x {processes} processes; set train.batch_size or train.accumulate"
+                f"x {world_size} processes; set train.batch_size or train.accumulate"
             )
         if count < batch_size:
             raise ConfigError(f"train.batch_size {batch_size} is larger than the {count} training {unit}; lower it")
         self.count, self.batch_size, self.accumulate = count, batch_size, accumulate
-        self.rank, self.processes, self.seed = rank, processes, seed
+        self.rank, self.world_size, self.seed = rank, world_size, seed
         self.epoch, self.first_step = 0, 0
 
     @property
     def steps(self) -> int:
-        """Optimizer steps an epoch."""
+        """Optimizer steps per epoch."""
         return self.count // self.batch_size
 
     def start(self, epoch: int, first_step: int = 0) -> None:
-        """Choose the epoch, and the step to begin with, of the next iteration."""
+        """Set the epoch and the first step of the next iteration."""
         self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
@@ -68,16 +68,16 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
-        parts = order[: self.steps * self.batch_size].reshape(self.steps, self.accumulate, self.processes, -1)
-        for step in parts[self.first_step :, :, self.rank]:
-            for part in step:
-                yield [(self.epoch, int(row)) for row in part]
+        rows = order[: self.steps * self.batch_size].reshape(self.steps, self.accumulate, self.world_size, -1)
+        for step in rows[self.first_step :, :, self.rank]:
+            for batch in step:
+                yield [(self.epoch, int(row)) for row in batch]
 
 
 def training_loader(
     samples: Dataset[Batch], sampler: EpochSampler, workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """Load augmented batches; workers stay alive between epochs."""
+    """Return a data loader of augmented batches; its workers stay alive between epochs."""
     return DataLoader(
         samples,
         batch_sampler=sampler,
@@ -85,20 +85,20 @@ def training_loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
-        # Its seeds, which no sample uses, are not drawn from the generator of dropout and mixup: a run that is resumed
-        # inside an epoch, with a loader of its own, draws on as it would have.
+        worker_init_fn=_disable_opencv_threads,
+        # By default, a loader draws worker seeds from the global generator, which dropout and mixup use; a run that is
+        # resumed within an epoch would then differ. No sample uses these seeds.
         generator=torch.Generator(),
     )
 
 
 def test_loader(crops: Dataset[Batch], batch_size: int, workers: int) -> DataLoader[Batch]:
-    """Load samples in order, the last batch included."""
-    return DataLoader(crops, batch_size=batch_size, num_workers=workers, worker_init_fn=_one_thread)
+    """Return a data loader in order, including the incomplete last batch."""
+    return DataLoader(crops, batch_size=batch_size, num_workers=workers, worker_init_fn=_disable_opencv_threads)
 
 
 def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """Iterate over a loader; an error of ours raised in a worker comes out as it was, not wrapped in its traceback."""
+    """Iterate over a loader; a `PoseError` of a worker is raised with its own message, without the traceback."""
     try:
         yield from loader
     except PoseError as error:
@@ -106,6 +106,6 @@ def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
         raise type(error)(message) from None
 
 
-def _one_thread(worker: int) -> None:
-    """Keep OpenCV to one thread in each of many workers; they are the parallelism."""
+def _disable_opencv_threads(worker: int) -> None:
+    """Run OpenCV single-threaded in a worker: the workers already use all cores."""
     cv2.setNumThreads(0)

@@ -1,7 +1,7 @@
-"""A person record becomes a sample: one random view, one warp, one set of targets.
+"""Turn person records into training samples (crop and target heatmaps) and test crops.
 
 `TrainingSamples` and `TestCrops` are map-style data sets for `torch.utils.data.DataLoader`. A training sample is a pure
-function of (seed, epoch, index), whatever process draws it, so the same run can be had with any number of workers.
+function of (seed, epoch, row), so a run is reproducible with any number of workers and processes.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pose.config.pose import STRIDE as HEATMAP_STRIDE
@@ -18,39 +17,41 @@ from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
 from pose.datasets.crop_cache.file import CropCache
-from pose.geometry import box_to_view, transform_points, view_to_matrix
+from pose.geometry import Array, box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
 from pose.images import Image, person_crop, read_crop, read_image
 from pose.skeleton import Skeleton
 
 ColorAugment = Callable[[Image, np.random.Generator], Image]
-CropFunction = Callable[[NDArray[np.float64], tuple[int, int]], Image]
+"""Changes the colors of a crop, with randomness from the generator."""
+CropFunction = Callable[[Array, tuple[int, int]], Image]
+"""Returns the crop of an image-to-input matrix (2, 3) and a size (width, height)."""
 
 
 class PoseSample(NamedTuple):
-    """What the training loop needs of one person, or of a batch of them (leading axis B)."""
+    """Training sample of one person, or a batch of them (leading axis B)."""
 
     image: torch.Tensor
     """(h, w, 3) uint8 RGB; normalized on the device."""
     heatmaps: torch.Tensor
-    """(K, h / 4, w / 4) targets."""
+    """(K, h / 4, w / 4) target heatmaps."""
     weights: torch.Tensor
-    """(K,) 1 where there is a target."""
+    """(K,) 1 for keypoints with a target, else 0."""
     id: torch.Tensor
-    """() the record's id, to name it when something is wrong with it."""
+    """() id of the record, for error messages."""
 
 
 class TestCrop(NamedTuple):
-    """What testing needs of one person box, or of a batch of them (leading axis B)."""
+    """Test input of one person box, or a batch of them (leading axis B)."""
 
     image: torch.Tensor
     """(h, w, 3) uint8 RGB."""
-    matrix: torch.Tensor
-    """(2, 3) float64, heatmap to image."""
+    heatmap_to_image: torch.Tensor
+    """(2, 3) float64 affine matrix."""
     area: torch.Tensor
-    """() of the padded view in square image pixels."""
+    """() area of the padded view in square image pixels."""
     row: torch.Tensor
-    """() of the person in the data set."""
+    """() row of the person in the data set."""
 
 
 def make_sample(
@@ -62,19 +63,26 @@ def make_sample(
     color_augment: ColorAugment | None = None,
     crop_fn: CropFunction | None = None,
 ) -> PoseSample:
-    """Crop one person and draw the targets; ``augment=None`` keeps the upright view.
+    """Crop one person and encode the target heatmaps.
 
-    ``crop_fn`` gives the crop of an image-to-input matrix; by default it is read from the record's image.
+    Args:
+        record: person.
+        skeleton: keypoint set.
+        input_config: size and padding of the crop, sigma of the targets.
+        augment: random view; None keeps the upright view.
+        rng: source of all randomness.
+        color_augment: applied to the crop.
+        crop_fn: returns the crop; by default it is read from the record's image file.
     """
     view = box_to_view(record.bbox_xywh, input_config.aspect_ratio, input_config.padding)
     if augment is not None:
         view = random_view(view, record.keypoints_image, record.visibility, skeleton, augment, rng)
-    matrix = view_to_matrix(view, input_config.size_wh)
+    image_to_input = view_to_matrix(view, input_config.size_wh)
     crop_fn = crop_fn or partial(read_crop, record.image_path)
-    image = crop_fn(matrix, input_config.size_wh)
+    image = crop_fn(image_to_input, input_config.size_wh)
     if color_augment is not None:
         image = color_augment(image, rng)
-    keypoints_input, visibility = transform_points(record.keypoints_image, matrix), record.visibility
+    keypoints_input, visibility = transform_points(record.keypoints_image, image_to_input), record.visibility
     if view.flip:
         keypoints_input, visibility = keypoints_input[skeleton.flip_order], visibility[skeleton.flip_order]
     heatmaps, weights = encode(keypoints_input, visibility, input_config.heatmap_wh, HEATMAP_STRIDE, input_config.sigma)
@@ -84,15 +92,16 @@ def make_sample(
 
 
 class TrainingSamples(Dataset[PoseSample]):
-    """Persons as augmented samples, indexed by (epoch, row).
+    """Data set of augmented training samples, indexed by (epoch, row).
 
     Args:
-        persons: to train on.
+        persons: training persons.
         skeleton: their keypoint set.
-        input_config: of the crops.
-        augment: the random views.
-        seed: of all randomness.
-        crops: of the same persons, to read in place of the images; a sample differs in its pixels only, and little.
+        input_config: size and padding of the crops, sigma of the targets.
+        augment: random views and color augmentation.
+        seed: seed of all randomness.
+        crops: crop cache of the same persons, read instead of the images. Samples then differ slightly in their pixels
+            and in nothing else.
     """
 
     def __init__(
@@ -104,14 +113,8 @@ class TrainingSamples(Dataset[PoseSample]):
         seed: int,
         crops: CropCache | None = None,
     ) -> None:
-        self.persons, self.skeleton, self.input_config, self.augment, self.seed = (
-            persons,
-            skeleton,
-            input_config,
-            augment,
-            seed,
-        )
-        self.crops = crops
+        self.persons, self.skeleton, self.crops, self.seed = persons, skeleton, crops, seed
+        self.input_config, self.augment = input_config, augment
         self._color_augment: ColorAugment | None = None
 
     def __len__(self) -> int:
@@ -127,20 +130,19 @@ class TrainingSamples(Dataset[PoseSample]):
     def __getitem__(self, key: tuple[int, int]) -> PoseSample:
         epoch, row = key
         if self._color_augment is None and self.augment.photometric != "none":
-            self._color_augment = photometric(
-                self.augment.photometric
-            )  # here and not above: each worker imports its own
+            # Created here and not in __init__: each worker builds its own.
+            self._color_augment = photometric(self.augment.photometric)
         rng = np.random.default_rng((self.seed, epoch, row))
         record = self.persons.record(row)
         crop_fn = None if self.crops is None else partial(self.crops.crop, row)
         return make_sample(record, self.skeleton, self.input_config, self.augment, rng, self._color_augment, crop_fn)
 
 
-_read_again = lru_cache(maxsize=1)(read_image)  # neighbouring boxes often lie in one image
+_read_image_cached = lru_cache(maxsize=1)(read_image)  # consecutive boxes are often on the same image
 
 
 class TestCrops(Dataset[TestCrop]):
-    """Persons as upright crops with the matrix that brings keypoints back into the image."""
+    """Data set of upright test crops, each with the matrix that maps keypoints back to the image."""
 
     def __init__(self, persons: Persons, input_config: InputConfig) -> None:
         self.persons, self.input_config = persons, input_config
@@ -150,5 +152,8 @@ class TestCrops(Dataset[TestCrop]):
 
     def __getitem__(self, index: int) -> TestCrop:
         record = self.persons.record(index)
-        image, matrix, area = person_crop(_read_again(record.image_path), record.bbox_xywh, self.input_config)
-        return TestCrop(torch.from_numpy(image), torch.from_numpy(matrix), torch.tensor(area), torch.tensor(index))
+        image_bgr = _read_image_cached(record.image_path)
+        crop, heatmap_to_image, area = person_crop(image_bgr, record.bbox_xywh, self.input_config)
+        return TestCrop(
+            torch.from_numpy(crop), torch.from_numpy(heatmap_to_image), torch.tensor(area), torch.tensor(index)
+        )

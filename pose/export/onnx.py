@@ -69,7 +69,7 @@ def predictor_to_onnx(net: PoseNet, card: ExportMetadata, *, decodes: bool, one_
     graph = _Predictor(net, card, decodes, OneSampleDynamicConv2d if one_crop else BatchFreeDynamicConv2d)
     crops = torch.zeros((1, *card.input_config.size_hw, 3), dtype=torch.uint8)
     outputs = [HEATMAPS, KEYPOINTS, SCORES] if decodes else [HEATMAPS]
-    return _export(graph, crops, CROPS, outputs, card.metadata(), free_batch=not one_crop)
+    return _export(graph, crops, CROPS, outputs, card.to_properties(), free_batch=not one_crop)
 
 
 def is_dynamic(net: nn.Module) -> bool:

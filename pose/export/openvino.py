@@ -24,7 +24,7 @@ def to_openvino(content: bytes, card: ExportMetadata) -> Any:
     model = openvino.Core().read_model(content)
     if model.input(0).partial_shape.is_static:
         model = _for_each_crop(model)
-    for name, value in card.metadata().items():
+    for name, value in card.to_properties().items():
         model.set_rt_info(value, [OPENVINO_SECTION, name])
     return model
 

@@ -1,9 +1,9 @@
-"""Exported models without PyTorch: NumPy, OpenCV and ONNX Runtime or OpenVINO find the keypoints.
+"""Inference with exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime or OpenVINO.
 
     >>> from pose import ExportedPredictor
     >>> poses = ExportedPredictor("model.onnx")("person.jpg")
 
-``tools/export.py`` writes such a file, with what is needed to use it as metadata (`pose.inference.metadata`).
+``tools/export.py`` writes such a file. Its metadata (`pose.inference.metadata`) holds everything needed to run it.
 """
 
 from pathlib import Path
@@ -20,29 +20,30 @@ from pose.inference.predictor import CropPredictor
 
 
 class ExportedPredictor(CropPredictor):
-    """Finds the keypoints of the persons in an image with an exported model, on the CPU.
+    """Predicts the keypoints of the persons in an image with an exported model, on the CPU.
 
-    Whether it averages with the mirrored crop was decided when the model was exported.
+    Flip averaging was fixed when the model was exported.
 
     Args:
-        path: file that tools/export.py wrote, of ONNX (.onnx) or OpenVINO (.xml, its .bin beside it).
-        threads: to compute with; 0 for as many as there are cores.
-        batch_size: crops a batch; more are hardly faster on a CPU.
+        path: file that tools/export.py wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
+        threads: number of compute threads; 0 for one per core.
+        batch_size: crops per batch; larger batches are hardly faster on a CPU.
 
     Raises:
-        PoseError: the engine is not installed.
-        CheckpointError: the file is missing, damaged, or another kind of model.
+        PoseError: the backend is not installed.
+        CheckpointError: the file is missing, damaged, or not an exported model.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 0, batch_size: int = 8) -> None:
         path = Path(path)
-        self._model = open_exported(path, threads)
-        self.card = read_metadata(self._model.metadata, path)
-        super().__init__(self.card.skeleton, self.card.input_config, batch_size)
+        self._session = open_exported(path, threads)
+        self.metadata = read_metadata(self._session.metadata, path)
+        super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size)
 
-    def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
+    def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
-        found = self._model.run(crops_rgb)
-        decodes = KEYPOINTS in found
-        keypoints_heatmap, scores = (found[KEYPOINTS] / STRIDE, found[SCORES]) if decodes else decode(found[HEATMAPS])
-        return transform_points(keypoints_heatmap, matrices).astype(np.float32), scores
+        outputs = self._session.run(crops_rgb)
+        keypoints_heatmap, scores = (
+            (outputs[KEYPOINTS] / STRIDE, outputs[SCORES]) if KEYPOINTS in outputs else decode(outputs[HEATMAPS])
+        )
+        return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores

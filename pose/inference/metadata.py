@@ -1,4 +1,4 @@
-"""What an exported file says about its model, and the names of what goes in and comes out."""
+"""Metadata of exported models, and the names of their inputs and outputs."""
 
 import json
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from pose.errors import CheckpointError, PoseError
 from pose.skeleton import Skeleton, make_skeleton
 
 CROPS, HEATMAPS, KEYPOINTS, SCORES = "crops", "heatmaps", "keypoints", "scores"
-"""Of a file's input (N, h, w, 3) uint8 RGB, and of its outputs: (N, K, h / 4, w / 4); where it decodes, also (N, K, 2)
-x, y in crop pixels and (N, K)."""
+"""The input ``crops`` (N, h, w, 3) uint8 RGB, the output ``heatmaps`` (N, K, h / 4, w / 4), and, of files that decode,
+the outputs ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K)."""
 
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """What a file says about its model.
+    """What a program must know to run an exported model.
 
     Attributes:
-        input_config: of the crops that it takes.
-        skeleton: of the keypoints that it gives.
-        flip_shift: it averages with the mirrored crop, whose maps it moves so many columns; None: it does not.
-        licence: of the weights, in words.
+        input_config: size and padding of the input crops.
+        skeleton: keypoint set of the outputs.
+        flip_shift: columns by which the heatmaps of the mirrored crop are shifted for flip averaging; None without it.
+        licence: license of the weights, as free text.
     """
 
     input_config: InputConfig
@@ -30,8 +30,8 @@ class ExportMetadata:
     flip_shift: int | None
     licence: str
 
-    def metadata(self) -> dict[str, str]:
-        """Return it as a file's metadata, each value JSON but the licence."""
+    def to_properties(self) -> dict[str, str]:
+        """Return the metadata as the key-value pairs of a file; all values are JSON, except the license."""
         skeleton = {"names": self.skeleton.names, "limbs": self.skeleton.limbs, "sigmas": self.skeleton.sigmas}
         return {
             "input": self.input_config.model_dump_json(),
@@ -41,22 +41,22 @@ class ExportMetadata:
         }
 
 
-def read_metadata(metadata: Mapping[str, str], path: Path) -> ExportMetadata:
-    """Read what `ExportMetadata.metadata` wrote.
+def read_metadata(properties: Mapping[str, str], path: Path) -> ExportMetadata:
+    """Parse what `ExportMetadata.to_properties` returned.
 
     Args:
-        metadata: of an exported file.
-        path: of that file, for the message.
+        properties: key-value pairs of an exported file.
+        path: the file, for the error message.
 
     Raises:
-        CheckpointError: something is missing or has another form.
+        CheckpointError: a key is missing or its value is invalid.
     """
     try:
         return ExportMetadata(
-            InputConfig.model_validate_json(metadata["input"]),
-            make_skeleton(**json.loads(metadata["skeleton"])),
-            _columns(json.loads(metadata["flip_shift"])),
-            metadata["licence"],
+            InputConfig.model_validate_json(properties["input"]),
+            make_skeleton(**json.loads(properties["skeleton"])),
+            _flip_shift(json.loads(properties["flip_shift"])),
+            properties["licence"],
         )
     except KeyError as error:
         raise CheckpointError(
@@ -69,7 +69,7 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> ExportMetadata:
         ) from None
 
 
-def _columns(value: object) -> int | None:
+def _flip_shift(value: object) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise ValueError(f"flip_shift: expected columns or null, got {value!r}")
+    raise ValueError(f"flip_shift: expected a number of columns or null, got {value!r}")

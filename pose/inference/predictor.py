@@ -1,7 +1,7 @@
-"""What every predictor does around its model, without knowing what runs it: checks, crops, batches.
+"""Base class of all predictors: input checks, crops and batches around any backend. Imports no PyTorch.
 
-Nothing here imports torch. `pose.inference.pytorch.PosePredictor` runs a model in PyTorch, `pose.inference.exported.ExportedPredictor` an
-exported one; to add another, write `CropPredictor.find_keypoints`.
+`pose.inference.pytorch.PosePredictor` runs a model in PyTorch, `pose.inference.exported.ExportedPredictor` an exported
+one. To add a backend, subclass `CropPredictor` and implement `CropPredictor.find_keypoints`.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError
@@ -22,99 +22,105 @@ from pose.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class Poses:
-    """N persons of one image.
+    """Keypoints, scores and boxes of the N persons of one image.
 
     Attributes:
         keypoints: (N, K, 2) x, y in image pixels.
-        scores: (N, K) heights of the heatmaps' peaks, about 0 to 1.
-        bboxes_xywh: (N, 4) the boxes they were looked for in.
+        scores: (N, K) heatmap peak values, about 0 to 1.
+        bboxes_xywh: (N, 4) person boxes that were the input, in image pixels.
     """
 
-    keypoints: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    bboxes_xywh: NDArray[np.float32]
+    keypoints: Float32
+    scores: Float32
+    bboxes_xywh: Float32
 
     def __len__(self) -> int:
         return len(self.keypoints)
 
     @property
-    def person_scores(self) -> NDArray[np.float32]:
+    def person_scores(self) -> Float32:
         """(N,) mean keypoint score of each person."""
         return self.scores.mean(axis=1) if len(self) else np.zeros(0, dtype=np.float32)
 
 
 class CropPredictor(ABC):
-    """Finds the keypoints of the persons in an image.
+    """Predicts the keypoints of the persons in an image.
 
     Args:
-        skeleton: the keypoint set of the model.
-        input_config: of its input.
-        batch_size: crops a batch.
+        skeleton: the model's keypoint set.
+        input_config: the model's input.
+        batch_size: crops per batch.
     """
 
     def __init__(self, skeleton: Skeleton, input_config: InputConfig, batch_size: int) -> None:
         self.skeleton, self.input_config, self.batch_size = skeleton, input_config, batch_size
 
     @abstractmethod
-    def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
-        """Find the keypoints of crops.
+    def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
+        """Predict the keypoints of one batch of crops.
 
         Args:
             crops_rgb: (B, h, w, 3) uint8, B at least 1.
-            matrices: (B, 2, 3) from heatmap to image pixels.
+            heatmap_to_image: (B, 2, 3) affine matrices from heatmap to image pixels.
 
         Returns:
             keypoints_image (B, K, 2) and scores (B, K).
         """
 
     def __call__(self, image: str | Path | Image, boxes: ArrayLike | None = None) -> Poses:
-        """Find the keypoints of one image.
+        """Predict the keypoints of the persons in one image.
 
         Args:
             image: path, or (H, W, 3) uint8 BGR.
             boxes: (N, 4) persons as left, top, width, height in pixels; by default the whole image is one person.
 
         Raises:
-            DataError: the image cannot be read, or the boxes have another form.
+            DataError: the image cannot be read, or the image or the boxes have the wrong type or shape.
         """
-        pixels = read_image(image) if isinstance(image, (str, Path)) else _pixels(image)
-        return self.predict_batch([pixels], [_whole(pixels) if boxes is None else boxes])[0]
+        image_bgr = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
+        return self.predict_batch([image_bgr], [_whole_image(image_bgr) if boxes is None else boxes])[0]
 
     def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]:
-        """Find the keypoints of several images, the persons of all of them in common batches.
+        """Predict the keypoints of several images; their persons share batches.
 
         Args:
             images: (H, W, 3) uint8 BGR each.
-            boxes: (N_i, 4) xywh in pixels of each image.
+            boxes: for each image (N_i, 4) xywh in its pixels.
+
+        Raises:
+            DataError: an image or its boxes have the wrong type or shape.
         """
-        checked = [_boxes(rows) for rows in boxes]
+        checked_boxes = [_check_boxes(image_boxes) for image_boxes in boxes]
         crops = [
-            person_crop(_pixels(image), bbox, self.input_config)
-            for image, rows in zip(images, checked, strict=True)
-            for bbox in rows
+            person_crop(_check_image(image), bbox_xywh, self.input_config)
+            for image, image_boxes in zip(images, checked_boxes, strict=True)
+            for bbox_xywh in image_boxes
         ]
-        parts = [
-            self.find_keypoints(np.stack([image for image, _, _ in part]), np.stack([matrix for _, matrix, _ in part]))
-            for part in _parts(crops, self.batch_size)
+        predictions = [
+            self.find_keypoints(
+                np.stack([crop for crop, _, _ in batch]),
+                np.stack([heatmap_to_image for _, heatmap_to_image, _ in batch]),
+            )
+            for batch in _split(crops, self.batch_size)
         ]
         count = self.skeleton.num_keypoints
         empty = (np.zeros((0, count, 2), dtype=np.float32), np.zeros((0, count), dtype=np.float32))
-        keypoints, scores = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
-        ends = np.cumsum([len(rows) for rows in checked], dtype=np.intp)
-        found = zip(np.split(keypoints, ends)[:-1], np.split(scores, ends)[:-1], checked, strict=True)
-        return [Poses(*columns) for columns in found]
+        keypoints, scores = (np.concatenate(column) for column in zip(empty, *predictions, strict=True))
+        ends = np.cumsum([len(image_boxes) for image_boxes in checked_boxes], dtype=np.intp)
+        per_image = zip(np.split(keypoints, ends)[:-1], np.split(scores, ends)[:-1], checked_boxes, strict=True)
+        return [Poses(*columns) for columns in per_image]
 
 
 Item = TypeVar("Item")
 
 
-def _parts(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
+def _split(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _pixels(image: Image) -> Image:
-    array = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not array or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+def _check_image(image: Image) -> Image:
+    is_uint8 = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not is_uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             "predictor: expected an image of (H, W, 3) uint8 BGR, got "
             f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}; read it with cv2.imread"
@@ -122,20 +128,21 @@ def _pixels(image: Image) -> Image:
     return image
 
 
-def _boxes(boxes: ArrayLike) -> NDArray[np.float32]:
+def _check_boxes(boxes: ArrayLike) -> Float32:
     try:
-        rows = np.asarray(boxes, dtype=np.float32)
+        bboxes_xywh = np.asarray(boxes, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"predictor: expected boxes (N, 4) as numbers, got {boxes!r:.80} ({error})") from None
-    if rows.size == 0:
+    if bboxes_xywh.size == 0:
         return np.zeros((0, 4), dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != 4 or not np.isfinite(rows).all() or rows[:, 2:].min() <= 0:
+    is_shape = bboxes_xywh.ndim == 2 and bboxes_xywh.shape[1] == 4
+    if not is_shape or not np.isfinite(bboxes_xywh).all() or bboxes_xywh[:, 2:].min() <= 0:
         raise DataError(
             f"predictor: expected boxes (N, 4) as left, top, width, height in pixels with positive sizes, got "
-            f"{rows.tolist() if rows.size <= 8 else rows.shape}"
+            f"{bboxes_xywh.tolist() if bboxes_xywh.size <= 8 else bboxes_xywh.shape}"
         )
-    return rows
+    return bboxes_xywh
 
 
-def _whole(image: Image) -> NDArray[np.float32]:
+def _whole_image(image: Image) -> Float32:
     return np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.float32)

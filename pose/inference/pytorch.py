@@ -1,6 +1,6 @@
-"""From crops to keypoints: flip average, and `PosePredictor`, the one way in for test, demo and export check.
+"""Inference in PyTorch: crops to heatmaps to keypoints, and `PosePredictor`.
 
-Extend it by adding a function that takes and returns arrays; nothing here knows about files of annotations.
+Evaluation, the demo and the export check use the same functions.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,16 +20,23 @@ from pose.models.pose_net import PoseNet
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
 
 HeatmapFn = Callable[[torch.Tensor], torch.Tensor]
-"""Normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4), as `PoseNet.heatmaps`."""
+"""Function from normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4), such as `PoseNet.heatmaps`."""
 
 
 def normalize(crops_rgb: torch.Tensor) -> torch.Tensor:
-    """(B, h, w, 3) uint8 RGB to the models' input: (B, 3, h, w) float32, ImageNet mean and deviation, on its device."""
+    """Normalize crops by ImageNet's mean and standard deviation.
+
+    Args:
+        crops_rgb: (B, h, w, 3) uint8 RGB.
+
+    Returns:
+        model input (B, 3, h, w) float32, on the same device.
+    """
     mean = torch.tensor(IMAGENET_MEAN, device=crops_rgb.device)[:, None, None] * 255
     std = torch.tensor(IMAGENET_STD, device=crops_rgb.device)[:, None, None] * 255
-    # Planes first: to calculate on pixels of three channels takes a CPU several times longer.
-    planes = crops_rgb.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return (planes - mean) / std
+    # Channels first: arithmetic on interleaved pixels of three channels takes a CPU several times longer.
+    channels = crops_rgb.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return (channels - mean) / std
 
 
 @torch.inference_mode()
@@ -39,12 +46,12 @@ def predict_heatmaps(
     flip_pairs: Sequence[tuple[int, int]] | None,
     shift: int = 1,
 ) -> torch.Tensor:
-    """Return (B, K, H, W) heatmaps of (B, h, w, 3) uint8 crops on the model's device.
+    """Return the (B, K, H, W) heatmaps of crops.
 
     Args:
-        heatmap_fn: `PoseNet.heatmaps`, or what takes its place.
-        crops_rgb: RGB.
-        flip_pairs: to average with the mirrored crop, or None to leave that out.
+        heatmap_fn: `PoseNet.heatmaps` or an equivalent function.
+        crops_rgb: (B, h, w, 3) uint8 RGB, on the model's device.
+        flip_pairs: left-right keypoint pairs for flip averaging; None for a single forward pass.
         shift: see `flip_average`.
     """
     inputs = normalize(crops_rgb).contiguous()
@@ -55,10 +62,10 @@ def predict_heatmaps(
 
 
 def in_bf16(heatmap_fn: HeatmapFn, device: torch.device) -> HeatmapFn:
-    """Return a function that does the same in bfloat16 where autocast allows it, to float32 heatmaps.
+    """Wrap a function to run in bfloat16 where autocast allows it; the heatmaps stay float32.
 
-    Worth it where the processor multiplies in bfloat16: with AVX512-BF16 the packaged model takes two thirds of the time
-    for one crop and half of it for four. Elsewhere it is emulated.
+    It is faster where the processor multiplies in bfloat16: with AVX512-BF16 the default model takes two thirds of the
+    time for one crop and half of it for four. Other processors emulate it.
     """
 
     def heatmaps_in_bf16(images: torch.Tensor) -> torch.Tensor:
@@ -68,18 +75,25 @@ def in_bf16(heatmap_fn: HeatmapFn, device: torch.device) -> HeatmapFn:
     return heatmaps_in_bf16
 
 
-def keypoints_in_image(heatmaps: torch.Tensor, matrices: ArrayLike) -> tuple[Float32, Float32]:
-    """Decode (B, K, H, W) heatmaps and send the keypoints through (B, 2, 3) heatmap-to-image matrices.
+def keypoints_in_image(heatmaps: torch.Tensor, heatmap_to_image: ArrayLike) -> tuple[Float32, Float32]:
+    """Decode heatmaps and map the keypoints to image pixels.
+
+    Args:
+        heatmaps: (B, K, H, W).
+        heatmap_to_image: (B, 2, 3) affine matrices.
 
     Returns:
         keypoints_image (B, K, 2) and scores (B, K).
     """
     keypoints_heatmap, scores = decode(heatmaps.float().cpu().numpy())
-    return transform_points(keypoints_heatmap, matrices).astype(np.float32), scores
+    return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores
 
 
 def prepare_for_inference(device: torch.device, model: PoseNet) -> PoseNet:
-    """Return a copy on a device that predicts what a model does, faster: see `pose.models.fuse`; channels_last on a CPU."""
+    """Return an equivalent, faster copy of a model on a device.
+
+    Batch norm is fused into the convolutions (`pose.models.fuse`); on a CPU the weights are converted to channels_last.
+    """
     fused = fuse(model).to(device)
     if device.type == "cpu":
         convert_conv2d_weight_memory_format(fused, torch.channels_last)
@@ -87,19 +101,19 @@ def prepare_for_inference(device: torch.device, model: PoseNet) -> PoseNet:
 
 
 class PosePredictor(CropPredictor):
-    """Finds the keypoints of the persons in an image with a model in PyTorch.
+    """Predicts the keypoints of the persons in an image with a PyTorch model.
 
-    Its model is deployed, and on a CPU its convolutions lie in channels_last: models take three quarters of the time so.
+    The model has its batch norm fused, and channels_last convolutions on a CPU: it takes three quarters of the time.
 
     Args:
-        weights: file that tools/train.py wrote, or a run folder; by default the model that comes with the package.
-        device: ``"cpu"``, ``"cuda"``, ...; by default a GPU where there is one.
-        flip: average with the mirrored crop: twice the time, about one AP.
-        bf16: compute in bfloat16, see `in_bf16`; costs up to .3 AP.
-        batch_size: crops a batch; by default 32, but 4 on a CPU, where larger maps leave its caches and win nothing.
+        weights: file that tools/train.py wrote, or a run folder; by default the packaged model.
+        device: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
+        flip: average with the mirrored crop: twice the time, about one AP more.
+        bf16: compute in bfloat16, see `in_bf16`; costs up to 0.3 AP.
+        batch_size: crops per batch; by default 32, and 4 on a CPU, whose caches do not hold larger feature maps.
 
     Raises:
-        CheckpointError: there are no such weights, or they do not fit.
+        CheckpointError: the weights are missing or do not fit this version.
     """
 
     def __init__(
@@ -119,10 +133,10 @@ class PosePredictor(CropPredictor):
         self.model = prepare_for_inference(self.device, model)
         self.flip, self.bf16 = flip, bf16
 
-    def find_keypoints(self, crops_rgb: Image, matrices: Array) -> tuple[Float32, Float32]:
+    def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
         batch = torch.from_numpy(crops_rgb).to(self.device)
-        pairs = self.skeleton.flip_pairs if self.flip else None
+        flip_pairs = self.skeleton.flip_pairs if self.flip else None
         heatmap_fn = in_bf16(self.model.heatmaps, self.device) if self.bf16 else self.model.heatmaps
-        heatmaps = predict_heatmaps(heatmap_fn, batch, pairs, self.config.test.flip_shift)
-        return keypoints_in_image(heatmaps, matrices)
+        heatmaps = predict_heatmaps(heatmap_fn, batch, flip_pairs, self.config.test.flip_shift)
+        return keypoints_in_image(heatmaps, heatmap_to_image)

@@ -1,7 +1,7 @@
-"""Images of poses: skeletons on a frame, and sheets of many crops.
+"""Visualization: draw skeletons and boxes on an image, and sheets of many images.
 
-The person's left is blue, the right orange, the middle white: a pair that people with any color vision tell apart
-(Okabe & Ito). Everything scales with the person, so that far people stay readable and near ones are not smeared.
+The person's left side is blue, the right orange, the middle white; blue and orange can be told apart with any color
+vision (Okabe & Ito). Line widths scale with the person, so that small and large persons are equally readable.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ RIGHT: Color = (20, 130, 250)
 MIDDLE: Color = (245, 245, 245)
 OUTLINE: Color = (35, 30, 30)
 SHEET: Color = (38, 34, 32)
-"""All BGR."""
+"""Background of sheets. All colors are BGR."""
 
 BOX_OPACITY = 0.55
 SHIFT = 4
-"""OpenCV draws with this many bits of a pixel's fraction."""
+"""Fractional bits of coordinates that are passed to OpenCV's drawing functions."""
 FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
@@ -41,40 +41,41 @@ def draw_poses(
     boxes: bool = True,
     opacity: float = 0.9,
 ) -> Image:
-    """Return a copy of an image with its people drawn on it, near (large) ones first.
+    """Draw persons on a copy of an image, large (near) ones first.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        poses: N persons, in its pixels.
-        skeleton: names the limbs and sides.
-        scores: (N,) shown at the boxes, 1 at most (heatmaps can peak above it); by default the mean keypoint scores.
-        keypoint_threshold: keypoints scored lower are not drawn, nor limbs that end there.
-        boxes: draw the boxes with their scores.
-        opacity: of all that is drawn, 0 to 1.
+        poses: N persons, in image pixels.
+        skeleton: keypoint set, which gives limbs and sides.
+        scores: (N,) scores to print at the boxes, clipped to 1 (heatmap peaks can exceed it); by default the mean
+            keypoint scores.
+        keypoint_threshold: minimum score of keypoints to draw; limbs need both ends.
+        boxes: draw the boxes and scores.
+        opacity: opacity of the drawing, 0 to 1.
     """
     if not len(poses.keypoints):
         return np.array(image)
-    shown = np.asarray(poses.person_scores if scores is None else scores, dtype=np.float64)
-    near_first = np.argsort(-np.prod(poses.bboxes_xywh[:, 2:], axis=1), kind="stable")
-    background = _with_boxes(image, poses.bboxes_xywh) if boxes else image
+    box_scores = np.asarray(poses.person_scores if scores is None else scores, dtype=np.float64)
+    large_first = np.argsort(-np.prod(poses.bboxes_xywh[:, 2:], axis=1), kind="stable")
+    background = _draw_boxes(image, poses.bboxes_xywh) if boxes else image
     canvas = background.copy()
-    for person in near_first:
+    for person in large_first:
         keypoints = np.asarray(poses.keypoints[person], dtype=np.float64)
         visible = (poses.scores[person] >= keypoint_threshold) & np.isfinite(keypoints).all(axis=1)
         _draw_person(canvas, keypoints, visible, skeleton)
     if boxes:
-        for person in near_first:
-            _draw_score(canvas, poses.bboxes_xywh[person], float(shown[person]))
+        for person in large_first:
+            _draw_score(canvas, poses.bboxes_xywh[person], float(box_scores[person]))
     return _blend(canvas, background, opacity)
 
 
-def _with_boxes(image: Image, bboxes_xywh: ArrayLike) -> Image:
-    """A copy with thin, half transparent boxes: they say where was looked, the skeletons are what was found."""
+def _draw_boxes(image: Image, bboxes_xywh: ArrayLike) -> Image:
+    """Draw thin, half-transparent boxes on a copy: they are the input, the skeletons are the result."""
     canvas = image.copy()
-    line = 1 if max(image.shape) < 1200 else 2
+    line_width = 1 if max(image.shape) < 1200 else 2
     for x, y, w, h in np.asarray(bboxes_xywh, dtype=np.float64):
-        left, top, right, bottom = _inside(canvas, [x, y, x + w, y + h])
-        cv2.rectangle(canvas, (left, top), (right, bottom), MIDDLE, line)
+        left, top, right, bottom = _clip_box(canvas, [x, y, x + w, y + h])
+        cv2.rectangle(canvas, (left, top), (right, bottom), MIDDLE, line_width)
     return _blend(canvas, image, BOX_OPACITY)
 
 
@@ -83,10 +84,10 @@ def _blend(front: Image, back: Image, opacity: float) -> Image:
 
 
 def _draw_person(canvas: Image, keypoints: Array, visible: NDArray[np.bool_], skeleton: Skeleton) -> None:
-    """Limbs on one dark outline, then the keypoints as dots."""
+    """Draw the limbs on a common dark outline, then the keypoints as dots."""
     if not visible.any():
         return
-    limb_radius, dot_radius, rim = _widths(keypoints[visible])
+    limb_radius, dot_radius, rim = _line_widths(keypoints[visible])
     colors = side_colors(skeleton)
     limbs = [(a, b) for a, b in skeleton.limbs if visible[a] and visible[b]]
     starts, ends = keypoints[np.array(limbs, dtype=np.intp).reshape(-1, 2)].swapaxes(0, 1)
@@ -101,15 +102,15 @@ def _draw_person(canvas: Image, keypoints: Array, visible: NDArray[np.bool_], sk
         _fill(canvas, bright, colors[index])
 
 
-def _widths(keypoints: Array) -> tuple[float, float, float]:
-    """Radii of limbs and dots and the outline's width, in pixels, from the person's extent."""
+def _line_widths(keypoints: Array) -> tuple[float, float, float]:
+    """Return limb radius, dot radius and outline width in pixels, from the size of the person."""
     extent = float(np.ptp(keypoints, axis=0).max())
     limb = float(np.clip(0.009 * extent, 0.7, 6.0))
     return limb, 1.55 * limb + 0.4, float(np.clip(0.3 * limb, 0.5, 1.6))
 
 
 def side_colors(skeleton: Skeleton) -> list[Color]:
-    """Color of each keypoint by its side of the body."""
+    """Return the color of each keypoint, by its side of the body."""
     colors = [MIDDLE] * skeleton.num_keypoints
     for left, right in skeleton.flip_pairs:
         colors[left], colors[right] = LEFT, RIGHT
@@ -117,20 +118,20 @@ def side_colors(skeleton: Skeleton) -> list[Color]:
 
 
 def _limb_color(a: Color, b: Color) -> Color:
-    """A limb takes its end's side; between the sides it is of the middle."""
+    """Return the color of a limb: that of its side, or the middle color if it connects left and right."""
     if a in (MIDDLE, b):
         return b
     return a if b == MIDDLE else MIDDLE
 
 
 def _capsules(starts: Array, ends: Array, radius: float) -> NDArray[np.int32]:
-    """Outlines (N, P, 2) of lines (N, 2) with round ends, discs where both ends are one, in OpenCV's fixed point."""
+    """Return outlines (N, P, 2) of line segments with round caps, in OpenCV's fixed point; discs for equal ends."""
     x, y = (ends - starts).T
     half_turn = np.linspace(-np.pi / 2, np.pi / 2, 9)
     angles = np.arctan2(y, x)[:, None] + np.concatenate([half_turn, half_turn + np.pi])
     centers = np.stack([ends, starts], axis=1).repeat(len(half_turn), axis=1)
     points = centers + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    # Far outside is clipped, where 32 bits would overflow.
+    # Clip points far outside the image, which would overflow 32 bits.
     return np.asarray(np.round(points.clip(-20000, 20000) * 2**SHIFT), dtype=np.int32)
 
 
@@ -139,14 +140,14 @@ def _fill(canvas: Image, outline: NDArray[np.int32], color: Color) -> None:
 
 
 def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float) -> None:
-    """The score on a plate above the box's left corner, or inside where there is no room."""
+    """Draw a score above the top left corner of a box, or inside the box at the image's edge."""
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
-    left, top, _, _ = _inside(canvas, [x, y, x + w, y + h])
+    left, top, _, _ = _clip_box(canvas, [x, y, x + w, y + h])
     draw_label(canvas, f"{min(score, 1):.2f}", (left, top), float(np.clip(max(canvas.shape) / 85, 8, 18)))
 
 
-def _inside(canvas: Image, box_xyxy: ArrayLike) -> list[int]:
-    """Box corners on whole pixels of the image."""
+def _clip_box(canvas: Image, box_xyxy: ArrayLike) -> list[int]:
+    """Return box corners rounded to pixels and clipped to the image."""
     height, width = canvas.shape[:2]
     limits = np.array([width - 1, height - 1, width - 1, height - 1])
     corners: list[int] = np.clip(np.round(np.asarray(box_xyxy)), 0, limits).astype(int).tolist()
@@ -154,7 +155,7 @@ def _inside(canvas: Image, box_xyxy: ArrayLike) -> list[int]:
 
 
 def draw_label(canvas: Image, text: str, bottom_left: tuple[int, int], text_height: float) -> None:
-    """Write text on a dark plate that stands on a point, moved so that it never leaves the image."""
+    """Draw text on a dark plate with a given bottom left corner, moved so that it stays inside the image."""
     scale = text_height / cv2.getTextSize("0", FONT, 1.0, 1)[0][1]
     (text_width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
     margin = max(2, round(text_height * 0.35))
@@ -168,39 +169,39 @@ def draw_label(canvas: Image, text: str, bottom_left: tuple[int, int], text_heig
 
 def prediction_sheet(
     images: Sequence[Image],
-    poses: "Sequence[Poses]",
+    poses: Sequence[Poses],
     skeleton: Skeleton,
     columns: int = 6,
     *,
-    truths: "Sequence[Poses] | None" = None,
+    truths: Sequence[Poses] | None = None,
     cell_wh: tuple[int, int] = (192, 256),
     keypoint_threshold: float = 0.3,
 ) -> Image:
-    """Return a sheet of images or crops with their predictions, each beside its ground truth where that is given.
+    """Return a sheet of images with their predictions, each next to its ground truth if that is given.
 
     Args:
-        images: (H, W, 3) uint8 BGR of any sizes; each is fitted into a cell before it is drawn on.
-        poses: predicted, one `Poses` an image, in its pixels.
-        skeleton: of the keypoints.
-        columns: of the sheet.
-        truths: annotated, one an image, scores positive where labelled.
+        images: (H, W, 3) uint8 BGR of any size; each is resized to fit a cell and then drawn on.
+        poses: predictions, one `Poses` per image, in image pixels.
+        skeleton: keypoint set.
+        columns: number of columns.
+        truths: annotations, one `Poses` per image, with positive scores where labeled.
         cell_wh: width and height of a cell in pixels.
-        keypoint_threshold: of the predictions.
+        keypoint_threshold: minimum score of predicted keypoints to draw.
     """
     tiles = []
     for index, (image, predicted) in enumerate(zip(images, poses, strict=True)):
-        tile = _fitted(image, predicted, skeleton, cell_wh, keypoint_threshold)
+        tile = _draw_cell(image, predicted, skeleton, cell_wh, keypoint_threshold)
         if truths is not None:
-            truth = _fitted(image, truths[index], skeleton, cell_wh, np.finfo(np.float64).tiny)
-            for half, text in ((truth, "annotated"), (tile, "predicted")):
-                draw_label(half, text, (0, cell_wh[1]), 9)
+            truth = _draw_cell(image, truths[index], skeleton, cell_wh, np.finfo(np.float64).tiny)
+            for cell, text in ((truth, "annotated"), (tile, "predicted")):
+                draw_label(cell, text, (0, cell_wh[1]), 9)
             tile = np.hstack([truth, tile])
         tiles.append(tile)
     return tile_images(tiles, columns)
 
 
 def tile_images(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
-    """Lay images of one size out in rows of ``columns`` on a dark ground."""
+    """Arrange images of equal size in rows of ``columns`` on a dark background."""
     height, width = tiles[0].shape[:2]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -211,8 +212,8 @@ def tile_images(tiles: Sequence[Image], columns: int, gap: int = 6) -> Image:
     return sheet
 
 
-def _fitted(image: Image, poses: Poses, skeleton: Skeleton, cell_wh: tuple[int, int], threshold: float) -> Image:
-    """An image in the middle of a cell, its poses drawn at the cell's resolution."""
+def _draw_cell(image: Image, poses: Poses, skeleton: Skeleton, cell_wh: tuple[int, int], threshold: float) -> Image:
+    """Return an image resized to fit the middle of a cell, with poses drawn at the cell's resolution."""
     height, width = image.shape[:2]
     ratio = min(cell_wh[0] / width, cell_wh[1] / height)
     size_wh = max(1, round(width * ratio)), max(1, round(height * ratio))
@@ -220,6 +221,6 @@ def _fitted(image: Image, poses: Poses, skeleton: Skeleton, cell_wh: tuple[int, 
     cell = np.full((cell_wh[1], cell_wh[0], 3), SHEET, dtype=np.uint8)
     resized = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
     cell[offset[1] : offset[1] + size_wh[1], offset[0] : offset[0] + size_wh[0]] = resized
-    # cv2.resize aligns pixel edges, keypoints count from pixel centres.
-    moved = replace(poses, keypoints=((poses.keypoints + 0.5) * ratio - 0.5 + offset).astype(np.float32))
-    return draw_poses(cell, moved, skeleton, keypoint_threshold=threshold, boxes=False)
+    # cv2.resize aligns pixel edges; keypoints are relative to pixel centers.
+    poses_cell = replace(poses, keypoints=((poses.keypoints + 0.5) * ratio - 0.5 + offset).astype(np.float32))
+    return draw_poses(cell, poses_cell, skeleton, keypoint_threshold=threshold, boxes=False)

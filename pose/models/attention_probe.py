@@ -1,9 +1,9 @@
-"""The attention of a trained model's dynamic convolutions: watched over many inputs, and changed to see what it is worth.
+"""Record and modify the attention of dynamic convolutions, for ablation studies of trained models.
 
-Source: *Dynamic Convolution* (Chen et al., CVPR 2020), where trained models are inspected (Tables 3 and 4). Nothing here
-knows what a model is for. Convolutions of a single kernel have nothing to mix and are left out everywhere.
+Source: *Dynamic Convolution* (Chen et al., CVPR 2020), Tables 3 and 4. Nothing here depends on the model's task.
+Convolutions with a single kernel are ignored.
 
-To add a mode: write a `Change`, name it in `attention_modes`.
+To add a mode, write a `Change` and name it in `attention_modes`.
 """
 
 import math
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from pose.models.dynamic_conv import DynamicConv2d
 
 Change = Callable[[Tensor], Tensor]
-"""From the weights (N, K) that a layer finds for N inputs to the weights (N, K) to mix its kernels with."""
+"""Maps the attention weights (N, K) of a layer for N inputs to the weights (N, K) to aggregate its kernels with."""
 
 
 def dynamic_layers(model: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the dynamic convolutions of a model by their names, in the order of its modules."""
+    """Return the dynamic convolutions with K > 1 of a model, by module name and in module order."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -33,13 +33,13 @@ def dynamic_layers(model: nn.Module) -> dict[str, DynamicConv2d]:
 
 @dataclass(frozen=True)
 class LayerAttention:
-    """What one layer's attention was over M inputs.
+    """Attention of one layer over M inputs.
 
     Attributes:
-        name: of the layer in the model.
-        kind: kernel size in words, ``1x1`` or ``depthwise 3x3``.
-        stride: height of the model's input over that of the layer's output, rounded.
-        weights: (M, K) float64 of the K kernels for each input.
+        name: module name of the layer.
+        kind: kernel size, such as ``1x1`` or ``depthwise 3x3``.
+        stride: height of the model's input divided by that of the layer's output, rounded.
+        weights: (M, K) float64 attention weights.
     """
 
     name: str
@@ -49,20 +49,20 @@ class LayerAttention:
 
     @property
     def entropy(self) -> Tensor:
-        """Entropy of each input's weights over log K, (M,): 1 where all kernels weigh the same, 0 for one alone."""
-        return _entropy(_shares(self.weights))
+        """Entropy of each input's weights divided by log K, (M,): 1 for uniform weights, 0 for a single kernel."""
+        return _entropy(_normalize(self.weights))
 
     @property
     def variation(self) -> float:
-        """How much the input decides: the mutual information of input and kernel, over log K.
+        """Dependence of the attention on the input: mutual information of input and kernel, divided by log K.
 
-        It is the entropy of the mean weights less the mean entropy: 0 where every input has the same weights.
+        It is the entropy of the mean weights minus the mean entropy: 0 if all inputs have the same weights.
         """
-        shares = _shares(self.weights)
-        return max(0.0, float(_entropy(shares.mean(0)) - _entropy(shares).mean()))
+        probabilities = _normalize(self.weights)
+        return max(0.0, float(_entropy(probabilities.mean(0)) - _entropy(probabilities).mean()))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return figures for a JSON file; ``entropy_std`` is over the inputs."""
+        """Return the statistics as plain values for JSON; ``entropy_std`` is the deviation over the inputs."""
         entropy = self.entropy
         return {
             "name": self.name,
@@ -75,18 +75,18 @@ class LayerAttention:
         }
 
 
-def _shares(weights: Tensor) -> Tensor:
-    """Divide by the sum over kernels, which is 1 unless the attention is a sigmoid's."""
+def _normalize(weights: Tensor) -> Tensor:
+    """Divide by the sum over the kernels, which differs from 1 for sigmoid attention only."""
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _entropy(shares: Tensor) -> Tensor:
-    entropy: Tensor = torch.special.entr(shares).sum(-1) / math.log(shares.shape[-1])
+def _entropy(probabilities: Tensor) -> Tensor:
+    entropy: Tensor = torch.special.entr(probabilities).sum(-1) / math.log(probabilities.shape[-1])
     return entropy
 
 
 class AttentionRecord:
-    """Keeps the attention of every dynamic convolution for all that a model sees while this context is entered.
+    """Context manager that records the attention of every dynamic convolution in all forward passes of a model.
 
     Args:
         model: called with images (N, C, H, W) as its first argument.
@@ -101,10 +101,10 @@ class AttentionRecord:
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> "AttentionRecord":
-        self._hooks.append(self._model.register_forward_pre_hook(self._look_at_input))
+        self._hooks.append(self._model.register_forward_pre_hook(self._record_input_height))
         for name, layer in self._layers.items():
-            self._hooks.append(layer.register_forward_hook(self._measuring(name)))
-            self._hooks.append(layer.attention.register_forward_hook(self._keeping(name)))
+            self._hooks.append(layer.register_forward_hook(self._stride_hook(name)))
+            self._hooks.append(layer.attention.register_forward_hook(self._attention_hook(name)))
         return self
 
     def __exit__(
@@ -115,27 +115,27 @@ class AttentionRecord:
         self._hooks.clear()
 
     def layers(self) -> list[LayerAttention]:
-        """Return what was seen, layer by layer; layers that no input reached are left out."""
+        """Return the recorded attention of each layer, without layers that were never called."""
         return [
             LayerAttention(name, _kind(layer), self._strides[name], torch.cat(self._weights[name]))
             for name, layer in self._layers.items()
             if self._weights[name]
         ]
 
-    def _look_at_input(self, model: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def _record_input_height(self, model: nn.Module, arguments: tuple[Any, ...]) -> None:
         self._input_height = arguments[0].shape[2]
 
-    def _measuring(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def measure(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+    def _stride_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def record_stride(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
             self._strides[name] = round(self._input_height / output.shape[2])
 
-        return measure
+        return record_stride
 
-    def _keeping(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def keep(attention: nn.Module, arguments: tuple[Any, ...], weights: Tensor) -> None:
+    def _attention_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def record_weights(attention: nn.Module, arguments: tuple[Any, ...], weights: Tensor) -> None:
             self._weights[name].append(weights.detach().double().cpu())
 
-        return keep
+        return record_weights
 
 
 def _kind(layer: DynamicConv2d) -> str:
@@ -146,13 +146,13 @@ def _kind(layer: DynamicConv2d) -> str:
 
 @contextmanager
 def changed_attention(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
-    """Change the attention of the layers that ``changes`` names; afterwards the model is as it was.
+    """Context manager that modifies the attention of the layers named in ``changes``; restores the model at exit.
 
     Raises:
-        KeyError: the model has no such dynamic layer.
+        KeyError: the model has no dynamic convolution of this name.
     """
     attentions = {name: dynamic_layers(model)[name].attention for name in changes}
-    hooks = [attentions[name].register_forward_hook(_changing(change)) for name, change in changes.items()]
+    hooks = [attentions[name].register_forward_hook(_output_hook(change)) for name, change in changes.items()]
     try:
         yield
     finally:
@@ -160,23 +160,23 @@ def changed_attention(model: nn.Module, changes: Mapping[str, Change]) -> Iterat
             hook.remove()
 
 
-def _changing(change: Change) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+def _output_hook(change: Change) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
     return lambda attention, arguments, weights: change(weights)
 
 
 def average(weights: Tensor) -> Tensor:
-    """Give all kernels the same weight: 1 / K, or the mean of a sigmoid's weights."""
+    """Replace the weights of each input by their mean over the kernels: 1 / K for softmax attention."""
     return weights.mean(1, keepdim=True).expand_as(weights)
 
 
 def argmax_only(weights: Tensor) -> Tensor:
-    """Give the kernel of the largest weight the weight of all: 1, or the sum of a sigmoid's weights."""
-    alone = nn.functional.one_hot(weights.argmax(1), weights.shape[1]).to(weights)
-    return alone * weights.sum(1, keepdim=True)
+    """Keep only the kernel with the largest weight and give it the sum of all weights: 1 for softmax attention."""
+    one_hot = nn.functional.one_hot(weights.argmax(1), weights.shape[1]).to(weights)
+    return one_hot * weights.sum(1, keepdim=True)
 
 
 def shuffle_within(generator: torch.Generator) -> Change:
-    """Exchange the kernels' weights within each input, in an order drawn anew for each; the generator is a CPU's."""
+    """Permute the weights of each input randomly over its kernels; ``generator`` is a CPU generator."""
 
     def change(weights: Tensor) -> Tensor:
         order = torch.rand(weights.shape, generator=generator).argsort(1)
@@ -186,24 +186,25 @@ def shuffle_within(generator: torch.Generator) -> Change:
 
 
 def shuffle_across(weights: Tensor) -> Tensor:
-    """Give each input the weights of the one half a batch away, the same in every layer; one alone keeps its own."""
+    """Give each input the weights of another one, half a batch away in every layer; a batch of one is unchanged."""
     return weights.roll(max(1, len(weights) // 2), 0)
 
 
 def constant(weights: Tensor) -> Change:
-    """Give every input the same weights (K,)."""
-    return lambda found: weights.to(found).expand_as(found)
+    """Return a change that gives every input the same weights (K,)."""
+    return lambda attention: weights.to(attention).expand_as(attention)
 
 
 def attention_modes(layers: Sequence[LayerAttention], generator: torch.Generator) -> dict[str, dict[str, Change]]:
-    """Return what to do to a model's attention, mode by mode: the rows of the paper's Tables 3 and 4, and ours.
+    """Return the ablation modes, each as changes by layer name: the rows of the paper's Tables 3 and 4, and one more.
 
-    Ours is ``mean of all inputs``: static as well, but the mixture that the model makes on average. By resolution there
-    are two rows a stride, attention nowhere else and attention everywhere else; where it is off it is averaged.
+    The additional mode, ``mean of all inputs``, gives each layer the static kernel that it aggregates on average. Per
+    stride there are two modes: attention only at this stride, and attention off at this stride. Layers whose attention
+    is off get uniform weights.
 
     Args:
-        layers: as recorded over the inputs to test on.
-        generator: of the random orders.
+        layers: attention recorded over the test inputs.
+        generator: CPU generator of the permutations.
     """
 
     def everywhere(change: Change) -> dict[str, Change]:

@@ -1,16 +1,18 @@
-"""The ImageNet classifier: a backbone, and always static layers that make class scores of its features."""
+"""ImageNet classifier: a backbone and a static classification head."""
 
 from torch import Tensor, nn
 
 
 class ClassifierHead(nn.Sequential):
-    """Mean over the pixels, dropout, and a linear layer; MobileNetV3 has another linear layer and h-swish before.
+    """Classification head: global average pooling, dropout, linear layer; MobileNetV3 adds a hidden linear layer.
+
+    Maps features (N, in_channels, H, W) to scores (N, num_classes). The hidden layer is followed by h-swish.
 
     Args:
-        in_channels: of the features.
-        num_classes: scores to make.
-        dropout: share of the last layer's inputs that a training step leaves out.
-        hidden_channels: of MobileNetV3's penultimate layer (the paper 1280, torchvision 1024); none by default.
+        in_channels: channels of the features.
+        num_classes: number of output scores.
+        dropout: dropout probability before the last layer.
+        hidden_channels: width of MobileNetV3's hidden layer (paper 1280, torchvision 1024); None for no hidden layer.
     """
 
     def __init__(
@@ -26,11 +28,11 @@ class ClassifierHead(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Class scores of images.
+    """Image classifier.
 
     Args:
         backbone: images to features at stride 32.
-        head: features to scores.
+        head: features to class scores.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -39,7 +41,7 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalized images (N, 3, H, W) to scores (N, classes) before the softmax."""
+        """Map normalized images (N, 3, H, W) to class scores (N, num_classes), before the softmax."""
         scores: Tensor = self.head(self.backbone(images))
         return scores
 

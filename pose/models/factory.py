@@ -1,4 +1,4 @@
-"""Networks: `build_pose_net` and `build_classifier` make what configs describe, `build_backbone` the part both have."""
+"""Model factory: build pose models, classifiers and their backbones from configs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,39 +18,39 @@ from pose.models.heads import TypeAHead, TypeBHead
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
 Backbone = MobileNetV2 | MobileNetV3Small | ResNet
-"""Maps images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
+"""Maps normalized images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
 
 HIDDEN_CHANNELS = {"mobilenet_v3_small": 1280}
-"""Of a classifier's penultimate layer, in the backbones that have one (MobileNetV3's paper, Table 2)."""
+"""Width of the classifier's hidden layer, for backbones that have one (MobileNetV3, Table 2)."""
 
 
 def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
-    """Make the backbone of ``model`` with new weights, drawn from torch's default generator.
+    """Build a backbone with random weights from torch's default generator.
 
     Args:
-        model: which, and what in it is dynamic.
-        temperature: tau of the attention at the start.
+        model: the backbone, and which of its convolutions are dynamic.
+        temperature: initial softmax temperature tau of the attention.
     """
-    in_blocks = _block_layers(model, temperature) if model.dynamic_backbone else Conv2d
-    in_last = _layer(model, model.num_kernels, temperature) if model.dynamic_last else Conv2d
+    block_conv = _block_conv_layers(model, temperature) if model.dynamic_backbone else Conv2d
+    last_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_last else Conv2d
     backbones: dict[str, Callable[[], Backbone]] = {
-        "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, in_blocks, in_last),
+        "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, block_conv, last_conv),
         "mobilenet_v3_small": partial(
-            MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, in_blocks, in_last
+            MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, block_conv, last_conv
         ),
-        "resnet10": partial(ResNet, (1, 1, 1, 1), in_blocks),
-        "resnet18": partial(ResNet, (2, 2, 2, 2), in_blocks),
+        "resnet10": partial(ResNet, (1, 1, 1, 1), block_conv),
+        "resnet18": partial(ResNet, (2, 2, 2, 2), block_conv),
     }
     return backbones[model.backbone]()
 
 
 def build_pose_net(config: Config) -> PoseNet:
-    """Make the model of ``config`` with new weights, drawn from torch's default generator."""
+    """Build the pose model of ``config`` with random weights from torch's default generator."""
     model, temperature = config.model, config.train.temperature
-    in_head = _layer(model, model.num_kernels, temperature) if model.dynamic_head else Conv2d
+    head_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_head else Conv2d
     heads: dict[str, Callable[[int, int, float], nn.Module]] = {
         "type_a": TypeAHead,
-        "type_b": partial(TypeBHead, conv_layer=in_head),
+        "type_b": partial(TypeBHead, conv_layer=head_conv),
     }
     activations: dict[str, Callable[[], nn.Module]] = {
         "mse": nn.Identity,
@@ -62,7 +62,7 @@ def build_pose_net(config: Config) -> PoseNet:
 
 
 def build_classifier(config: ClassificationConfig) -> Classifier:
-    """Make the classifier of ``config`` with new weights, drawn from torch's default generator."""
+    """Build the classifier of ``config`` with random weights from torch's default generator."""
     backbone = build_backbone(config.model, config.train.temperature)
     hidden_channels = HIDDEN_CHANNELS.get(config.model.backbone)
     return Classifier(
@@ -70,15 +70,15 @@ def build_classifier(config: ClassificationConfig) -> Classifier:
     )
 
 
-def _block_layers(model: BackboneConfig, temperature: float) -> ConvLayers:
-    """Return the convolution of all positions in a block, or one for each."""
+def _block_conv_layers(model: BackboneConfig, temperature: float) -> ConvLayers:
+    """Return the convolution type of a block: one for all positions, or one per position."""
     if isinstance(model.num_kernels, int):
-        return _layer(model, model.num_kernels, temperature)
-    return [_layer(model, num_kernels, temperature) for num_kernels in model.num_kernels]
+        return _conv_layer(model, model.num_kernels, temperature)
+    return [_conv_layer(model, num_kernels, temperature) for num_kernels in model.num_kernels]
 
 
-def _layer(model: BackboneConfig, num_kernels: int | tuple[int, ...], temperature: float) -> ConvLayer:
-    assert isinstance(num_kernels, int), "the config refuses a list where more than the blocks is dynamic"
+def _conv_layer(model: BackboneConfig, num_kernels: int | tuple[int, ...], temperature: float) -> ConvLayer:
+    assert isinstance(num_kernels, int), "the config accepts a list only where just the blocks are dynamic"
     if num_kernels == 1:
         return Conv2d
     return partial(

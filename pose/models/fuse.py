@@ -1,8 +1,8 @@
-"""A trained model without what only training needed: batch norms and the temperature are folded into the weights.
+"""Batch norm fusion for inference: batch norms and the attention's temperature become part of the weights.
 
-In evaluation a batch norm is one scale and one shift a channel, and convolutions are linear: the scale moves into the
-kernels, into each of the K of a dynamic convolution, and the shift becomes a bias. The attention's temperature divides
-what its second layer gives, so that layer takes it up.
+In evaluation a batch norm multiplies each channel by a scale and adds a shift. Convolutions are linear, so the scale is
+multiplied into the kernels (all K of a dynamic convolution) and the shift becomes a bias. The softmax temperature
+divides the output of the attention's second linear layer, so it is divided into the weights of this layer.
 """
 
 import copy
@@ -22,27 +22,28 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DynamicConv2d)
 
 
 def fuse(model: Model) -> Model:
-    """Return a model of equal outputs in evaluation, without batch norms and with temperature 1.
+    """Return a copy in evaluation mode with the same outputs, without batch norm and with temperature 1.
 
-    Pairs of a convolution and the batch norm behind it are found in the flow of the data, whatever modules they are
-    in; an `torch.nn.Identity` takes the place of the norm.
+    Pairs of a convolution and the following batch norm are found by tracing the data flow, regardless of the modules
+    that contain them. Each batch norm is replaced by `torch.nn.Identity`.
 
     Args:
-        model: whose ``forward`` `torch.fx` can trace, as it can those of `pose.models`; not changed.
+        model: not changed; its ``forward`` must be traceable by `torch.fx`, as in all of `pose.models`.
 
     Raises:
-        ValueError: a batch norm stands behind something else than one convolution of its own, or has no statistics.
+        ValueError: a batch norm does not directly follow a convolution of its own or has no running statistics, or the
+            convolution is transposed and has groups.
     """
     fused = copy.deepcopy(model).eval()
-    for conv_name, norm_name in list(_pairs(fused)):
+    for conv_name, norm_name in list(_conv_norm_pairs(fused)):
         conv, norm = fused.get_submodule(conv_name), fused.get_submodule(norm_name)
-        _replace(fused, conv_name, _fold(conv, norm, norm_name))
+        _replace(fused, conv_name, _fuse_pair(conv, norm, norm_name))
         _replace(fused, norm_name, nn.Identity())
-    left = [name for name, layer in fused.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    if left:
+    unfused = [name for name, layer in fused.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if unfused:
         raise ValueError(
-            f"deploy: '{left[0]}' is not the only batch norm behind one convolution, which is used once "
-            f"({len(left)} such); nothing can take it up"
+            f"fuse: '{unfused[0]}': expected a batch norm directly after a convolution, each called once and the "
+            f"convolution used nowhere else; cannot fuse {len(unfused)} batch norms"
         )
     for layer in fused.modules():
         if isinstance(layer, KernelAttention):
@@ -50,8 +51,8 @@ def fuse(model: Model) -> Model:
     return fused
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the names of convolutions that are used once, and of the batch norms that alone take their outputs."""
+def _conv_norm_pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of a convolution and its batch norm: both called once, the norm the only user of the output."""
     nodes = [node for node in _Tracer().trace(model).nodes if node.op == "call_module"]
     calls = Counter(node.target for node in nodes)
     for node in nodes:
@@ -65,7 +66,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 class _Tracer(fx.Tracer):
-    """Follows a model's data from layer to layer, and does not look into convolutions."""
+    """Traces a model down to single layers; a dynamic convolution is one layer."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, (*CONVOLUTIONS, FusedDynamicConv2d)) or super().is_leaf_module(m, module_qualified_name)
@@ -76,15 +77,18 @@ def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, layer)
 
 
-def _fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
+def _fuse_pair(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
     assert isinstance(norm, nn.BatchNorm2d)
     if norm.running_mean is None:
-        raise ValueError(f"deploy: '{name}' keeps no running statistics, so it is never a constant scale")
+        raise ValueError(f"fuse: '{name}': expected running statistics, got none; without them it is no constant scale")
     if isinstance(conv, DynamicConv2d):
         return FusedDynamicConv2d(conv, norm)
     if isinstance(conv, nn.ConvTranspose2d):
-        if conv.groups > 1:  # the library scales the wrong channels
-            raise ValueError(f"deploy: '{name}' stands behind a transposed convolution with groups; not supported")
+        if conv.groups > 1:  # fuse_conv_bn_eval would scale the wrong channels
+            raise ValueError(
+                f"fuse: '{name}': expected a transposed convolution with groups=1 before it, got groups={conv.groups}; "
+                "not supported"
+            )
         return fuse_conv_bn_eval(conv, norm, transpose=True)
     assert isinstance(conv, nn.Conv2d)
     return fuse_conv_bn_eval(conv, norm)

@@ -1,6 +1,7 @@
-"""Dynamic convolutions on their way out of PyTorch: the batch norm folded in, and the forms that engines are fast with.
+"""Dynamic convolutions for inference: batch norm fused, one variant for each backend.
 
-`pose.models.fuse` makes the first of a model's dynamic convolutions, `pose.export.onnx` one of the others of the first.
+`pose.models.fuse` creates `FusedDynamicConv2d`, the variant for PyTorch. `pose.export.onnx` replaces it by a variant
+of `BackendDynamicConv2d`.
 """
 
 from functools import reduce
@@ -15,15 +16,15 @@ from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
 
 
 class FusedDynamicConv2d(nn.Module):
-    """A dynamic convolution, the batch norm behind it and the temperature, for predicting.
+    """A dynamic convolution with the following batch norm and the temperature fused, for inference.
 
-    The norm's scale goes into every kernel, and into every bias where there are any. Its shift stays one constant
-    beside the mixture, so that it counts once, whatever the weights of the kernels sum to: 1 of a softmax, anything of
-    sigmoids. The temperature divides what the attention's second layer gives, so that layer takes it up.
+    The scale of the batch norm is multiplied into every kernel and bias. Its shift is added after aggregation: in every
+    bias it would be multiplied by the sum of the attention weights, which is 1 for softmax only. The weights of the
+    attention's second layer are divided by the temperature.
 
     Args:
-        conv: changed in place, and kept.
-        norm: with running statistics; not changed.
+        conv: kept, and changed in place.
+        norm: batch norm with running statistics; not changed.
     """
 
     def __init__(self, conv: DynamicConv2d, norm: nn.BatchNorm2d) -> None:
@@ -35,9 +36,9 @@ class FusedDynamicConv2d(nn.Module):
         fuse_temperature(conv.attention)
         self.conv = conv
         self.shift = nn.Parameter(shift)
-        self._is_lean = conv.bias is None and conv.attention.kind == "softmax"
-        # A module looks its parameters up slowly: ten of them take as long as a small convolution. Their dicts are
-        # the modules' own, so what moves or loads a module's parameters does it here.
+        self._has_fast_path = conv.bias is None and conv.attention.kind == "softmax"
+        # Attribute access to parameters is slow: ten of them take as long as a small convolution. These dicts belong to
+        # the modules, so moving or loading parameters changes them here, too.
         self._parameter_dicts: list[dict[str, Any]] = [
             module._parameters for module in (conv, conv.attention.fc1, conv.attention.fc2)
         ]
@@ -45,26 +46,26 @@ class FusedDynamicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
-        if len(x) == 1 and self._is_lean and x.dtype != torch.float16:  # fp16 lacks the range for sums
-            return self._one_sample(x)
+        if len(x) == 1 and self._has_fast_path and x.dtype != torch.float16:  # fp16 could overflow in the sum
+            return self._forward_single(x)
         y: Tensor = self.conv(x, self.shift)
         return y
 
-    def _one_sample(self, x: Tensor) -> Tensor:
-        """Do the same in as few operators as there can be: on one sample each counts, and the Python around it."""
+    def _forward_single(self, x: Tensor) -> Tensor:
+        """Compute one sample with as few operators and as little Python as possible: their overhead dominates."""
         kernels, fc1, fc2 = self._parameter_dicts
         height, width = x.shape[2:]
         hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / (height * width)).relu_()
         attention = torch.addmm(fc2["bias"], hidden, fc2["weight"].t()).softmax(1)
-        bank = kernels["weight"]
-        shape = bank.shape
-        kernel = attention.mm(bank.view(shape[0], -1)).view(shape[1:])
+        weight = kernels["weight"]
+        shape = weight.shape
+        kernel = attention.mm(weight.view(shape[0], -1)).view(shape[1:])
         return torch.conv2d(x, kernel, self._parameters["shift"], *self._options)
 
 
 @torch.no_grad()
 def fuse_temperature(attention: KernelAttention) -> None:
-    """Let the second layer take the temperature up, which is 1 then; a sigmoid attention has no use for it."""
+    """Divide the second linear layer by the temperature and set that to 1; sigmoid attention does not use it."""
     if attention.kind == "softmax":
         attention.fc2.weight.div_(attention.temperature)
         attention.fc2.bias.div_(attention.temperature)
@@ -72,19 +73,19 @@ def fuse_temperature(attention: KernelAttention) -> None:
 
 
 def _scaled(bank: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return (K, out_channels, ...) tensors times a batch norm's scale, and its shift (out_channels,)."""
+    """Scale kernels or biases (K, out_channels, ...) by a batch norm; also return its shift (out_channels,)."""
     statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    # The library expects the output channels first, and what follows them is all the same to it.
+    # PyTorch expects the output channels first and accepts any dimensions after them.
     weight, shift = fuse_conv_bn_weights(bank.detach().transpose(0, 1), None, *statistics)  # type: ignore[arg-type]
     return weight.detach().transpose(0, 1).contiguous(), shift.detach()
 
 
 class BackendDynamicConv2d(nn.Module):
-    """The same in operators that an engine is fast with; its subclasses are the forms.
+    """Base of dynamic convolutions in operators that are fast in an inference backend, one subclass for each variant.
 
     Args:
-        conv: kept.
-        shift: (out_channels,) constant bias, as of `FusedDynamicConv2d`.
+        conv: the convolution to compute; kept.
+        shift: (out_channels,) bias added after aggregation, see `FusedDynamicConv2d`.
     """
 
     def __init__(self, conv: DynamicConv2d, shift: Tensor | None = None) -> None:
@@ -94,54 +95,55 @@ class BackendDynamicConv2d(nn.Module):
 
 
 class OneSampleDynamicConv2d(BackendDynamicConv2d):
-    """For a batch of one: a plain convolution with the mixed kernel, which OpenVINO runs as fast as any.
+    """Variant for batch 1 in OpenVINO: a plain convolution with the aggregated kernel, as fast as any convolution.
 
-    Mixing is the K kernels, each times its weight, added up: OpenVINO makes one loop of that.
+    Aggregation is a sum of K products of weight and kernel, which OpenVINO merges into one loop.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (1, in_channels, H, W) to (1, out_channels, H', W')."""
         conv = self.conv
         attention = conv.attention(x)[0]
-        kernel = _mix(attention, conv.weight)
-        bias = None if conv.bias is None else _mix(attention, conv.bias)
+        kernel = _aggregate(attention, conv.weight)
+        bias = None if conv.bias is None else _aggregate(attention, conv.bias)
         if self.shift is not None:
             bias = self.shift if bias is None else bias + self.shift
         return functional.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def _mix(attention: Tensor, bank: Tensor) -> Tensor:
-    """(K,) weights and (K, ...) tensors to their sum."""
-    weighed: list[Tensor] = [weight * tensor for weight, tensor in zip(attention, bank, strict=True)]
-    return reduce(torch.add, weighed)
+def _aggregate(attention: Tensor, bank: Tensor) -> Tensor:
+    """Return the sum of K tensors (K, ...) with weights (K,)."""
+    weighted: list[Tensor] = [weight * tensor for weight, tensor in zip(attention, bank, strict=True)]
+    return reduce(torch.add, weighted)
 
 
 class BatchFreeDynamicConv2d(BackendDynamicConv2d):
-    """In operators that know no batch size, for graphs that are traced once and run with any batch.
+    """Variant for graphs that are traced once and run with any batch size, such as ONNX files.
 
-    `DynamicConv2d` folds a batch into the groups of a convolution, whose number a graph freezes. Here a convolution
-    without groups is a product of matrices: the mixed kernels times the patches under them (times the pixels, for one
-    of 1x1). With groups, where a matrix would be mostly zeros, the *inputs* are weighed instead of the kernels: the sum
-    of K static convolutions, one of each kernel.
+    `DynamicConv2d` uses a convolution with N * groups groups, a number that a graph freezes. Here a convolution without
+    groups is a matrix product of the aggregated kernels and the input patches (the pixels, for a 1x1 kernel). With
+    groups this matrix would be mostly zeros, so the inputs are weighted instead of the kernels:
 
-    That is K times the work of a depthwise convolution, and yet on a CPU ONNX Runtime gains by it: only constant
-    kernels have its fast memory layout. Measured at batch 1 on one busy core, K = 4, times over those of plain
-    convolutions with the mixed kernels: MobileNetV2 with type B 0.8 to 0.9, ResNet-10 (3x3 patches) 1.2.
+        y = sum_k W_k * (pi_k(x) x)        K static convolutions
+
+    That is K times the work of a depthwise convolution, but faster in ONNX Runtime on a CPU, which has its fast memory
+    layout for constant kernels only. Measured times relative to a plain convolution with aggregated kernels, at batch 1
+    on one busy core with K = 4: MobileNetV2 with type-B head 0.8 to 0.9, ResNet-10 (3x3 patches) 1.2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
         conv = self.conv
         attention = conv.attention(x)
-        y = self._patches_times_kernels(x, attention) if conv.groups == 1 else self._sum_of_convs(x, attention)
+        y = self._patch_matmul(x, attention) if conv.groups == 1 else self._sum_of_convs(x, attention)
         return y if conv.bias is None else y + (attention @ conv.bias)[:, :, None, None]
 
-    def _patches_times_kernels(self, x: Tensor, attention: Tensor) -> Tensor:
+    def _patch_matmul(self, x: Tensor, attention: Tensor) -> Tensor:
         conv = self.conv
-        # Patches have a tap's channels side by side, so the kernels have their taps in front of their channels.
+        # The rows of a patch are ordered tap by tap, then by channel, so the kernels are, too.
         bank = conv.weight.permute(0, 1, 3, 4, 2).flatten(1)
         kernels = (attention @ bank).view(-1, conv.out_channels, bank.shape[1] // conv.out_channels)
-        taps, size_hw = _taps(x, conv)
+        taps, size_hw = _tap_inputs(x, conv)
         patches = taps[0] if len(taps) == 1 else torch.cat(taps, 1)
         y = kernels @ patches.flatten(2)
         if self.shift is not None:
@@ -152,19 +154,19 @@ class BatchFreeDynamicConv2d(BackendDynamicConv2d):
         conv = self.conv
         options = (conv.stride, conv.padding, conv.dilation, conv.groups)
         inputs = [x * weight for weight in attention[:, :, None, None].split(1, 1)]
-        # The sum grows convolution by convolution: each addition becomes a part of the convolution before it.
+        # Added one after the other, so that the backend can merge each addition into the convolution before it.
         y = functional.conv2d(inputs[0], conv.weight[0], self.shift, *options)
-        for weighed, kernel in zip(inputs[1:], conv.weight[1:], strict=True):
-            y = functional.conv2d(weighed, kernel, None, *options) + y
+        for weighted, kernel in zip(inputs[1:], conv.weight[1:], strict=True):
+            y = functional.conv2d(weighted, kernel, None, *options) + y
         return y
 
 
-def _taps(x: Tensor, conv: DynamicConv2d) -> tuple[list[Tensor], tuple[int, int]]:
-    """Return what each tap of a kernel meets, (N, in_channels, H', W') row by row, and H' and W'."""
+def _tap_inputs(x: Tensor, conv: DynamicConv2d) -> tuple[list[Tensor], tuple[int, int]]:
+    """Return the input of each tap of a kernel, (N, in_channels, H', W') in row order, and the output size (H', W')."""
     starts, ends, size_hw = [], [], []
     for axis in range(2):
         side, stride, dilation = conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
-        # An int, also while a tracer watches: a map's size is known, and a graph without arithmetic on it is faster.
+        # A plain int under tracing, too: the size is fixed, and a graph without arithmetic on sizes is faster.
         size = (int(x.shape[2 + axis]) + 2 * conv.padding[axis] - dilation * (side - 1) - 1) // stride + 1
         starts.append([dilation * tap for tap in range(side)])
         ends.append([start + stride * (size - 1) + 1 for start in starts[-1]])

@@ -1,4 +1,4 @@
-"""From features at stride 32 to one map a keypoint at stride 4."""
+"""Pose heads: backbone features at stride 32 to one map per keypoint at stride 4."""
 
 from torch import nn
 
@@ -7,12 +7,14 @@ from pose.models.depthwise import Conv2d
 
 
 class TypeAHead(nn.Sequential):
-    """Three transposed convolutions, then 1x1 (*Simple Baselines*, Xiao et al. 2018; the paper's type A).
+    """Type-A head: three transposed convolutions and a 1x1 convolution (*Simple Baselines*, Xiao et al., ECCV 2018).
+
+    Maps features (N, in_channels, H, W) to (N, num_keypoints, 8 H, 8 W).
 
     Args:
-        in_channels: of the features.
-        num_keypoints: maps to make.
-        width: multiplies the 256 channels.
+        in_channels: channels of the features.
+        num_keypoints: number of output maps.
+        width: multiplies the 256 channels of the transposed convolutions.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int, width: float = 1.0) -> None:
@@ -25,20 +27,20 @@ class TypeAHead(nn.Sequential):
         self.append(nn.Conv2d(channels, num_keypoints, 1))
         for layer in self:
             if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d):
-                _start_small(layer)
+                _init_small(layer)
 
 
 class TypeBHead(nn.Sequential):
-    """Bilinear upsampling and 5x5 inverted residuals, then 1x1 (the paper's type B, Table 9).
+    """Type-B head: bilinear upsampling, inverted residuals with 5x5 kernels and a 1x1 convolution (paper, Table 9).
 
-    The first block filters all input channels without expanding them: expanded, as the table literally reads, the
-    head would have 70% more weights than the paper counts.
+    Maps features (N, in_channels, H, W) to (N, num_keypoints, 8 H, 8 W). The first block does not expand its input
+    channels: with expansion, as the table literally reads, the head would have 70% more weights than the paper counts.
 
     Args:
-        in_channels: of the features.
-        num_keypoints: maps to make.
+        in_channels: channels of the features.
+        num_keypoints: number of output maps.
         width: multiplies the channels of the blocks.
-        conv_layer: the convolutions of the blocks; the final 1x1 is always static.
+        conv_layer: convolution type of the blocks, static or dynamic; the final 1x1 convolution is always static.
     """
 
     def __init__(
@@ -50,24 +52,24 @@ class TypeBHead(nn.Sequential):
             return InvertedResidual(inputs, hidden, outputs, kernel_size=5, conv_layer=conv_layer)
 
         final = nn.Conv2d(narrow, num_keypoints, 1)
-        _start_small(final)
+        _init_small(final)
         super().__init__(
-            _double_size(),
+            _upsample_2x(),
             block(in_channels, in_channels, wide),
             block(wide, wide_hidden, wide),
-            _double_size(),
+            _upsample_2x(),
             block(wide, wide_hidden, narrow),
-            _double_size(),
+            _upsample_2x(),
             block(narrow, narrow_hidden, narrow),
             final,
         )
 
 
-def _double_size() -> nn.Upsample:
+def _upsample_2x() -> nn.Upsample:
     return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _start_small(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def _init_small(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
     nn.init.normal_(conv.weight, std=0.001)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -1,11 +1,12 @@
-"""Inflation: the weights of a trained static model become those of a dynamic one that starts with the same outputs.
+"""Inflation: initialize a dynamic model from a trained static one, with the same outputs.
 
-K equal kernels, weighed by a softmax that sums to 1, compute what the one kernel did, at any temperature and for any
-attention. They part as soon as training begins, because the attention is not flat: a kernel learns most from the
-inputs that weigh it most. How fast depends on how differently inputs are weighed; `pose.engine.calibration` sees to that.
+K copies of a static kernel, weighted by a softmax that sums to 1, compute what the static kernel does, at any
+temperature and for any attention. Training separates the copies because the attention is not uniform: a kernel gets
+larger gradients from the inputs that weight it more. How fast depends on how much the attention varies between inputs;
+`pose.engine.calibration` scales it for that.
 
-Sigmoid weights do not sum to a constant, so that this attention has to start flat (its second layer at zero) and the
-kernels a little apart, around the static one: otherwise all would be moved alike for ever.
+Sigmoid weights do not sum to a constant. Their attention therefore starts uniform (second linear layer zero), and the
+kernels start with random differences around the static kernel; identical kernels would get identical gradients forever.
 """
 
 from collections.abc import Mapping
@@ -16,18 +17,18 @@ from torch import Tensor, nn
 from pose.models.dynamic_conv import DynamicConv2d
 
 SIGMOID_SPREAD = 0.1
-"""Deviation of the kernels from their mean, in standard deviations of the static kernel's weights."""
+"""Standard deviation of the kernels around their mean, relative to that of the static kernel's weights."""
 
 
 def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
-    """Return the state dict for ``model`` that continues the static ``state``.
+    """Return a state dict for the dynamic ``model`` that computes what the static ``state`` does.
 
-    Convolutions that are static in ``model``, or dynamic in ``state`` already, are passed on as they are.
+    Layers that are static in ``model`` or already dynamic in ``state`` are passed through unchanged.
 
     Args:
-        state: of a model that differs from ``model`` only in convolutions being static.
-        model: dynamic in some or all of its convolutions; not changed. What its attention starts from is taken.
-        seed: of the differences between kernels under sigmoid attention.
+        state: state dict of a model that differs from ``model`` only in having static convolutions.
+        model: model with dynamic convolutions; not changed. The new attention layers keep their weights from it.
+        seed: of the random differences between kernels with sigmoid attention.
     """
     generator = torch.Generator().manual_seed(seed)
     inflated = dict(state)
@@ -35,22 +36,22 @@ def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dic
         weight, bias = state[f"{prefix}weight"], state.get(f"{prefix}bias")
         kernels = weight.repeat(layer.num_kernels, *[1] * weight.dim())
         attention = {key: value.clone() for key, value in layer.attention.state_dict().items()}
-        total = 1.0
+        attention_sum = 1.0
         if layer.attention.kind == "sigmoid":
             differences = torch.randn(kernels.shape, generator=generator)
             differences -= differences.mean(dim=0)
             kernels += SIGMOID_SPREAD * weight.std(correction=0) * differences
             attention |= {key: torch.zeros_like(value) for key, value in attention.items() if key.startswith("fc2.")}
-            total = layer.num_kernels / 2  # of K sigmoids of zero
+            attention_sum = layer.num_kernels / 2  # K times sigmoid(0)
         inflated |= {f"{prefix}attention.{key}": value for key, value in attention.items()}
-        inflated[f"{prefix}weight"] = kernels / total
+        inflated[f"{prefix}weight"] = kernels / attention_sum
         if bias is not None:
-            inflated[f"{prefix}bias"] = (bias / total).repeat(layer.num_kernels, 1)
+            inflated[f"{prefix}bias"] = (bias / attention_sum).repeat(layer.num_kernels, 1)
     return inflated
 
 
 def new_layers(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the convolutions of ``model`` that are dynamic there and static in ``state``, by their prefix in it."""
+    """Return the convolutions that are dynamic in ``model`` and static in ``state``, by name prefix in ``state``."""
     named = ((f"{name}." if name else "", layer) for name, layer in model.named_modules())
     return {
         prefix: layer

@@ -1,4 +1,4 @@
-"""The pose model: backbone, head, and what makes heatmaps of its maps."""
+"""Pose model: a backbone, a head, and the activation that turns the head's maps into heatmaps."""
 
 import math
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class SpatialSoftmax(nn.Module):
-    """Turns the maps of a model trained with cross-entropy into heatmaps comparable with the other loss's.
+    """Spatial softmax, scaled so that heatmaps of a cross-entropy model are comparable with those of an MSE model.
 
-    The softmax over a map's pixels is fitted to a Gaussian that sums to 1; multiplied by the sum of a Gaussian with
-    peak 1, which is 2 pi sigma^2, a perfect map has peak 1 again (within 1% on a grid).
+    The target of the softmax over a map's pixels is a Gaussian that sums to 1. A Gaussian with peak 1 sums to
+    2 pi sigma^2, so multiplied by this number a perfect map has peak 1 again (within 1% on the pixel grid).
 
     Args:
-        sigma: of the target Gaussian, in heatmap pixels.
+        sigma: standard deviation of the target Gaussian in heatmap pixels.
     """
 
     def __init__(self, sigma: float) -> None:
@@ -20,17 +20,17 @@ class SpatialSoftmax(nn.Module):
         self.gaussian_sum = 2 * math.pi * sigma**2
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Map (N, K, H, W) of any precision to float32 of the same shape."""
+        """Map (N, K, H, W) of any float type to float32 heatmaps (N, K, H, W)."""
         return maps.float().flatten(2).softmax(2).view_as(maps) * self.gaussian_sum
 
 
 class PoseNet(nn.Module):
-    """Maps of K keypoints from crops of persons.
+    """Top-down pose model: person crops to one map for each of K keypoints.
 
     Args:
         backbone: images to features at stride 32.
         head: features to K maps at stride 4.
-        activation: maps to heatmaps with peaks near 1; the loss decides which.
+        activation: maps to heatmaps with peaks near 1; depends on the loss of training.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, activation: nn.Module) -> None:
@@ -40,7 +40,7 @@ class PoseNet(nn.Module):
         self.activation = activation
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalized images (N, 3, H, W) to what the loss takes, (N, K, H / 4, W / 4)."""
+        """Map normalized images (N, 3, H, W) to maps (N, K, H / 4, W / 4), the input of the loss."""
         maps: Tensor = self.head(self.backbone(images))
         return maps
 

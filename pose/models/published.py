@@ -1,7 +1,7 @@
-"""What the paper prints of its models' parameters and multiply-adds, for `tools/count_complexity.py` to put beside ours.
+"""Parameters and multiply-adds published in the paper, for comparison in `tools/count_complexity.py`.
 
-Source: *Dynamic Convolution* (Chen et al., CVPR 2020), section 5 for classifiers, Table 10 for pose models. Ours follow
-the paper's text and formulas and are never tuned to its figures; where the two part, a note says what is known.
+Source: *Dynamic Convolution* (Chen et al., CVPR 2020), section 5 for classifiers, Table 10 for pose models. Our models
+follow the paper's text and formulas and are not tuned to its figures. Notes explain differences as far as possible.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ TYPE_A = (
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's figures of one part of one model.
+    """Published figures of a model or of a part of it.
 
     Attributes:
-        config: name of the packaged config that describes the model.
-        part: what is counted: a whole classifier, or the backbone or the head of a pose model.
-        params: in 1e6, as printed.
-        madds: in 1e6, as printed.
-        notes: known misfits.
+        config: name of the packaged config of the model.
+        part: ``classifier`` for a whole classifier, ``backbone`` or ``head`` of a pose model.
+        params: parameters in 1e6, as printed in the paper.
+        madds: multiply-adds in 1e6, as printed in the paper.
+        notes: known differences from our counts.
     """
 
     config: str

@@ -1,4 +1,4 @@
-"""Small weight files of trained models: what predicting needs of one run, or of the mean of several."""
+"""Average the weights of several runs (model soup), and export small weight files for inference."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,25 +14,25 @@ from pose.models.weights import inference_state, read_weights, saved_any_config
 
 
 def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
-    """Return the mean of files' weights, each those to predict with, under the config of the first.
+    """Return the mean of the inference weights of several files, with the config of the first.
 
-    Runs that went on from the same weights often lie around a better model than each of them is (Wortsman et al., *Model
-    soups*, ICML 2022). One file's come back as they are.
+    The mean of runs that were fine-tuned from the same weights is often better than each of them (Wortsman et al.,
+    *Model soups*, ICML 2022). The weights of a single file are returned unchanged.
 
     Args:
-        paths: at least one, each as for `read_weights`.
+        paths: at least one weight file or run folder, see `read_weights`.
 
     Raises:
-        CheckpointError: they are not of the same model, skeleton, sigma and loss, or classes.
+        CheckpointError: a file cannot be read, or the files differ in model, skeleton, sigma and loss, or in classes.
     """
     contents = [read_weights(path) for path in paths]
     configs = [saved_any_config(content, path) for content, path in zip(contents, paths, strict=True)]
     states = [inference_state(content) for content in contents]
     for config, state, path in zip(configs[1:], states[1:], paths[1:], strict=True):
-        if _what_weights_mean(config) != _what_weights_mean(configs[0]) or _shapes(state) != _shapes(states[0]):
+        if _signature(config) != _signature(configs[0]) or _shapes(state) != _shapes(states[0]):
             raise CheckpointError(
                 f"{path}: trained as another model than {paths[0]}, or with another skeleton, sigma, loss or other "
-                "classes; only runs of one model can be averaged"
+                "classes; average runs of one model only"
             )
     mean = {
         name: sum(state[name].float() / len(states) for state in states)
@@ -42,7 +42,8 @@ def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
     return {"model": {**states[0], **mean}, "config": contents[0]["config"]}
 
 
-def _what_weights_mean(config: AnyConfig) -> tuple[object, ...]:
+def _signature(config: AnyConfig) -> tuple[object, ...]:
+    """Return the options that must be equal in two runs for their weights to have the same meaning."""
     if isinstance(config, Config):
         return config.model, config.skeleton, config.input.sigma, config.train.loss
     return config.model, config.data.classes
@@ -53,17 +54,18 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def export_weights(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return what predicting needs of a weight file: the weights, their larger tensors in half precision, the config.
+    """Return the part of a weight file that inference needs: weights in half precision, and the config without paths.
 
-    One-dimensional tensors (biases, batch norm) keep their precision: they weigh next to nothing, and a variance may
-    exceed the range of half precision. Paths of the training machine are left out of the config.
+    One-dimensional tensors (biases, batch norm) stay in float32: they are small, and a variance may exceed the range of
+    half precision. The data section and ``train.start`` of the config are reset, as they name paths of the training
+    machine; the classes of a classifier are kept.
 
     Args:
-        content: as `read_weights` returns it.
-        path: it was read from, for the message.
+        content: of a weight file, see `read_weights`.
+        path: of this file, for error messages.
 
     Raises:
-        CheckpointError: its config does not fit this version.
+        CheckpointError: the config does not fit this version.
     """
     config = saved_any_config(content, path)
     data = DataConfig() if isinstance(config, Config) else ClassFoldersConfig(classes=config.data.classes)

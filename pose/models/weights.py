@@ -1,7 +1,7 @@
-"""Weight files: written whole or not at all, read without running code from them, loaded by strict names and shapes.
+"""Weight files: written atomically, read without executing code, loaded with strict names and shapes.
 
 A weight file is a dict saved by `torch.save` with at least ``model`` (a state dict) and ``config`` (the resolved config
-as plain values); a training checkpoint (`pose.engine.checkpoint`) is one with more keys.
+as plain values). A training checkpoint (`pose.engine.checkpoint`) is a weight file with more keys.
 """
 
 from collections.abc import Mapping
@@ -22,149 +22,175 @@ from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "default_model.pt"
-"""The model that `PosePredictor` takes by itself; its card, ``default_model.md``, lies beside it."""
+"""The packaged model, the default of `PosePredictor`; ``default_model.md`` in the same folder is its model card."""
 
 
 def write_weights(content: Mapping[str, Any], path: Path) -> None:
-    """Write a weight file so that ``path`` always holds either the old or the new content, whatever interrupts."""
+    """Write a weight file atomically: after an interruption ``path`` has either the old or the new content."""
     with replacing(path) as temporary:
         torch.save(dict(content), temporary)
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Read a weight file to the CPU.
+    """Load the content of a weight file to the CPU.
 
     Args:
-        path: the file, or a folder of runs, whose newest ``best.pt`` (else ``last.pt``) is taken.
+        path: a weight file, or a run folder: its newest ``best.pt``, else its newest ``last.pt``.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it is not one of ours.
+        CheckpointError: the file is missing or damaged, or is no weight file of this project.
     """
     file = find_weights(path) if path.is_dir() else path
-    content = _read_tensors(file)
+    content = _load(file)
     if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
         raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")
+    config = content["config"]
+    task = config.get("task") if isinstance(config, dict) else None
+    if task not in tuple(CONFIGS):  # compares values of any type, unhashable ones too
+        raise CheckpointError(
+            f"{file}: expected a 'config' with task {' or '.join(map(repr, CONFIGS))}, got {task!r}; "
+            "give a file that tools/train.py or tools/train_imagenet.py wrote"
+        )
     return content
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Read a bare state dict, as torchvision's weight files are.
+    """Load a file with only a state dict, such as torchvision's weight files.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it holds something else.
+        CheckpointError: the file is missing or damaged, or has other content.
     """
-    content = _read_tensors(path)
+    content = _load(path)
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
     ):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, as torchvision's weight files are")
+        raise CheckpointError(f"{path}: expected a state dict of tensors, such as torchvision's weight files")
     return content
 
 
-def _read_tensors(file: Path) -> object:
+def _load(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such weight file; a training run leaves best.pt in its run folder") from None
-    except Exception as error:  # damaged bytes make the unpickler fail in many ways, IndexError and struct.error too
-        # torch's own words go on for lines and advise to load without the guard against code
+        raise CheckpointError(f"{file}: no such weight file; a training run writes best.pt to its run folder") from None
+    except Exception as error:
+        # Damaged bytes cause many kinds of errors in the unpickler, IndexError and struct.error too. The message of
+        # torch is left out: it has many lines and advises to load with weights_only=False.
         raise CheckpointError(
             f"{file}: not a readable weight file of tensors and plain values only ({type(error).__name__}); "
-            "take another copy or train it again"
+            "copy it again or train again"
         ) from None
 
 
 def find_weights(folder: Path) -> Path:
-    """Return the newest ``best.pt`` below a folder, or the newest ``last.pt`` where there is none.
+    """Return the newest ``best.pt`` below a folder, or else the newest ``last.pt``.
 
     Raises:
-        CheckpointError: the folder holds neither.
+        CheckpointError: there is neither.
     """
     for name in ("best.pt", "last.pt"):
         newest = newest_below(folder, name)
         if newest is not None:
             return newest
-    raise CheckpointError(f"{folder}: neither best.pt nor last.pt below this folder; has a training run written here?")
+    raise CheckpointError(f"{folder}: neither best.pt nor last.pt below this folder; give the folder of a training run")
 
 
 def saved_task(content: Mapping[str, Any]) -> str:
-    """Return the task that a weight file was trained for; files older than classification do not say."""
-    config = content["config"]
-    return str(config.get("task", "pose")) if isinstance(config, Mapping) else "pose"
+    """Return the task of a weight file's model, ``pose`` or ``classification``."""
+    task: str = content["config"]["task"]
+    return task
 
 
 def saved_any_config(content: Mapping[str, Any], path: Path) -> AnyConfig:
-    """Return the config that a weight file was trained with.
+    """Return the training config in a weight file, of any task.
+
+    Args:
+        content: of a weight file, see `read_weights`.
+        path: of this file, for error messages.
 
     Raises:
-        CheckpointError: it does not fit this version's options.
+        CheckpointError: the config does not fit the options of this version.
     """
     try:
-        return CONFIGS.get(saved_task(content), Config).model_validate(content["config"])
+        return CONFIGS[saved_task(content)].model_validate(content["config"])
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path}: its config does not fit this version: {where}: {first['msg']}") from None
+        option = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: its config does not fit this version: {option}: {first['msg']}") from None
 
 
 def saved_config(content: Mapping[str, Any], path: Path) -> Config:
-    """Return the config that a pose model's weight file was trained with.
+    """Return the training config in the weight file of a pose model.
+
+    Args:
+        content: of a weight file, see `read_weights`.
+        path: of this file, for error messages.
 
     Raises:
-        CheckpointError: it is another model's, or does not fit this version's options.
+        CheckpointError: the file is a classifier's, or the config does not fit the options of this version.
     """
     config = saved_any_config(content, path)
     if not isinstance(config, Config):
         raise CheckpointError(
             f"{path}: expected weights of a pose model, got a classifier's; test it with tools/test_imagenet.py, or "
-            "begin a pose model with train.start"
+            "initialize a pose model from it with train.start"
         )
     return config
 
 
 def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Copy a state dict into a model; every name and shape must agree.
+    """Load a state dict into a model; all names and shapes must be equal.
+
+    Args:
+        model: changed in place, or not at all if there is a difference.
+        state: state dict to load.
+        path: file of ``state``, for error messages.
 
     Raises:
-        CheckpointError: the first differences, and how many there are.
+        CheckpointError: names or shapes differ; the message has the first three differences and their number.
     """
-    own = model.state_dict()
-    problems = [f"lacks '{name}'" for name in own if name not in state]
-    problems += [f"has '{name}', which the model has not" for name in state if name not in own]
-    problems += [
-        f"'{name}' is {list(state[name].shape)}, the model has {list(value.shape)}"
-        for name, value in own.items()
+    expected = model.state_dict()
+    differences = [f"missing '{name}'" for name in expected if name not in state]
+    differences += [f"unexpected '{name}'" for name in state if name not in expected]
+    differences += [
+        f"'{name}' has shape {list(state[name].shape)}, expected {list(value.shape)}"
+        for name, value in expected.items()
         if name in state and state[name].shape != value.shape
     ]
-    if problems:
+    if differences:
         raise CheckpointError(
-            f"{path}: made for another model: {'; '.join(problems[:3])} ({len(problems)} differences); "
+            f"{path}: made for another model: {'; '.join(differences[:3])} ({len(differences)} differences); "
             "use the config that it was trained with"
         )
     model.load_state_dict(dict(state))
 
 
 def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
-    """Return the weights to predict with: the moving average where the run kept one."""
+    """Return the weights for inference: the exponential moving average if the file has one."""
     state: Mapping[str, torch.Tensor] = content["ema"] if content.get("ema") is not None else content["model"]
     return state
 
 
 def load_weights_for(config: Config, path: Path) -> PoseNet:
-    """Build the model of ``config`` with the weights of a file, in evaluation mode.
+    """Build the pose model of ``config`` with the weights of a file, in evaluation mode.
+
+    Args:
+        config: may differ from the training config in everything but the model, ``train.loss`` and ``input.sigma``.
+        path: a weight file or run folder, see `read_weights`.
 
     Raises:
-        CheckpointError: the file was trained as another model, or its output means something else.
+        CheckpointError: the file cannot be read, is of another model, or was trained with another loss or sigma.
     """
     content = read_weights(path)
     trained = saved_config(content, path)
-    for key, ours, theirs in (
+    for key, configured, saved in (
         ("train.loss", config.train.loss, trained.train.loss),
         ("input.sigma", config.input.sigma, trained.input.sigma),
     ):
-        if ours != theirs:
+        if configured != saved:
             raise CheckpointError(
-                f"{path}: trained with {key} {theirs}, the config says {ours}; use the config that it was trained with"
+                f"{path}: trained with {key} {saved}, the config says {configured}; "
+                "use the config that it was trained with"
             )
     return _build(config, content, path)
 
@@ -172,11 +198,15 @@ def load_weights_for(config: Config, path: Path) -> PoseNet:
 def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Classifier, tuple[str, ...]]:
     """Build the classifier of ``config`` with the weights of a file, in evaluation mode.
 
+    Args:
+        config: may leave ``data.classes`` out.
+        path: a weight file or run folder, see `read_weights`.
+
     Returns:
-        the model, and the classes that it was trained on.
+        the model, and its classes in the order of the scores.
 
     Raises:
-        CheckpointError: the file was trained as another model, or on other classes than the config names.
+        CheckpointError: the file cannot be read, is of another model, or was trained on other classes.
     """
     content = read_weights(path)
     trained = saved_any_config(content, path)
@@ -186,7 +216,9 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
         )
     classes = trained.data.classes
     if classes is None:
-        raise CheckpointError(f"{path}: its config does not name the classes (data.classes) as a training run's does")
+        raise CheckpointError(
+            f"{path}: its config does not name the classes (data.classes); give a file of a training run"
+        )
     if config.data.classes not in (None, classes):
         raise CheckpointError(
             f"{path}: trained on other classes than data.classes names, or in another order; leave data.classes out to "
@@ -198,7 +230,10 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
 
 
 def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
-    """Build the model that a weight file was trained as, with its weights, in evaluation mode.
+    """Build the pose model of a weight file from its own config, in evaluation mode; return both.
+
+    Args:
+        path: a weight file or run folder, see `read_weights`.
 
     Raises:
         CheckpointError: see `read_weights`, `saved_config` and `load_strict`.

@@ -1,1 +1,1 @@
-"""Video: readers, writers, tracking, smoothing and the pipeline that joins them."""
+"""Video: frame readers, pose pipelines, tracking, smoothing, and writers."""

@@ -1,8 +1,8 @@
-"""From frames to drawn frames: boxes, keypoints, drawing and files, a few frames at a time.
+"""Video pipeline: read frames, detect persons, predict keypoints, draw and write.
 
-People of several frames share the predictor's batches; frames with nobody pass through as they are. Frames are read,
-and drawn and written, in threads beside the one that runs the models. A long video needs no more memory than a short one:
-only some frames ahead of the models and some behind them are alive at once.
+Persons of several frames share the predictor's batches; frames without persons are written unchanged. One thread
+prefetches frames, another draws and writes them, while the main thread runs the models. Memory use does not depend on
+the length of the video: at most `MAX_QUEUED_FRAMES` frames wait before the models and as many after them.
 """
 
 import signal
@@ -11,16 +11,15 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from pose.datasets.coco_json import read_detections
 from pose.errors import DataError
-from pose.images import Image
+from pose.geometry import Array
 from pose.inference.detectors import Detections, Detector
-from pose.inference.predictor import Poses
+from pose.inference.predictor import CropPredictor, Poses
 from pose.inference.visualize import draw_poses
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
@@ -28,41 +27,50 @@ from pose.video.prefetch import background_writer, prefetch
 from pose.video.readers import Frame, FrameSource
 from pose.video.writers import ImageWriter, PoseWriter
 
-AHEAD = 8
-"""Frames that are read ahead of the models, and that wait behind them to be drawn and written, at most."""
-
-
-class Predictor(Protocol):
-    """What `estimate_poses` needs of `pose.PosePredictor`."""
-
-    def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]: ...
+MAX_QUEUED_FRAMES = 8
+"""Maximum number of prefetched frames, and of frames that wait to be drawn and written."""
 
 
 class FramePoses(NamedTuple):
-    """A frame, the poses of its people, and their scores (N,): box score times mean keypoint score."""
+    """The poses in one frame.
+
+    Attributes:
+        frame: the frame.
+        poses: its N persons.
+        scores: (N,) person scores: box score times mean keypoint score; of a tracked person the mean keypoint score.
+    """
 
     frame: Frame
     poses: Poses
-    scores: NDArray[np.float64]
+    scores: Array
 
 
 DetectFunction = Callable[[Sequence[Frame]], list[Detections]]
+"""Function from a chunk of frames to the persons in each."""
 EstimateFunction = Callable[[Iterable[Frame]], Iterator[FramePoses]]
+"""Function from the frames of a source to the same frames with their poses, in order."""
 
 
 def detect_with(detector: Detector) -> DetectFunction:
-    """Look for people with a detector."""
+    """Return a function that detects the persons of frames with a detector."""
     return lambda frames: detector([frame.image for frame in frames])
 
 
 def read_boxes(path: Path, source: FrameSource, score_threshold: float = 0.0) -> DetectFunction:
-    """Take people from a file in COCO result format: ``image_id``, ``category_id`` (1), ``bbox`` xywh, ``score``.
+    """Return a function that takes the persons of frames from a file in COCO result format.
 
-    ``image_id`` is a video's frame index from 0; of images the number that is the file's name
-    (``000000000139.jpg``: 139), else its place among the sorted names, from 0. `tools/detect.py` writes such a file.
+    Each row has ``image_id``, ``category_id`` (1 for persons; other rows are ignored), ``bbox`` (xywh) and ``score``.
+    ``image_id`` is the frame index in a video, from 0. For image files it is the number in the file name
+    (``000000000139.jpg``: 139), otherwise the index among the sorted file names, from 0. `tools/detect.py` writes such
+    a file.
+
+    Args:
+        path: the JSON file.
+        source: the frames that the boxes belong to.
+        score_threshold: minimum box score.
 
     Raises:
-        DataError: the file is missing or of another layout, or none of its boxes lies on a frame of the source.
+        DataError: the file is missing or malformed, or none of its image ids is a frame of the source.
     """
     rows = [row for row in read_detections(path) if row["category_id"] == 1 and row["score"] >= score_threshold]
     for row in rows:
@@ -74,78 +82,86 @@ def read_boxes(path: Path, source: FrameSource, score_threshold: float = 0.0) ->
             f"{path}: none of its image ids ({min(ids)} to {max(ids)}) is a frame of {source.location} "
             f"({min(source.image_ids)} to {max(source.image_ids)}); frames are counted from 0"
         )
-    people = {image_id: _detections([row for row in rows if row["image_id"] == image_id]) for image_id in ids}
-    nobody = _detections([])
-    return lambda frames: [people.get(frame.image_id, nobody) for frame in frames]
+    by_image = {image_id: _to_detections([row for row in rows if row["image_id"] == image_id]) for image_id in ids}
+    empty = _to_detections([])
+    return lambda frames: [by_image.get(frame.image_id, empty) for frame in frames]
 
 
-def _detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
+def _to_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     return Detections(boxes, np.array([row["score"] for row in rows], dtype=np.float64))
 
 
 def estimate_poses(
-    frames: Iterable[Frame], detect: DetectFunction, predictor: Predictor, batch_frames: int = 8
+    frames: Iterable[Frame], detect: DetectFunction, predictor: CropPredictor, batch_frames: int = 8
 ) -> Iterator[FramePoses]:
-    """Yield every frame with its poses, in order, looking at ``batch_frames`` at a time."""
+    """Yield each frame with the poses of all its persons, in order.
+
+    Args:
+        frames: in order.
+        detect: returns the person boxes.
+        predictor: returns the keypoints.
+        batch_frames: number of frames to process together.
+    """
     iterator = iter(frames)
     while chunk := list(islice(iterator, batch_frames)):
-        found = detect(chunk)
-        boxes = [detections.bboxes_xywh for detections in found]
-        poses = predictor.predict_batch([frame.image for frame in chunk], boxes)
-        for frame, people, detections in zip(chunk, poses, found, strict=True):
-            yield FramePoses(frame, people, detections.scores * people.person_scores)
+        detections = detect(chunk)
+        boxes = [in_frame.bboxes_xywh for in_frame in detections]
+        predictions = predictor.predict_batch([frame.image for frame in chunk], boxes)
+        for frame, poses, in_frame in zip(chunk, predictions, detections, strict=True):
+            yield FramePoses(frame, poses, in_frame.scores * poses.person_scores)
 
 
 def run_demo(
     source: FrameSource,
     estimate: EstimateFunction,
     skeleton: Skeleton,
-    sink: ImageWriter,
-    json_sink: PoseWriter | None = None,
+    image_writer: ImageWriter,
+    json_writer: PoseWriter | None = None,
     *,
     keypoint_threshold: float = 0.3,
     max_frames: int | None = None,
 ) -> tuple[int, int]:
-    """Find, draw and write the people of every frame.
+    """Estimate, draw and write the poses of every frame of a source.
 
-    An error in reading, drawing or writing ends it like an error in the models.
+    An exception in reading, drawing or writing is raised here, like one in the models.
 
     Args:
-        source: of the frames; a live one (camera) ends at Ctrl-C with everything so far written.
-        estimate: `estimate_poses` or `pose.video.tracking.track_person`, but for their frames.
-        skeleton: of the keypoints.
-        sink: takes the drawn frames (`pose.video.writers.open_writer`), in another thread.
-        json_sink: takes the keypoints (`pose.video.writers.open_json_writer`), in another thread.
-        keypoint_threshold: keypoints scored lower are not drawn; the JSON holds all.
-        max_frames: stop after so many.
+        source: the frames; Ctrl-C ends a live source (camera) normally, and the outputs are completed.
+        estimate: `estimate_poses` or `pose.video.tracking.track_person` with all arguments but the frames bound.
+        skeleton: keypoint set.
+        image_writer: writes the drawn frames (`pose.video.writers.open_writer`), called in another thread.
+        json_writer: writes the keypoints (`pose.video.writers.open_json_writer`), called in another thread.
+        keypoint_threshold: minimum score of keypoints to draw; the JSON contains all of them.
+        max_frames: maximum number of frames.
 
     Returns:
-        Numbers of frames and of persons.
+        Number of frames and number of persons.
     """
 
     def write(result: FramePoses) -> None:
         frame, poses, scores = result
-        sink(frame, draw_poses(frame.image, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold))
-        if json_sink is not None:
-            json_sink(frame, poses, scores)
+        image = draw_poses(frame.image, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold)
+        image_writer(frame, image)
+        if json_writer is not None:
+            json_writer(frame, poses, scores)
 
     total = source.count if max_frames is None else min(max_frames, source.count or max_frames)
     count = persons = 0
     with (
         ProgressLine("demo", total, "frames") as progress,
-        closing(prefetch(islice(source, max_frames), AHEAD)) as ahead,
-        background_writer(write, AHEAD) as write_later,
+        closing(prefetch(islice(source, max_frames), MAX_QUEUED_FRAMES)) as frames,
+        background_writer(write, MAX_QUEUED_FRAMES) as submit,
     ):
-        for result in estimate(ahead if source.count is not None else _until_interrupted(ahead)):
-            write_later(result)
+        for result in estimate(frames if source.count is not None else _until_interrupted(frames)):
+            submit(result)
             count, persons = count + 1, persons + len(result.scores)
             progress.advance(persons=str(len(result.scores)))
     return count, persons
 
 
 def _until_interrupted(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """End at Ctrl-C instead of raising: that is how a recording is stopped."""
+    """Yield frames until Ctrl-C, which ends a recording and raises nothing."""
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

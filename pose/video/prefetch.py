@@ -1,7 +1,7 @@
-"""Work in a thread beside the caller's, in order: items taken ahead of their use, calls carried out behind.
+"""Prefetching and background writing: one worker thread each, in order.
 
-It pays where the work is done by libraries that let other threads run meanwhile, as OpenCV, PyTorch and ONNX Runtime
-do. What comes out, and in which order, is what would come out without threads.
+Threads help because OpenCV, PyTorch and ONNX Runtime release Python's global lock while they work. Results and their
+order are the same as without threads.
 """
 
 from collections import deque
@@ -17,16 +17,20 @@ _END = object()
 
 
 def prefetch(items: Iterable[Item], count: int) -> Generator[Item, None, None]:
-    """Yield items in order while a thread takes the next ones, at most ``count`` ahead.
+    """Yield items in order while a thread fetches the next ones.
 
-    An error in taking an item is raised in that item's place, after those before it.
+    An exception in fetching an item is raised at that item's position, after all items before it.
+
+    Args:
+        items: iterated in the thread.
+        count: maximum number of items to fetch ahead.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, "prefetch") as thread:
-        ahead: deque[Future[object]] = deque(thread.submit(next, iterator, _END) for _ in range(count))
+        pending: deque[Future[object]] = deque(thread.submit(next, iterator, _END) for _ in range(count))
         try:
-            while (item := ahead.popleft().result()) is not _END:
-                ahead.append(thread.submit(next, iterator, _END))
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(thread.submit(next, iterator, _END))
                 yield cast(Item, item)
         finally:
             thread.shutdown(cancel_futures=True)
@@ -34,22 +38,26 @@ def prefetch(items: Iterable[Item], count: int) -> Generator[Item, None, None]:
 
 @contextmanager
 def background_writer(write: Callable[Arguments, object], count: int) -> Iterator[Callable[Arguments, None]]:
-    """Give a function that lets a thread call ``write``, and waits where that is ``count`` calls behind.
+    """Provide a function that queues calls of ``write`` for a thread and blocks while ``count`` calls are pending.
 
-    An error is raised by one of the calls that follow, or at the end, which waits for all calls. When the block is left
-    by an exception, calls that have not begun are dropped.
+    An exception in ``write`` is raised by a later call, or at the end of the block, which waits for all calls. If the
+    block ends with an exception, calls that have not started are dropped.
+
+    Args:
+        write: called in the thread, in order.
+        count: maximum number of pending calls.
     """
-    behind: deque[Future[object]] = deque()
+    pending: deque[Future[object]] = deque()
     with ThreadPoolExecutor(1, "background_writer") as thread:
 
-        def later(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-            if len(behind) == count:
-                behind.popleft().result()
-            behind.append(thread.submit(write, *args, **kwargs))
+        def submit(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            if len(pending) == count:
+                pending.popleft().result()
+            pending.append(thread.submit(write, *args, **kwargs))
 
         try:
-            yield later
-            while behind:
-                behind.popleft().result()
+            yield submit
+            while pending:
+                pending.popleft().result()
         finally:
             thread.shutdown(cancel_futures=True)

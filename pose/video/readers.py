@@ -1,10 +1,10 @@
-"""Where frames come from: a video, a camera, one image or a folder of images, behind one iterator.
+"""Frame readers: iterate over a video, a camera, an image or a folder of images.
 
     for frame in open_source("street.mp4"):
         frame.image  # (H, W, 3) uint8 BGR, upright
 
-Only the frame that is being read is in memory. To add a kind of source, write a function that returns a `FrameSource`
-and name it in `open_source`.
+Only the current frame is in memory. To add a kind of source, write a function that returns a `FrameSource` and call it
+in `open_source`.
 """
 
 import math
@@ -20,25 +20,25 @@ import cv2
 from pose.errors import MediaError
 from pose.images import IMAGE_SUFFIXES, Image, find_images, read_upright_image
 
-# FFmpeg inside OpenCV prints to stderr by itself; what a user must know is in our one line.
+# OpenCV's FFmpeg prints to stderr; our one-line error message says what a user needs.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 DEFAULT_FPS = 30.0
-"""Of a video or camera that states no believable rate."""
-COMPLETE = 0.9
-"""Containers only estimate their number of frames; a video that ends before this share of it is damaged."""
+"""For a video or camera that reports no plausible frame rate."""
+MIN_COMPLETE = 0.9
+"""Minimum fraction of the reported frames. The number in a container is an estimate; a video with fewer is damaged."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image of a source.
+    """One frame of a source.
 
     Attributes:
         index: position in the source, from 0.
-        image: (H, W, 3) uint8 BGR, turned upright where the file says how.
-        image_id: of box files: the number that is an image's file name (``000000000139.jpg``), else ``index``.
-        file_name: name in a folder of images.
-        time_s: presentation time in the source; None for images.
+        image: (H, W, 3) uint8 BGR, rotated upright by the file's rotation or EXIF orientation.
+        image_id: id in box files: the number in an image's file name (``000000000139.jpg``: 139), otherwise ``index``.
+        file_name: name of the image file; frames of a video or camera are named by their index.
+        time_s: presentation time in seconds; None for images.
     """
 
     index: int
@@ -55,15 +55,15 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class FrameSource:
-    """An open source. Iterate it once.
+    """An open source of frames, which can be iterated once.
 
     Attributes:
-        location: as it was given.
-        kind: of source.
-        frames: the iterator.
-        size_wh: width and height of the first frame; images of a folder may differ.
-        fps: frames a second; None for images.
-        image_ids: `Frame.image_id` of all frames as far as they are known before reading; None for a live source.
+        location: path, URL or camera number.
+        kind: kind of source.
+        frames: iterator over the frames.
+        size_wh: width and height of the first frame; images in a folder may differ.
+        fps: frame rate in Hz; None for images.
+        image_ids: `Frame.image_id` of all frames; None if the number of frames is unknown, as for a camera.
     """
 
     location: str
@@ -75,7 +75,7 @@ class FrameSource:
 
     @property
     def count(self) -> int | None:
-        """Number of frames as the file states it; None where it has no known end."""
+        """Number of frames that the file reports; None if unknown."""
         return None if self.image_ids is None else len(self.image_ids)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -83,10 +83,10 @@ class FrameSource:
 
 
 def open_source(location: str | Path) -> FrameSource:
-    """Open a video file or stream address, an image, a folder of images (by name), or a camera (an integer).
+    """Open a video file or URL, an image, a folder of images (sorted by name), or a camera (an integer).
 
     Raises:
-        MediaError: nothing is there, it is empty, or OpenCV cannot read it; while iterating, also where an image or
+        MediaError: the source does not exist, is empty, or OpenCV cannot read it; also while iterating, if an image or
             the rest of a video is damaged.
     """
     location = str(location)
@@ -115,7 +115,7 @@ def _open_images(paths: list[Path], location: str, kind: Literal["image", "folde
 
 
 def _capture(address: str | int) -> cv2.VideoCapture:
-    """Open a capture without OpenCV's own warnings, which would stand beside our one line."""
+    """Open a capture without OpenCV's own warnings on stderr."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
@@ -128,15 +128,15 @@ def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video
     image = _next_image(capture)
     if image is None:
         capture.release()
-        tip = "is it plugged in and free?" if kind == "camera" else "expected a video that FFmpeg can decode"
-        raise MediaError(f"{kind} {location}: cannot read a single frame; {tip}")
+        hint = "is it connected and not in use?" if kind == "camera" else "expected a video that FFmpeg can decode"
+        raise MediaError(f"{kind} {location}: cannot read a single frame; {hint}")
     fps = capture.get(cv2.CAP_PROP_FPS)
     fps = float(fps) if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    known = kind == "video" and 0 < count < 1e9
+    count_known = kind == "video" and 0 < count < 1e9
     frames = _camera_frames(capture) if kind == "camera" else _video_frames(capture, image, location)
     size_wh = image.shape[1], image.shape[0]
-    return FrameSource(location, kind, frames, size_wh, fps, range(int(count)) if known else None)
+    return FrameSource(location, kind, frames, size_wh, fps, range(int(count)) if count_known else None)
 
 
 def _next_image(capture: cv2.VideoCapture) -> Image | None:
@@ -148,15 +148,15 @@ def _video_frames(capture: cv2.VideoCapture, image: Image | None, location: str)
     index = 0
     try:
         while image is not None:
-            yield Frame(index, image, index, _name(index), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            yield Frame(index, image, index, _file_name(index), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             image = _next_image(capture)
             index += 1
     finally:
         capture.release()
-    if index < COMPLETE * count < 1e9:
+    if index < MIN_COMPLETE * count < 1e9:
         raise MediaError(
-            f"{location}: frame {index} of {count:.0f} cannot be read, the file is cut short or damaged; "
-            "repair it (`ffmpeg -i IN -c copy OUT`) or fetch it again"
+            f"{location}: frame {index} of {count:.0f} cannot be read, the file is truncated or damaged; "
+            "repair it (`ffmpeg -i IN -c copy OUT`) or download it again"
         )
 
 
@@ -165,11 +165,11 @@ def _camera_frames(capture: cv2.VideoCapture) -> Iterator[Frame]:
     index = 0
     try:
         while (image := _next_image(capture)) is not None:
-            yield Frame(index, image, index, _name(index), time.monotonic() - start)
+            yield Frame(index, image, index, _file_name(index), time.monotonic() - start)
             index += 1
     finally:
         capture.release()
 
 
-def _name(index: int) -> str:
+def _file_name(index: int) -> str:
     return f"{index:06d}.jpg"

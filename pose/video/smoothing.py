@@ -1,8 +1,8 @@
-"""Steadier keypoints on a video: a One Euro filter for each keypoint of each person.
+"""Temporal smoothing of keypoints: a One Euro filter for each keypoint of each person.
 
-Casiez, Roussel & Vogel, *1 Euro Filter*, CHI 2012: a low-pass whose cutoff rises with the speed. Slow movement is
-smoothed the most, where trembling shows; fast movement the least, where lag would. Speeds are in sizes of the person:
-near and far people are treated alike.
+Casiez, Roussel & Vogel, *1 Euro Filter*, CHI 2012: a low-pass filter whose cutoff frequency increases with speed. It
+smooths slow motion most, where jitter is visible, and fast motion least, where lag would be. Speed is measured relative
+to the size of the person, so that small and large persons are filtered alike.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ from pose.evaluation.oks import oks
 from pose.geometry import Array
 from pose.inference.predictor import Poses
 from pose.video.pipeline import FramePoses
-from pose.video.tracking import SEEN
+from pose.video.tracking import MIN_KEYPOINT_SCORE
 
 CUTOFF_HZ = 1.0
-"""Of a keypoint at rest."""
+"""Cutoff frequency for a keypoint at rest."""
 CUTOFF_HZ_PER_SPEED = 8.0
-"""More for each size of the person (the root of the box's area) that a keypoint moves in a second."""
+"""Increase of the cutoff frequency per unit of speed: one person size (square root of the box area) per second."""
 SPEED_CUTOFF_HZ = 1.0
-"""Of the speed itself."""
-SAME_PERSON = 0.2
-"""OKS with somebody in the frame before, at least; somebody else starts afresh."""
+"""Cutoff frequency of the filter of the speed itself."""
+MIN_OKS = 0.2
+"""Minimum OKS between two frames for the same person; a person without a match starts a new track."""
 
 
 @dataclass(frozen=True)
 class _State:
-    """Smoothed people of a frame, their velocities (N, K, 2) in pixels a second, and the frame's time."""
+    """Smoothed poses of a frame, their velocities (N, K, 2) in pixels per second, and the time of the frame."""
 
     poses: Poses
     velocities: Array
@@ -37,11 +37,11 @@ class _State:
 
 
 def smooth_poses(results: Iterable[FramePoses], sigmas: ArrayLike) -> Iterator[FramePoses]:
-    """Yield the frames of a video with smoothed keypoints; boxes and scores stay, images pass as they are.
+    """Yield the frames of a video with smoothed keypoints; boxes and scores are unchanged, as are images.
 
     Args:
         results: in order.
-        sigmas: (K,) OKS constants, to know people again.
+        sigmas: (K,) OKS constants, to match persons across frames.
     """
     state = None
     for result in results:
@@ -57,36 +57,37 @@ def smooth_poses(results: Iterable[FramePoses], sigmas: ArrayLike) -> Iterator[F
         yield result._replace(poses=state.poses)
 
 
-def _filter(before: _State, poses: Poses, time_s: float, sigmas: ArrayLike) -> _State:
-    elapsed_s = time_s - before.time_s
+def _filter(previous: _State, poses: Poses, time_s: float, sigmas: ArrayLike) -> _State:
+    elapsed_s = time_s - previous.time_s
     keypoints = poses.keypoints.astype(np.float64)
     velocities = np.zeros_like(keypoints)
-    for person, known in _same_people(poses, before.poses, sigmas):
-        seen = np.minimum(poses.scores[person], before.poses.scores[known])[:, None] >= SEEN
-        step = keypoints[person] - before.poses.keypoints[known]
-        velocity = before.velocities[known]
-        velocity = velocity + _share(SPEED_CUTOFF_HZ, elapsed_s) * (step / elapsed_s - velocity)
+    for person, match in _match_by_oks(poses, previous.poses, sigmas):
+        scores = np.minimum(poses.scores[person], previous.poses.scores[match])
+        visible = scores[:, None] >= MIN_KEYPOINT_SCORE
+        step = keypoints[person] - previous.poses.keypoints[match]
+        velocity = previous.velocities[match]
+        velocity = velocity + _alpha(SPEED_CUTOFF_HZ, elapsed_s) * (step / elapsed_s - velocity)
         speed = np.linalg.norm(velocity, axis=1, keepdims=True) / np.sqrt(_areas(poses)[person])
-        share = _share(CUTOFF_HZ + CUTOFF_HZ_PER_SPEED * speed, elapsed_s)
-        keypoints[person] -= np.where(seen, (1 - share) * step, 0)
-        velocities[person] = np.where(seen, velocity, 0)
+        alpha = _alpha(CUTOFF_HZ + CUTOFF_HZ_PER_SPEED * speed, elapsed_s)
+        keypoints[person] -= np.where(visible, (1 - alpha) * step, 0)
+        velocities[person] = np.where(visible, velocity, 0)
     return _State(replace(poses, keypoints=keypoints.astype(np.float32)), velocities, time_s)
 
 
-def _share(cutoff_hz: float | Array, elapsed_s: float) -> float | Array:
-    """Return how far an exponential low-pass goes towards a new value."""
+def _alpha(cutoff_hz: float | Array, elapsed_s: float) -> float | Array:
+    """Return the weight of the new value in an exponential low-pass filter."""
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * elapsed_s))
 
 
-def _same_people(poses: Poses, before: Poses, sigmas: ArrayLike) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of who is in both frames, the most alike first, each once."""
-    if not len(poses) or not len(before):
+def _match_by_oks(poses: Poses, previous: Poses, sigmas: ArrayLike) -> Iterator[tuple[int, int]]:
+    """Greedily match persons across frames by OKS; yield pairs of indices into ``poses`` and ``previous``."""
+    if not len(poses) or not len(previous):
         return
-    alike = oks(poses.keypoints[:, None], _areas(poses)[:, None], before.keypoints, _areas(before), sigmas)
-    while alike.max() >= SAME_PERSON:
-        person, known = np.unravel_index(alike.argmax(), alike.shape)
-        yield int(person), int(known)
-        alike[person], alike[:, known] = 0, 0
+    similarity = oks(poses.keypoints[:, None], _areas(poses)[:, None], previous.keypoints, _areas(previous), sigmas)
+    while similarity.max() >= MIN_OKS:
+        person, match = np.unravel_index(similarity.argmax(), similarity.shape)
+        yield int(person), int(match)
+        similarity[person], similarity[:, match] = 0, 0
 
 
 def _areas(poses: Poses) -> Array:

@@ -1,7 +1,7 @@
-"""Where drawn frames and keypoints go: a video, an image, a folder of images, a JSON file.
+"""Writers of drawn frames and keypoints: a video, an image, a folder of images, a JSON file.
 
-A sink is a context manager that gives a function to call once a frame. It writes under a temporary name beside its
-output and moves that there at the end, so that nothing half written ever bears the final name.
+A writer is a context manager that provides a function to call once per frame. Each file is written under a temporary
+name in its folder and renamed when it is complete.
 """
 
 import json
@@ -20,58 +20,61 @@ from pose.inference.predictor import Poses
 from pose.video.readers import Frame, FrameSource
 
 FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
-"""Codec by container: those that the OpenCV wheels can encode on every platform."""
-PICTURES_FPS = 10.0
-"""Of a video that is made from images."""
+"""Codec of each container: those that OpenCV's wheels can encode on every platform."""
+IMAGES_FPS = 10.0
+"""Frame rate of a video that is written from images."""
 
 ImageWriter = Callable[[Frame, Image], None]
+"""Function that writes the drawn image of a frame."""
 PoseWriter = Callable[[Frame, Poses, ArrayLike], None]
+"""Function that writes the poses of a frame and their (N,) scores."""
 
 
 def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | Path | None]) -> None:
-    """Refuse to write two outputs to one place, or one over an input.
+    """Check that no output has the path of another output or of an input.
 
     Raises:
         MediaError: two of the paths are the same.
     """
-    seen = {Path(path).resolve(): "an input" for path in inputs if path is not None}
+    used = {Path(path).resolve(): "an input" for path in inputs if path is not None}
     for path in outputs:
         if path is None:
             continue
-        if (other := seen.get(Path(path).resolve())) is not None:
-            raise MediaError(f"{path}: is {other} of the same command; give the output another name")
-        seen[Path(path).resolve()] = "another output"
+        if (role := used.get(Path(path).resolve())) is not None:
+            raise MediaError(f"{path}: is {role} of the same command; give the output another name")
+        used[Path(path).resolve()] = "another output"
 
 
 def open_writer(output: str | Path, source: FrameSource) -> AbstractContextManager[ImageWriter]:
-    """Open the sink that the name of ``output`` asks for: a video, an image, or (no suffix) a folder.
+    """Open the image writer for an output path, by its suffix: a video, an image, or (no suffix) a folder.
 
-    A video keeps the source's frame rate and size. A folder keeps the names of images; frames of a video become
+    A video keeps the source's frame rate and size. A folder keeps the names of image files; frames of a video are named
     ``000000.jpg`` and so on.
 
     Raises:
-        MediaError: the suffix is unknown, several frames should become one image, or the output is the source.
+        MediaError: the suffix is unknown, the output is one image but the source has several frames, or the output is
+            the source.
     """
     check_outputs([output], [source.location])
     path = Path(output)
     suffix = path.suffix.lower()
     if suffix in FOURCC:
-        return _video_sink(path, source)
+        return _video_writer(path, source)
     if suffix in IMAGE_SUFFIXES:
         if source.count != 1:
             raise MediaError(f"{output}: one image cannot hold all of {source.location}; give a folder or a video")
-        return _image_sink(path)
+        return _image_writer(path)
     if path.is_dir() or not suffix:
-        return _folder_sink(path, source)
+        return _folder_writer(path, source)
     known = ", ".join((*FOURCC, *IMAGE_SUFFIXES))
     raise MediaError(f"{output}: cannot write {suffix} files; expected {known}, or a folder's name without a suffix")
 
 
 @contextmanager
-def _video_sink(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
-    fps = source.fps or PICTURES_FPS
+def _video_writer(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
+    fps = source.fps or IMAGES_FPS
     with replacing(path) as temporary:
-        writer = _open_writer(temporary, path, fps, _even(source.size_wh))
+        video = _open_video(temporary, path, fps, _even(source.size_wh))
         written = 0
 
         def write(frame: Frame, image: Image) -> None:
@@ -81,28 +84,28 @@ def _video_sink(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
                 raise MediaError(f"{path}: {frame.file_name} is {sizes}; give a folder as the output")
             copies = 1
             if source.kind == "camera" and frame.time_s is not None:
-                # The loop may be slower than the camera: repeat frames, so that the recording plays in real time.
+                # The models may be slower than the camera: repeat frames, so that the video plays in real time.
                 copies = max(0, round(frame.time_s * fps) + 1 - written)
             for _ in range(copies):
-                writer.write(_pad_to_even(image))
+                video.write(_pad_to_even(image))
             written += copies
 
         try:
             yield write
         finally:
-            writer.release()
+            video.release()
         if not cv2.VideoCapture(str(temporary)).isOpened():
-            raise MediaError(f"{path}: the written video cannot be opened again; is the disk full?")
+            raise MediaError(f"{path}: the written video cannot be read back; is the disk full?")
 
 
-def _open_writer(temporary: Path, path: Path, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:
+def _open_video(temporary: Path, path: Path, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:
     fourcc = cv2.VideoWriter.fourcc(*FOURCC[path.suffix.lower()])
-    # MPEG-4 stores the rate as a fraction of 16-bit numbers, OpenCV as one with a denominator of a power of ten.
+    # MPEG-4 stores the rate as a fraction of 16-bit integers, and OpenCV's denominator is a power of ten.
     rate = round(fps, 3 if fps < 65 else 2 if fps < 655 else 0)
-    writer = cv2.VideoWriter(str(temporary), fourcc, rate, size_wh)
-    if not writer.isOpened():
+    video = cv2.VideoWriter(str(temporary), fourcc, rate, size_wh)
+    if not video.isOpened():
         raise MediaError(f"{path}: OpenCV cannot write a video here; is the folder writable, and does .mp4 work?")
-    return writer
+    return video
 
 
 def _even(size_wh: tuple[int, int]) -> tuple[int, int]:
@@ -110,7 +113,7 @@ def _even(size_wh: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pad_to_even(image: Image) -> Image:
-    """Repeat the last row or column of an odd size: OpenCV's encoders would cut it off."""
+    """Repeat the last row or column of an odd size, which OpenCV's encoders would cut off."""
     height, width = image.shape[:2]
     if height % 2 == width % 2 == 0:
         return image
@@ -118,12 +121,12 @@ def _pad_to_even(image: Image) -> Image:
 
 
 @contextmanager
-def _image_sink(path: Path) -> Iterator[ImageWriter]:
+def _image_writer(path: Path) -> Iterator[ImageWriter]:
     yield lambda _frame, image: write_image(path, image)
 
 
 @contextmanager
-def _folder_sink(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
+def _folder_writer(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
     def write(frame: Frame, image: Image) -> None:
         path = folder / frame.file_name
         check_outputs([path], [source.location])
@@ -133,14 +136,14 @@ def _folder_sink(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write a BGR image in the format of the path's suffix.
+    """Write a BGR image in the format given by the path's suffix.
 
     Raises:
-        MediaError: the suffix is not an image's, or the path cannot be written.
+        MediaError: the suffix is not that of an image, or the path cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise MediaError(f"{path}: not the name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise MediaError(f"{path}: not the file name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
     _, encoded = cv2.imencode(path.suffix, image)
     with replacing(path) as temporary, writing(path):
         temporary.write_bytes(encoded.tobytes())
@@ -148,14 +151,14 @@ def write_image(path: str | Path, image: Image) -> None:
 
 @contextmanager
 def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
-    """Write all keypoints as one JSON object, a frame a line, never holding more than one frame.
+    """Open a writer of all keypoints as one JSON object with one line per frame; one frame at a time is in memory.
 
     ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"bbox_xywh", "score",
-    "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. Images have no ``fps`` and ``time_s`` (null)
-    but a ``file_name``; of a folder, whose images differ, ``size_wh`` stands in each frame.
+    "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. For images, ``fps`` and ``time_s`` are
+    null and each frame has a ``file_name``; for a folder, each frame has its own ``size_wh``.
     """
     path = Path(path)
-    head = {
+    header = {
         "fps": source.fps,
         "size_wh": None if source.kind == "folder" else source.size_wh,
         "keypoint_names": list(keypoint_names),
@@ -173,7 +176,7 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
             separator = ",\n"
 
         with file:
-            file.write(json.dumps(head)[:-1] + ', "frames": [')
+            file.write(json.dumps(header)[:-1] + ', "frames": [')
             yield write
             with writing(path):
                 file.write("\n]}\n")
@@ -190,10 +193,10 @@ def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
 
 
 def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
-    """One row a person. Rounding is of float64: that of float32 would print 1.230000019."""
-    points = np.round(np.asarray(poses.keypoints, dtype=np.float64), 2)
-    heights = np.round(np.asarray(poses.scores, dtype=np.float64), 4)
-    keypoints = np.concatenate([points, heights[..., None]], axis=-1).tolist()
+    """Return one row per person, rounded in float64: a rounded float32 would print as 1.230000019."""
+    xy = np.round(np.asarray(poses.keypoints, dtype=np.float64), 2)
+    keypoint_scores = np.round(np.asarray(poses.scores, dtype=np.float64), 4)
+    keypoints = np.concatenate([xy, keypoint_scores[..., None]], axis=-1).tolist()
     boxes = np.round(np.asarray(poses.bboxes_xywh, dtype=np.float64), 2).tolist()
     person_scores = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
     return [

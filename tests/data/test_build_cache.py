@@ -1,4 +1,4 @@
-"""The crop cache through the command line: built with the words that train, used by training, refused when stale."""
+"""The command build-cache: builds a crop cache that training uses, or rejects if it is stale."""
 
 import json
 import runpy
@@ -27,26 +27,28 @@ TINY = (
 
 
 @pytest.fixture(autouse=True)
-def _own_random_numbers() -> Iterator[None]:
+def _restore_random_state() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         yield
 
 
 @pytest.fixture
-def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     monkeypatch.chdir(tmp_path)
     return ("--cfg", "quickstart", "data.root=people", "data.crop_cache=train.crops", *TINY)
 
 
-def build(*words: str) -> None:
+def build(*arguments: str) -> None:
     tool = runpy.run_path(str(TOOL))
-    tool["run"](tool["main"], list(words))
+    tool["run"](tool["main"], list(arguments))
 
 
-def test_it_is_built_once_and_says_what_it_costs(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    build(*words)
+def test_the_cache_is_built_once_and_its_size_is_printed(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(*arguments)
     first = capsys.readouterr().out
-    build(*words)
+    build(*arguments)
 
     content = json.loads(Path("people/annotations/person_keypoints_train.json").read_bytes())
     persons = sum(one["num_keypoints"] > 0 and not one["iscrowd"] for one in content["annotations"])
@@ -55,54 +57,58 @@ def test_it_is_built_once_and_says_what_it_costs(words: tuple[str, ...], capsys:
     assert capsys.readouterr().out == first.replace("\n", "; was up to date\n")
 
 
-def test_training_reads_crops_and_no_image(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reads_the_cache_and_no_images(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     from pose.datasets import samples
 
-    build(*words)
-    asked = []
-    monkeypatch.setattr(samples, "read_crop", lambda *given: asked.append(given))
+    build(*arguments)
+    calls = []
+    monkeypatch.setattr(samples, "read_crop", lambda *arguments: calls.append(arguments))
 
-    run(train, [*words[:2], "--device", "cpu", "--run-dir", "run", *words[2:]])
+    run(train, [*arguments[:2], "--device", "cpu", "--run-dir", "run", *arguments[2:]])
 
-    assert not asked
+    assert not calls
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["train", "validation"]
     assert f"crops of {Path('people/train.crops')}" in Path("run/train.log").read_text()
 
 
-def test_training_without_its_cache_says_how_to_build_it(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
-    line = refusal(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:]]))
+def test_the_error_of_a_missing_cache_names_the_build_command(
+    arguments: tuple[str, ...], refusal: Callable[..., str]
+) -> None:
+    line = refusal(lambda: run(train, [*arguments[:2], "--device", "cpu", *arguments[2:]]))
 
-    assert "people/train.crops: no such crop cache; build it with data/build_cache.py" in line
+    assert "people/train.crops: no such crop cache; build it with dyconv-pose build-cache" in line
 
 
-def test_training_refuses_a_cache_of_other_options(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
-    build(*words)
+def test_training_rejects_a_cache_of_other_options(arguments: tuple[str, ...], refusal: Callable[..., str]) -> None:
+    build(*arguments)
 
-    line = refusal(lambda: run(train, [*words[:2], "--device", "cpu", *words[2:], "augment.rotation_limit_deg=30"]))
+    line = refusal(
+        lambda: run(train, [*arguments[:2], "--device", "cpu", *arguments[2:], "augment.rotation_limit_deg=30"])
+    )
 
     assert "stale crop cache: augment.rotation_limit_deg was 20.0 and is 30.0; build it with" in line
     assert not list(Path("runs").rglob("*.pt"))
 
 
-def test_a_cache_without_a_name_is_asked_for_one(words: tuple[str, ...], refusal: Callable[..., str]) -> None:
-    line = refusal(lambda: build(*words, "data.crop_cache=null"))
+def test_a_config_without_crop_cache_is_rejected(arguments: tuple[str, ...], refusal: Callable[..., str]) -> None:
+    line = refusal(lambda: build(*arguments, "data.crop_cache=null"))
 
     assert "data.crop_cache=train.crops" in line
 
 
-def test_a_cache_can_lie_anywhere(words: tuple[str, ...], tmp_path: Path) -> None:
-    build(*words, f"data.crop_cache={tmp_path}/fast/quick.crops")
+def test_a_cache_can_be_outside_the_data_set_folder(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    build(*arguments, f"data.crop_cache={tmp_path}/fast/quick.crops")
 
     assert (tmp_path / "fast/quick.crops").stat().st_size > 1000
     assert not Path("people/train.crops").exists()
 
 
-def test_the_embedded_images_are_drawn_again_beside_a_cache_of_others(words: tuple[str, ...]) -> None:
-    build(*words)
-    drawn_otherwise = (*words, "data.synthetic.seed=5")
+def test_a_synthetic_data_set_with_a_crop_cache_is_replaced(arguments: tuple[str, ...]) -> None:
+    build(*arguments)
+    other_seed = (*arguments, "data.synthetic.seed=5")
 
-    build(*drawn_otherwise)
-    build(*drawn_otherwise)
+    build(*other_seed)
+    build(*other_seed)
 
     assert Path("people/train.crops").exists()

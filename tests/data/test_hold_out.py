@@ -1,4 +1,4 @@
-"""Holding out: two files that part one, by nothing but ids and seed, and the one that is read stays as it was."""
+"""The command hold-out: splits a file in two by image id and seed, and does not change the input file."""
 
 import json
 import runpy
@@ -14,7 +14,7 @@ Content = dict[str, Any]
 
 
 def content(image_ids: range | list[int], persons: int = 2) -> Content:
-    """Images with ``persons`` persons each, and keys that the project does not read."""
+    """Images with ``persons`` persons each, and keys that the package does not use."""
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 64, "height": 48, "flickr_url": "x"} for i in image_ids]
     annotations = [
         {
@@ -38,67 +38,67 @@ def content(image_ids: range | list[int], persons: int = 2) -> Content:
 
 
 class Folder:
-    """Where the tool reads one file and writes two."""
+    """Input and output files of the command."""
 
     def __init__(self, path: Path) -> None:
         self.people, self.kept, self.held_out = (path / name for name in ("people.json", "out/a.json", "out/b.json"))
 
-    def write(self, made: Content) -> None:
-        self.people.write_text(json.dumps(made), encoding="utf-8")
+    def write(self, annotations: Content) -> None:
+        self.people.write_text(json.dumps(annotations), encoding="utf-8")
 
-    def run(self, *words: str) -> int | str | None:
-        """Call the tool as the command line does, and return its exit status."""
+    def run(self, *arguments: str) -> int | str | None:
+        """Run the command and return its exit status."""
         tool = runpy.run_path(str(TOOL))
         files = ["--annotations", str(self.people), "--kept", str(self.kept), "--held-out", str(self.held_out)]
         try:
-            tool["run"](tool["main"], [*files, *words])
+            tool["run"](tool["main"], [*files, *arguments])
         except SystemExit as end:
             return end.code
         return 0
 
-    def held_out_ids(self, *words: str) -> set[int]:
-        """Run the tool anew."""
+    def held_out_ids(self, *arguments: str) -> set[int]:
+        """Run the command again and return the ids of the held-out images."""
         for file in (self.kept, self.held_out):
             file.unlink(missing_ok=True)
-        assert self.run(*words) == 0
+        assert self.run(*arguments) == 0
         return {image["id"] for image in read(self.held_out)["images"]}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    made = Folder(tmp_path)
-    made.write(content(range(1, 201)))
-    return made
+    folder = Folder(tmp_path)
+    folder.write(content(range(1, 201)))
+    return folder
 
 
 def read(path: Path) -> Content:
-    found: Content = json.loads(path.read_bytes())
-    return found
+    annotations: Content = json.loads(path.read_bytes())
+    return annotations
 
 
 def by_id(records: list[Content]) -> list[Content]:
     return sorted(records, key=lambda record: record["id"])
 
 
-def test_the_two_files_part_images_and_annotations_and_keep_the_rest(folder: Folder) -> None:
-    whole, before = read(folder.people), folder.people.read_bytes()
+def test_images_and_annotations_are_split_and_other_keys_kept(folder: Folder) -> None:
+    original, before = read(folder.people), folder.people.read_bytes()
 
     assert folder.run("--fraction", "0.3") == 0
 
     kept, held_out = read(folder.kept), read(folder.held_out)
     for name in ("images", "annotations"):
-        assert by_id(kept[name] + held_out[name]) == by_id(whole[name])
-        assert kept[name] == [record for record in whole[name] if record in kept[name]]  # in their order
+        assert by_id(kept[name] + held_out[name]) == by_id(original[name])
+        assert kept[name] == [record for record in original[name] if record in kept[name]]  # order is kept
     for part in (kept, held_out):
-        pictures = {image["id"] for image in part["images"]}
-        assert {one["image_id"] for one in part["annotations"]} == pictures  # whole images with all their persons
+        image_ids = {image["id"] for image in part["images"]}
+        assert {one["image_id"] for one in part["annotations"]} == image_ids  # all persons of an image are in one part
         assert {name: part[name] for name in part if name not in ("images", "annotations")} == {
-            name: whole[name] for name in ("info", "licenses", "categories")
+            name: original[name] for name in ("info", "licenses", "categories")
         }
     assert folder.people.read_bytes() == before
 
 
-def test_the_share_is_about_the_fraction(folder: Folder) -> None:
+def test_about_the_given_fraction_of_images_is_held_out(folder: Folder) -> None:
     folder.write(content(range(2000), persons=1))
 
     for fraction in (0.05, 0.3, 0.9):
@@ -107,7 +107,7 @@ def test_the_share_is_about_the_fraction(folder: Folder) -> None:
         assert abs(count - 2000 * fraction) < 4 * deviation
 
 
-def test_what_is_written_is_said(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sizes_of_both_files_are_printed(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     count = len(folder.held_out_ids("--fraction", "0.3"))
 
     assert capsys.readouterr().out == (
@@ -116,7 +116,7 @@ def test_what_is_written_is_said(folder: Folder, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_ids_and_seed_alone_decide(folder: Folder) -> None:
+def test_the_split_depends_only_on_ids_and_seed(folder: Folder) -> None:
     first = folder.held_out_ids("--fraction", "0.3")
     other_order = content(range(200, 0, -1), persons=1)
     for image in other_order["images"]:
@@ -127,27 +127,27 @@ def test_ids_and_seed_alone_decide(folder: Folder) -> None:
     assert folder.held_out_ids("--fraction", "0.3", "--seed", "1") != first
 
 
-def test_images_added_later_do_not_move_the_others(folder: Folder) -> None:
+def test_added_images_do_not_change_the_split_of_the_others(folder: Folder) -> None:
     first = folder.held_out_ids("--fraction", "0.3")
     folder.write(content(range(-50, 400)))
 
-    assert {number for number in folder.held_out_ids("--fraction", "0.3") if 1 <= number <= 200} == first
+    assert {image_id for image_id in folder.held_out_ids("--fraction", "0.3") if 1 <= image_id <= 200} == first
 
 
-def test_a_larger_fraction_holds_out_the_same_images_and_more(folder: Folder) -> None:
+def test_a_larger_fraction_holds_out_a_superset(folder: Folder) -> None:
     assert folder.held_out_ids("--fraction", "0.2") < folder.held_out_ids("--fraction", "0.5")
 
 
-def test_the_choice_is_the_same_on_every_machine(folder: Folder) -> None:
-    """Measured once: with another choice an old run's settings were chosen by images that a new one is fitted to."""
+def test_the_split_is_the_same_on_every_machine(folder: Folder) -> None:
+    """Expected values were recorded once: another split would train on images that earlier settings were chosen on."""
     folder.write(content(range(1, 31)))
 
     assert folder.held_out_ids("--fraction", "0.25") == {7, 15, 18, 20, 25}
 
 
-def refused(folder: Folder, capsys: pytest.CaptureFixture[str], words: list[str], *parts: str) -> None:
+def assert_rejected(folder: Folder, capsys: pytest.CaptureFixture[str], arguments: list[str], *parts: str) -> None:
     before = {file: file.read_bytes() for file in folder.people.parent.rglob("*.json")}
-    assert folder.run(*words) == 2
+    assert folder.run(*arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert all(part in error for part in parts), error
@@ -155,61 +155,61 @@ def refused(folder: Folder, capsys: pytest.CaptureFixture[str], words: list[str]
 
 
 @pytest.mark.parametrize("fraction", ["0", "1", "-0.1", "5", "nan", "inf"])
-def test_a_fraction_that_is_none_is_refused(fraction: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(folder, capsys, [f"--fraction={fraction}"], "--fraction", "between 0 and 1")
+def test_an_invalid_fraction_is_rejected(fraction: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_rejected(folder, capsys, [f"--fraction={fraction}"], "--fraction", "between 0 and 1")
 
 
-@pytest.mark.parametrize("which", ["kept", "held_out"])
-def test_a_file_that_exists_is_not_written_over(which: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    file: Path = getattr(folder, which)
+@pytest.mark.parametrize("option", ["kept", "held_out"])
+def test_an_existing_file_is_not_overwritten(option: str, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    file: Path = getattr(folder, option)
     file.parent.mkdir()
     file.write_text("precious", encoding="utf-8")
 
-    refused(folder, capsys, [], str(file), "exists")
+    assert_rejected(folder, capsys, [], str(file), "exists")
 
 
-def test_the_file_that_is_read_is_not_written_over(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_input_file_is_not_overwritten(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.kept = folder.people
 
-    refused(folder, capsys, [], str(folder.people), "exists")
+    assert_rejected(folder, capsys, [], str(folder.people), "exists")
 
 
-def test_one_name_for_both_parts_is_refused(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_file_for_both_parts_is_rejected(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.held_out = folder.kept.parent / ".." / "out" / "a.json"
 
-    refused(folder, capsys, [], "the same file")
+    assert_rejected(folder, capsys, [], "the same file")
 
 
-def test_a_part_without_annotations_is_refused_before_anything_is_written(
+def test_a_part_without_annotations_is_rejected_before_writing(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(folder, capsys, ["--fraction", "0.000001"], str(folder.held_out), "no annotations", "--fraction")
-    refused(folder, capsys, ["--fraction", "0.999999"], str(folder.kept), "no annotations", "--fraction")
+    assert_rejected(folder, capsys, ["--fraction", "0.000001"], str(folder.held_out), "no annotations", "--fraction")
+    assert_rejected(folder, capsys, ["--fraction", "0.999999"], str(folder.kept), "no annotations", "--fraction")
 
 
-def test_a_test_sets_image_info_has_nothing_to_hold_out(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_info_file_is_rejected(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     info = content(range(10))
     del info["annotations"]
     folder.write(info)
 
-    refused(folder, capsys, [], "no annotations")
+    assert_rejected(folder, capsys, [], "no annotations")
 
 
-def test_what_are_no_annotations_is_refused(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_annotations_are_rejected(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.people.write_text("[]", encoding="utf-8")
-    refused(folder, capsys, [], str(folder.people), "expected COCO annotations")
+    assert_rejected(folder, capsys, [], str(folder.people), "expected COCO annotations")
     folder.people.unlink()
-    refused(folder, capsys, [], str(folder.people), "no such file")
+    assert_rejected(folder, capsys, [], str(folder.people), "no such file")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/coco_person_small")
-def test_real_people_are_parted(tmp_path: Path) -> None:
+def test_a_data_set_of_real_people_is_split(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.people = SHARED / "person_keypoints_val.json"
 
     assert folder.run("--fraction", "0.2") == 0
 
-    whole, kept, held_out = (read(file) for file in (folder.people, folder.kept, folder.held_out))
-    assert len(kept["images"]) + len(held_out["images"]) == len(whole["images"]) == 224
-    assert by_id(kept["annotations"] + held_out["annotations"]) == by_id(whole["annotations"])
+    original, kept, held_out = (read(file) for file in (folder.people, folder.kept, folder.held_out))
+    assert len(kept["images"]) + len(held_out["images"]) == len(original["images"]) == 224
+    assert by_id(kept["annotations"] + held_out["annotations"]) == by_id(original["annotations"])
     assert 20 < len(held_out["images"]) < 70

@@ -1,4 +1,4 @@
-"""Which persons and boxes count: against pycocotools on the same file, and the cases of the protocol."""
+"""Loaded persons and boxes: compared with pycocotools on the same file, and the rules of the protocol."""
 
 import json
 from pathlib import Path
@@ -32,8 +32,8 @@ def add_person(data, **changes):
 
 
 def expected_by_pycocotools(path):
-    """(image id, cleaned box, visibilities) by annotation id, one person after another."""
-    index, found = coco.COCO(str(path)), {}
+    """(image id, clipped box, visibilities) by annotation id."""
+    index, expected = coco.COCO(str(path)), {}
     for entry in index.loadAnns(index.getAnnIds(catIds=index.getCatIds(["person"]), iscrowd=False)):
         image, (x, y, w, h) = index.imgs[entry["image_id"]], entry["bbox"]
         left, top = max(x, 0), max(y, 0)
@@ -41,8 +41,8 @@ def expected_by_pycocotools(path):
         bottom = min(image["height"] - 1, top + max(h - 1, 0))
         if any(v > 0 for v in entry["keypoints"][2::3]) and entry["area"] > 0 and right >= left and bottom >= top:
             box = [left, top, right - left, bottom - top]
-            found[entry["id"]] = (entry["image_id"], box, entry["keypoints"][2::3])
-    return found
+            expected[entry["id"]] = (entry["image_id"], box, entry["keypoints"][2::3])
+    return expected
 
 
 def assert_equals_pycocotools(persons, path):
@@ -55,14 +55,14 @@ def assert_equals_pycocotools(persons, path):
         np.testing.assert_array_equal(persons.visibility[row], visibility)
 
 
-def test_persons_equal_those_of_pycocotools(tiny_coco):
+def test_persons_equal_pycocotools(tiny_coco):
     persons = annotated(tiny_coco)
 
     assert persons.ids.tolist() == [11, 12, 21, 22, 31]
     assert_equals_pycocotools(persons, tiny_coco.annotations)
 
 
-def test_real_persons_equal_those_of_pycocotools(shared):
+def test_real_persons_equal_pycocotools(shared):
     folder = shared / "data/coco_person_small"
     path = folder / "annotations/person_keypoints_val.json"
 
@@ -88,34 +88,34 @@ def test_real_persons_equal_those_of_pycocotools(shared):
     ],
     ids=str,
 )
-def test_persons_that_do_not_count_are_left_out(tiny_coco, changes):
+def test_persons_outside_the_protocol_are_dropped(tiny_coco, changes):
     add_person(tiny_coco, **changes)
 
     assert 99 not in annotated(tiny_coco).ids
 
 
 @pytest.mark.parametrize("changes", [{}, {"keypoints": [*([0] * 48), 5, 6, 1]}, {"bbox": [150, 110, 30, 40]}], ids=str)
-def test_persons_that_count_are_kept(tiny_coco, changes):
+def test_persons_within_the_protocol_are_kept(tiny_coco, changes):
     add_person(tiny_coco, **changes)
 
     assert 99 in annotated(tiny_coco).ids
 
 
-def test_a_person_without_area_or_crowd_flag_counts(tiny_coco):
-    bare = person()
-    del bare["area"]
-    tiny_coco.edit(lambda content: content["annotations"].append(bare))
+def test_a_person_without_area_and_crowd_flag_is_kept(tiny_coco):
+    without_area = person()
+    del without_area["area"]
+    tiny_coco.edit(lambda content: content["annotations"].append(without_area))
 
     assert 99 in annotated(tiny_coco).ids
 
 
-def test_boxes_are_clipped_and_one_pixel_short(tiny_coco):
+def test_boxes_are_clipped_and_one_pixel_smaller(tiny_coco):
     add_person(tiny_coco, bbox=[-5, 100, 40, 60])
 
     np.testing.assert_array_equal(annotated(tiny_coco).bboxes_xywh[-1], [0, 100, 39, 19])
 
 
-def test_hidden_and_visible_keypoints_are_told_apart_and_unlabelled_ones_are_zero(tiny_coco):
+def test_visibility_is_kept_and_unlabeled_keypoints_are_zero(tiny_coco):
     add_person(tiny_coco)
 
     record = annotated(tiny_coco).record(5)
@@ -125,7 +125,7 @@ def test_hidden_and_visible_keypoints_are_told_apart_and_unlabelled_ones_are_zer
     assert not record.keypoints_image[4:].any()
 
 
-def test_a_record_is_the_row_of_the_columns(tiny_coco):
+def test_a_record_is_one_row_of_the_columns(tiny_coco):
     content = {entry["id"]: entry for entry in json.loads(tiny_coco.annotations.read_text())["annotations"]}
     persons = annotated(tiny_coco)
 
@@ -140,7 +140,7 @@ def test_a_record_is_the_row_of_the_columns(tiny_coco):
         np.testing.assert_array_equal(record.bbox_xywh, persons.bboxes_xywh[row])
 
 
-def test_take_chooses_rows_of_every_column(tiny_coco):
+def test_take_selects_rows_of_every_column(tiny_coco):
     persons = annotated(tiny_coco)
 
     taken = persons.take(np.array([4, 1]))
@@ -154,7 +154,7 @@ def test_take_chooses_rows_of_every_column(tiny_coco):
         np.testing.assert_array_equal(record.visibility, expected.visibility)
 
 
-def refused(call, *parts):
+def assert_rejected(call, *parts):
     with pytest.raises(DataError) as caught:
         call()
     assert "\n" not in str(caught.value)
@@ -176,22 +176,22 @@ def refused(call, *parts):
         ({"bbox": None}, "bbox"),
     ],
 )
-def test_a_broken_person_is_named(tiny_coco, changes, part):
+def test_an_invalid_person_is_named_in_the_error(tiny_coco, changes, part):
     add_person(tiny_coco, **changes)
 
-    refused(lambda: annotated(tiny_coco), str(tiny_coco.annotations), "99", part)
+    assert_rejected(lambda: annotated(tiny_coco), str(tiny_coco.annotations), "99", part)
 
 
-def test_a_file_with_nobody_to_train_on_is_refused(tiny_coco):
+def test_a_file_without_training_persons_is_rejected(tiny_coco):
     tiny_coco.edit(lambda content: content.update(annotations=[person(iscrowd=1)]))
 
-    refused(lambda: annotated(tiny_coco), "no person with a labelled keypoint among 1 annotations")
+    assert_rejected(lambda: annotated(tiny_coco), "no person with a labeled keypoint among 1 annotations")
 
 
-def test_an_image_info_file_has_nobody_to_train_on_but_takes_detector_boxes(tiny_coco):
+def test_an_image_info_file_works_with_detector_boxes_only(tiny_coco):
     tiny_coco.edit(lambda content: content.pop("annotations"))
 
-    refused(lambda: annotated(tiny_coco), "no person")
+    assert_rejected(lambda: annotated(tiny_coco), "no person")
     assert len(detected(tiny_coco)) == 4
 
 
@@ -201,7 +201,7 @@ def test_an_image_info_file_needs_no_categories(tiny_coco):
     assert len(detected(tiny_coco)) == 4
 
 
-def test_detector_boxes_are_taken_as_they_are(tiny_coco):
+def test_detector_boxes_are_not_changed(tiny_coco):
     persons = detected(tiny_coco)
 
     np.testing.assert_array_equal(persons.bboxes_xywh[:2], [[-4.5, 10, 70, 95], [88, 28.5, 44, 66]])
@@ -220,7 +220,7 @@ def edit_boxes(data, change):
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0, 4), (0.1, 4), (0.6, 3), (0.61, 2), (1, 0)])
-def test_boxes_scored_below_the_threshold_are_left_out(tiny_coco, threshold, count):
+def test_boxes_below_the_score_threshold_are_dropped(tiny_coco, threshold, count):
     persons = detected(tiny_coco, threshold)
 
     assert len(persons) == count
@@ -228,7 +228,7 @@ def test_boxes_scored_below_the_threshold_are_left_out(tiny_coco, threshold, cou
     assert persons.ids.tolist() == [row for row in range(4) if [0.9, 0.6, 0.95, 0.1][row] >= threshold]
 
 
-def test_an_empty_file_of_boxes_gives_no_persons(tiny_coco):
+def test_an_empty_detection_file_gives_no_persons(tiny_coco):
     tiny_coco.detections.write_text("[]")
 
     assert len(detected(tiny_coco)) == 0
@@ -239,27 +239,27 @@ def test_an_empty_file_of_boxes_gives_no_persons(tiny_coco):
     [{"category_id": 3}, {"category_id": 3, "image_id": 77}, {"bbox": [1, 2, 0, 9]}, {"bbox": [1, 2, 9, -1]}],
     ids=str,
 )
-def test_boxes_of_other_categories_and_without_size_are_left_out(tiny_coco, change):
+def test_boxes_of_other_categories_and_empty_boxes_are_dropped(tiny_coco, change):
     edit_boxes(tiny_coco, lambda boxes: boxes[1].update(change))
 
     persons = detected(tiny_coco)
 
-    assert persons.ids.tolist() == [0, 2, 3], "a box keeps the number of its row in the file"
+    assert persons.ids.tolist() == [0, 2, 3], "a box keeps its row number in the file"
 
 
-def test_boxes_on_unknown_images_are_refused(tiny_coco):
+def test_boxes_on_unknown_images_are_rejected(tiny_coco):
     edit_boxes(tiny_coco, lambda boxes: boxes[1].update(image_id=77))
 
-    refused(
+    assert_rejected(
         lambda: detected(tiny_coco), str(tiny_coco.detections), "1 image ids (first 77)", str(tiny_coco.annotations)
     )
 
 
 @pytest.mark.parametrize("bbox", [[float("nan"), 2, 9, 9], [1, 2, 9, float("nan")], [1, 2, float("inf"), 9], [1, 2, 9]])
-def test_broken_detector_boxes_are_refused(tiny_coco, bbox):
+def test_invalid_detector_boxes_are_rejected(tiny_coco, bbox):
     edit_boxes(tiny_coco, lambda boxes: boxes[1].update(bbox=bbox))
 
-    refused(lambda: detected(tiny_coco), str(tiny_coco.detections), "row 1")
+    assert_rejected(lambda: detected(tiny_coco), str(tiny_coco.detections), "row 1")
 
 
 def category(category_id, name, keypoints=()):
@@ -280,20 +280,20 @@ def test_the_category_is_found_by_its_keypoints_then_by_its_name(categories, exp
     assert find_category({"categories": categories}, Path("x.json"), COCO) == expected
 
 
-def test_another_skeleton_than_the_files_is_explained():
+def test_a_skeleton_that_differs_from_the_file_is_rejected():
     horse = make_skeleton(["nose", "tail"])
     content = {"categories": [category(1, "person", ["nose", "left_eye"])]}
 
-    refused(lambda: find_category(content, Path("x.json"), horse), "x.json", "left_eye", "tail", "'skeleton'")
+    assert_rejected(lambda: find_category(content, Path("x.json"), horse), "x.json", "left_eye", "tail", "'skeleton'")
 
 
 def test_the_order_of_the_keypoints_is_part_of_the_skeleton():
     content = {"categories": [category(1, "person", COCO.names[::-1])]}
 
-    refused(lambda: find_category(content, Path("x.json"), COCO), "skeleton")
+    assert_rejected(lambda: find_category(content, Path("x.json"), COCO), "skeleton")
 
 
-def test_a_skeleton_of_ones_own_reads_its_category(tiny_coco):
+def test_a_custom_skeleton_reads_its_own_category(tiny_coco):
     def change(content):
         content["categories"].append(category(2, "horse", ["nose", "tail"]))
         content["annotations"].append(person(category_id=2, keypoints=[1, 2, 2, 3, 4, 1]))
@@ -307,6 +307,6 @@ def test_a_skeleton_of_ones_own_reads_its_category(tiny_coco):
 
 
 def test_a_missing_file_is_named(tiny_coco):
-    refused(
+    assert_rejected(
         lambda: annotated_persons(tiny_coco.images / "none.json", tiny_coco.images, COCO), "none.json", "no such file"
     )

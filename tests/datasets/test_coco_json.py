@@ -1,3 +1,5 @@
+"""Layout checks of annotation and detection files."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ def save(folder: Path, content: Any) -> Path:
     return path
 
 
-def refused(read: Callable[[Path], object], path: Path) -> str:
+def error_message(read: Callable[[Path], object], path: Path) -> str:
     with pytest.raises(DataError) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -32,12 +34,12 @@ def test_annotations_are_read_as_three_lists(tmp_path: Path) -> None:
     assert read_annotations(save(tmp_path, content)) == {k: content[k] for k in ("images", "annotations", "categories")}
 
 
-def test_outlines_are_left_out(tmp_path: Path) -> None:
-    outlined = [
+def test_segmentations_are_dropped(tmp_path: Path) -> None:
+    with_segmentation = [
         {**PERSON, "segmentation": [[1, 1, 2, 2, 3, 1]]},
         {**PERSON, "id": 6, "segmentation": {"counts": [3, 4], "size": [6, 8]}},
     ]
-    content = {"images": [IMAGE], "annotations": outlined, "categories": [CATEGORY]}
+    content = {"images": [IMAGE], "annotations": with_segmentation, "categories": [CATEGORY]}
 
     assert read_annotations(save(tmp_path, content))["annotations"] == [PERSON, {**PERSON, "id": 6}]
 
@@ -56,18 +58,18 @@ def test_detections_are_a_list(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         ("{", "not JSON at line 1, column 2"),
-        ("", "is the download whole?"),
-        ([BOX], "detector boxes and results go elsewhere"),
+        ("", "is the file complete?"),
+        ([BOX], "got a list, as detector boxes or results are"),
         (3, "got int"),
         ({"image": []}, "did you mean 'image'?"),
         ({"images": {}}, "expected a list of images, got dict"),
         ({"images": [3]}, "1 of 1 images lack keys; images[0] needs"),
         ({"images": [IMAGE, {"id": 2}]}, "1 of 2 images lack keys; images[1] needs"),
-        ({"images": [IMAGE | {"id": "1"}]}, "expected whole numbers as id of images, got '1'"),
+        ({"images": [IMAGE | {"id": "1"}]}, "expected integers as id of images, got '1'"),
         ({"images": [IMAGE], "annotations": [PERSON]}, "annotations without 'categories'"),
         (
             {"images": [IMAGE], "categories": [CATEGORY], "annotations": [{**PERSON, "image_id": 1.0}]},
-            "whole numbers as image_id of annotations, got 1.0",
+            "integers as image_id of annotations, got 1.0",
         ),
         (
             {"images": [IMAGE], "categories": [CATEGORY], "annotations": [PERSON, {"id": 1, "image_id": 1}]},
@@ -83,8 +85,8 @@ def test_detections_are_a_list(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_of_another_layout_is_refused_with_what_to_do(tmp_path: Path, content: Any, expected: str) -> None:
-    assert expected in refused(read_annotations, save(tmp_path, content))
+def test_annotations_of_another_layout_are_rejected_with_a_remedy(tmp_path: Path, content: Any, expected: str) -> None:
+    assert expected in error_message(read_annotations, save(tmp_path, content))
 
 
 @pytest.mark.parametrize(
@@ -97,21 +99,21 @@ def test_a_file_of_another_layout_is_refused_with_what_to_do(tmp_path: Path, con
         ({"boxes": []}, "got a mapping"),
         ("3", "expected a list of detections, got int"),
         ([{"image_id": 1, "bbox": [0, 0, 1, 1]}], "detections[0] needs"),
-        ([BOX, {**BOX, "image_id": None}], "expected whole numbers as image_id of detections, got None"),
+        ([BOX, {**BOX, "image_id": None}], "expected integers as image_id of detections, got None"),
     ],
 )
-def test_boxes_of_another_layout_are_refused(tmp_path: Path, content: Any, expected: str) -> None:
-    assert expected in refused(read_detections, save(tmp_path, content))
+def test_detections_of_another_layout_are_rejected(tmp_path: Path, content: Any, expected: str) -> None:
+    assert expected in error_message(read_detections, save(tmp_path, content))
 
 
-def test_a_missing_file_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
     save(tmp_path, {})
-    assert "did you mean 'annotations.json'?" in refused(read_annotations, tmp_path / "anotations.json")
-    assert "no such file" in refused(read_detections, tmp_path / "nowhere" / "boxes.json")
+    assert "did you mean 'annotations.json'?" in error_message(read_annotations, tmp_path / "anotations.json")
+    assert "no such file" in error_message(read_detections, tmp_path / "nowhere" / "boxes.json")
 
 
-def test_files_that_cannot_be_text_are_refused(tmp_path: Path) -> None:
+def test_binary_files_and_folders_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_bytes(b"\x1f\x8b\x08\xff\xfe")
-    assert "binary data" in refused(read_annotations, path)
-    assert "cannot be read" in refused(read_annotations, tmp_path)
+    assert "binary data" in error_message(read_annotations, path)
+    assert "cannot be read" in error_message(read_annotations, tmp_path)

@@ -1,4 +1,4 @@
-"""From a person record to a sample: the mirror law, discs drawn at the keypoints, and purity in (seed, epoch, row)."""
+"""Samples from person records: flip, alignment of image and target, and determinism in (seed, epoch, row)."""
 
 import pickle
 from dataclasses import replace
@@ -20,10 +20,10 @@ from pose.skeleton import COCO
 
 SMALL = InputConfig(size_hw=(128, 96))
 FULL = InputConfig()
-STILL = AugmentConfig(flip_probability=0, rotation_probability=0, scale_std=0, half_body_probability=0)
-FLIP = STILL.model_copy(update={"flip_probability": 1.0})
-TURN = AugmentConfig(flip_probability=0, rotation_probability=1, half_body_probability=0)
-TURN_AND_FLIP = TURN.model_copy(update={"flip_probability": 1.0})
+NO_VARIATION = AugmentConfig(flip_probability=0, rotation_probability=0, scale_std=0, half_body_probability=0)
+FLIP = NO_VARIATION.model_copy(update={"flip_probability": 1.0})
+ROTATE = AugmentConfig(flip_probability=0, rotation_probability=1, half_body_probability=0)
+ROTATE_AND_FLIP = ROTATE.model_copy(update={"flip_probability": 1.0})
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def sample(record, augment=None, seed=3, input_config=SMALL, **options):
     return make_sample(record, COCO, input_config, augment, np.random.default_rng(seed), **options)
 
 
-def mirrored_by_hand(record, folder):
-    """Write the mirrored image and say for each keypoint name where it is on the mirrored person."""
+def mirrored_record(record, folder):
+    """Write the mirrored image and return the record of the mirrored person, computed by keypoint names."""
     image = read_image(record.image_path)
     path = folder / "mirrored.png"
     cv2.imwrite(str(path), image[:, ::-1])
@@ -57,24 +57,28 @@ def mirrored_by_hand(record, folder):
 
 
 @pytest.mark.parametrize("row", range(5))
-@pytest.mark.parametrize(("augment", "flipping"), [(STILL, FLIP), (TURN, TURN_AND_FLIP)], ids=["upright", "turned"])
-def test_a_flipped_sample_is_the_sample_of_the_image_mirrored_by_hand(persons, tmp_path, row, augment, flipping):
+@pytest.mark.parametrize(
+    ("augment", "with_flip"), [(NO_VARIATION, FLIP), (ROTATE, ROTATE_AND_FLIP)], ids=["upright", "rotated"]
+)
+def test_a_flipped_sample_equals_the_sample_of_a_mirrored_image(persons, tmp_path, row, augment, with_flip):
     record = persons.record(row)
 
-    flipped, mirrored = sample(record, flipping), sample(mirrored_by_hand(record, tmp_path), augment)
+    flipped, mirrored = sample(record, with_flip), sample(mirrored_record(record, tmp_path), augment)
 
     np.testing.assert_array_equal(flipped.weights, mirrored.weights)
     np.testing.assert_array_equal(flipped.heatmaps, mirrored.heatmaps)
     difference = np.abs(flipped.image.numpy().astype(int) - mirrored.image.numpy())
     assert difference.mean() < 0.5
-    assert np.mean(difference > 6) < 0.01  # the border, where one side interpolates with black
+    assert np.mean(difference > 6) < 0.01  # the image border, where one of them interpolates with black
     assert (flipped.image != sample(record, augment).image).any()
 
 
-@pytest.mark.parametrize("geometry", [SMALL, FULL], ids=["128x96", "256x192"])
-@pytest.mark.parametrize("augment", [None, FLIP, TURN, TURN_AND_FLIP], ids=["upright", "flip", "turn", "turn+flip"])
+@pytest.mark.parametrize("input_config", [SMALL, FULL], ids=["128x96", "256x192"])
+@pytest.mark.parametrize(
+    "augment", [None, FLIP, ROTATE, ROTATE_AND_FLIP], ids=["upright", "flip", "rotation", "rotation+flip"]
+)
 @pytest.mark.parametrize("row", [0, 3])
-def test_the_image_shows_each_keypoint_where_its_target_says(persons, tmp_path, row, augment, input_config):
+def test_image_and_target_heatmap_agree_on_every_keypoint(persons, tmp_path, row, augment, input_config):
     record, checked = persons.record(row), 0
     for keypoint in np.flatnonzero(record.visibility):
         large = replace(
@@ -87,32 +91,32 @@ def test_the_image_shows_each_keypoint_where_its_target_says(persons, tmp_path, 
 
         drawn = sample(large, augment, input_config=input_config)
 
-        target = COCO.flip_order[keypoint] if augment in (FLIP, TURN_AND_FLIP) else keypoint
-        center = center_of_light(drawn.image.numpy())
+        target = COCO.flip_order[keypoint] if augment in (FLIP, ROTATE_AND_FLIP) else keypoint
+        center = centroid(drawn.image.numpy())
         inside = center is not None and (center > 4).all() and (center < np.array(input_config.size_wh) - 5).all()
         if inside and drawn.weights[target]:
             peak, score = decode(drawn.heatmaps.numpy())
             assert score[target] == 1
-            # The grid point is the nearest, so half a step of 4 pixels; half a pixel for the disc.
+            # The target is at the nearest grid point: half of the stride of 4 pixels, and half a pixel for the disc.
             assert np.abs(peak[target] * 4 - center).max() <= 2.5
             checked += 1
     assert checked > 4
 
 
 @pytest.mark.parametrize("augment", [None, FLIP], ids=["upright", "flip"])
-def test_on_the_grid_image_and_target_agree_to_a_twentieth_of_a_pixel(persons, tmp_path, augment):
+def test_on_the_heatmap_grid_image_and_target_agree_to_a_twentieth_of_a_pixel(persons, tmp_path, augment):
     record = persons.record(0)
-    in_image = np.array([70 - 20, 90 + 16])  # 5 and 4 heatmap pixels from the view's centre
+    keypoint_image = np.array([70 - 20, 90 + 16])  # 5 and 4 heatmap pixels from the center of the view
     path = tmp_path / "disc.png"
-    cv2.imwrite(str(path), disc_at(in_image, (200, 200)))
-    view_wh = np.array([96, 128])  # as large as the input: the warp is a shift by whole pixels
+    cv2.imwrite(str(path), disc_at(keypoint_image, (200, 200)))
+    view_wh = np.array([96, 128])  # as large as the input: the warp is a shift by integer pixels
     bbox_xywh = np.concatenate([np.array([70, 90]) - view_wh / 2.5, view_wh / 1.25])
-    keypoints = np.tile(in_image, (17, 1)).astype(float)
+    keypoints = np.tile(keypoint_image, (17, 1)).astype(float)
 
     drawn = sample(replace(record, image_path=path, bbox_xywh=bbox_xywh, keypoints_image=keypoints), augment)
 
     expected = np.array([48 + 20 if augment else 48 - 20, 64 + 16])
-    np.testing.assert_allclose(center_of_light(drawn.image.numpy()), expected, atol=0.05)
+    np.testing.assert_allclose(centroid(drawn.image.numpy()), expected, atol=0.05)
     np.testing.assert_array_equal(decode(drawn.heatmaps.numpy())[0] * 4, np.tile(expected, (17, 1)))
 
 
@@ -123,17 +127,17 @@ def disc_at(center, size_hw):
     return image
 
 
-def center_of_light(image_rgb):
-    """(2,) x, y of the disc's centre, or None where it is not in the crop; it is red, and so in the first channel."""
+def centroid(image_rgb):
+    """(2,) x, y of the center of the red disc, or None if it is outside the crop."""
     assert not image_rgb[..., 1:].any()
-    light = image_rgb[..., 0].astype(float)
-    if light.sum() < 255:
+    red = image_rgb[..., 0].astype(float)
+    if red.sum() < 255:
         return None
-    rows, columns = np.indices(light.shape)
-    return np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
+    rows, columns = np.indices(red.shape)
+    return np.array([(red * columns).sum(), (red * rows).sum()]) / red.sum()
 
 
-def test_a_sample_has_the_shapes_and_types_of_its_documentation(persons):
+def test_a_sample_has_the_documented_shapes_and_types(persons):
     image, heatmaps, weights, person_id = sample(persons.record(1))
 
     assert (image.shape, image.dtype) == ((128, 96, 3), torch.uint8)
@@ -142,7 +146,7 @@ def test_a_sample_has_the_shapes_and_types_of_its_documentation(persons):
     assert (person_id.shape, person_id.item()) == ((), 12)
 
 
-def test_hidden_and_visible_keypoints_weigh_the_same_and_unlabelled_ones_nothing(persons):
+def test_hidden_and_visible_keypoints_have_weight_one_and_unlabeled_keypoints_zero(persons):
     record = persons.record(1)
     box = record.bbox_xywh
     assert set(record.visibility) == {0, 1, 2}
@@ -171,29 +175,29 @@ def test_a_sample_is_a_pure_function_of_seed_epoch_and_row(persons):
         assert not torch.equal(first.image, different.image)
 
 
-def test_a_preset_changes_the_pixels_of_a_sample_and_not_its_targets(persons):
-    plain = TrainingSamples(persons, COCO, SMALL, STILL, 0)
-    recoloured = TrainingSamples(persons, COCO, SMALL, STILL.model_copy(update={"photometric": "light"}), 0)
+def test_color_augmentation_changes_the_pixels_of_a_sample_but_not_its_targets(persons):
+    plain = TrainingSamples(persons, COCO, SMALL, NO_VARIATION, 0)
+    augmented = TrainingSamples(persons, COCO, SMALL, NO_VARIATION.model_copy(update={"photometric": "light"}), 0)
 
-    assert any(not torch.equal(plain[(epoch, 0)].image, recoloured[(epoch, 0)].image) for epoch in range(4))
+    assert any(not torch.equal(plain[(epoch, 0)].image, augmented[(epoch, 0)].image) for epoch in range(4))
     for epoch in range(4):
-        torch.testing.assert_close(plain[(epoch, 0)].heatmaps, recoloured[(epoch, 0)].heatmaps, rtol=0, atol=0)
+        torch.testing.assert_close(plain[(epoch, 0)].heatmaps, augmented[(epoch, 0)].heatmaps, rtol=0, atol=0)
 
 
-def test_a_sample_without_augmentation_is_the_crop_that_testing_takes(persons):
+def test_a_sample_without_augmentation_equals_the_test_crop(persons):
     record = persons.record(2)
 
-    image, matrix, area = person_crop(read_image(record.image_path), record.bbox_xywh, SMALL)
+    image, heatmap_to_image, area = person_crop(read_image(record.image_path), record.bbox_xywh, SMALL)
 
     np.testing.assert_array_equal(sample(record).image, image)
-    np.testing.assert_array_equal(sample(record, STILL).image, image)
+    np.testing.assert_array_equal(sample(record, NO_VARIATION).image, image)
     w, h = record.bbox_xywh[2:]
     assert area == pytest.approx(max(w, h * 0.75) * max(h, w / 0.75) * 1.25**2)
     center = record.bbox_xywh[:2] + record.bbox_xywh[2:] / 2
-    np.testing.assert_allclose(transform_points([[12, 16]], matrix), [center])  # the middle of the 24 x 32 grid
+    np.testing.assert_allclose(transform_points([[12, 16]], heatmap_to_image), [center])  # center of the 24 x 32 grid
 
 
-def test_a_test_crops_peaks_come_back_to_the_annotated_keypoints(persons):
+def test_heatmap_peaks_of_a_test_crop_map_back_to_the_annotated_keypoints(persons):
     crops = samples.TestCrops(persons, FULL)
     assert len(crops) == len(persons)
     for row in range(len(crops)):
@@ -201,23 +205,23 @@ def test_a_test_crops_peaks_come_back_to_the_annotated_keypoints(persons):
         heatmaps, weights = (part.numpy() for part in sample(record, input_config=FULL)[1:3])
         image, _, area = person_crop(read_image(record.image_path), record.bbox_xywh, FULL)
 
-        found = transform_points(decode(heatmaps)[0], crop.matrix)
+        keypoints_image = transform_points(decode(heatmaps)[0], crop.heatmap_to_image)
 
-        step = np.hypot(*crop.matrix[:, 0].numpy())  # image pixels a heatmap pixel
-        labelled = weights > 0
-        assert np.abs(found - record.keypoints_image)[labelled].max() <= 0.5 * step + 1e-3
+        stride_px = np.hypot(*crop.heatmap_to_image[:, 0].numpy())  # image pixels per heatmap pixel
+        labeled = weights > 0
+        assert np.abs(keypoints_image - record.keypoints_image)[labeled].max() <= 0.5 * stride_px + 1e-3
         np.testing.assert_array_equal(crop.image, image)
         assert (crop.row.item(), crop.area.item()) == (row, pytest.approx(area))
 
 
-def test_both_data_sets_travel_to_processes_that_are_started_afresh(persons):
-    training = pickle.loads(pickle.dumps(TrainingSamples(persons, COCO, SMALL, STILL, 0)))
+def test_both_data_sets_can_be_pickled_for_spawned_processes(persons):
+    training = pickle.loads(pickle.dumps(TrainingSamples(persons, COCO, SMALL, NO_VARIATION, 0)))
     testing = pickle.loads(pickle.dumps(samples.TestCrops(persons, SMALL)))
 
     assert torch.equal(training[(0, 1)].image, testing[1].image)
 
 
-def test_a_missing_image_is_named(persons):
+def test_a_missing_image_is_named_in_the_error(persons):
     record = persons.record(0)
     record.image_path.unlink()
 
@@ -227,7 +231,7 @@ def test_a_missing_image_is_named(persons):
 
 @pytest.fixture
 def large_jpeg(persons, tmp_path):
-    """The first person, eight times as large, in a JPEG: every training crop shrinks it."""
+    """The first person, eight times as large, in a JPEG: every training crop reduces it."""
     record = persons.record(0)
     image = cv2.resize(read_image(record.image_path), None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).integers(-40, 40, image.shape)
@@ -235,15 +239,16 @@ def large_jpeg(persons, tmp_path):
     return replace(record, image_path=tmp_path / "large.jpg", bbox_xywh=record.bbox_xywh * 8)
 
 
-def test_training_decodes_a_large_person_no_larger_than_its_crop(large_jpeg):
+def test_training_decodes_a_large_jpeg_at_reduced_size(large_jpeg):
     view = box_to_view(large_jpeg.bbox_xywh, SMALL.aspect_ratio, SMALL.padding)
-    matrix = view_to_matrix(view, SMALL.size_wh)
-    assert reduction_for(matrix) > 1
+    image_to_input = view_to_matrix(view, SMALL.size_wh)
+    assert reduction_for(image_to_input) > 1
 
-    np.testing.assert_array_equal(sample(large_jpeg).image, read_crop(large_jpeg.image_path, matrix, SMALL.size_wh))
+    expected = read_crop(large_jpeg.image_path, image_to_input, SMALL.size_wh)
+    np.testing.assert_array_equal(sample(large_jpeg).image, expected)
 
 
-def test_testing_decodes_every_image_whole(persons, large_jpeg):
+def test_testing_decodes_every_image_at_full_size(persons, large_jpeg):
     one = persons.take(np.array([0]))
     one = replace(
         one,
@@ -254,6 +259,6 @@ def test_testing_decodes_every_image_whole(persons, large_jpeg):
 
     image = samples.TestCrops(one, SMALL)[0].image
 
-    matrix = view_to_matrix(box_to_view(large_jpeg.bbox_xywh, SMALL.aspect_ratio, SMALL.padding), SMALL.size_wh)
-    np.testing.assert_array_equal(image, crop(read_image(large_jpeg.image_path), matrix, SMALL.size_wh))
+    image_to_input = view_to_matrix(box_to_view(large_jpeg.bbox_xywh, SMALL.aspect_ratio, SMALL.padding), SMALL.size_wh)
+    np.testing.assert_array_equal(image, crop(read_image(large_jpeg.image_path), image_to_input, SMALL.size_wh))
     assert (image != sample(large_jpeg).image).any()

@@ -1,4 +1,4 @@
-"""Exported models without PyTorch give the answers of `PosePredictor`, in every engine."""
+"""`ExportedPredictor` returns the keypoints of `PosePredictor`, in each backend and without PyTorch."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ from pose.skeleton import COCO
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ModelConfig(width=0.35, depth=0.1, head_width=0.25, dynamic_backbone=True)
 CONFIG = Config(model=MODEL, input=InputConfig(size_hw=(96, 64), padding=1.4))
-CARD = ExportMetadata(CONFIG.input, COCO, flip_shift=None, licence="of the test")
+METADATA = ExportMetadata(CONFIG.input, COCO, flip_shift=None, licence="of the test")
 BOXES = [[[10, 12, 40, 80], [60.5, 5.25, 30, 90]], [], [[-5, 20, 70, 60], [0, 0, 100, 140], [30, 30, 20, 20]]]
 
 
@@ -36,35 +36,35 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def net():
+def model():
     torch.manual_seed(0)
-    net = build_pose_net(CONFIG)
-    torch.nn.init.normal_(net.head[-1].weight, std=0.1)
-    for layer in net.modules():
+    model = build_pose_net(CONFIG)
+    torch.nn.init.normal_(model.head[-1].weight, std=0.1)
+    for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
     with torch.no_grad():
-        net(torch.randn(8, 3, 96, 64))
-    return net.eval()
+        model(torch.randn(8, 3, 96, 64))
+    return model.eval()
 
 
 @pytest.fixture(scope="module")
-def weights(net, tmp_path_factory):
+def weights(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "best.pt"
-    write_weights({"model": net.state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
+    write_weights({"model": model.state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def exported(suffix, net, tmp_path_factory):
-    """A function that gives the file for a flip and for decoding or not."""
+def exported(suffix, model, tmp_path_factory):
+    """A function that exports the model with or without flip averaging and decoding."""
     folder = tmp_path_factory.mktemp("exported")
 
     def export(flip, decodes):
         path = folder / f"{flip}_{decodes}{suffix}"
         if not path.exists():
-            card = replace(CARD, flip_shift=1 if flip else None)
-            with write_export(path, build_onnx(path, net, card, decodes=decodes), card):
+            metadata = replace(METADATA, flip_shift=1 if flip else None)
+            with write_export(path, build_onnx(path, model, metadata, decodes=decodes), metadata):
                 pass
         return path
 
@@ -73,23 +73,23 @@ def exported(suffix, net, tmp_path_factory):
 
 @pytest.mark.parametrize("decodes", [True, False])
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_predictor_finds_what_the_predictor_finds_in_any_batch(exported, weights, images, flip, decodes):
+def test_exported_predictor_matches_pose_predictor_at_any_batch_size(exported, weights, images, flip, decodes):
     expected = PosePredictor(weights, "cpu", flip=flip).predict_batch(images, BOXES)
 
     predictor = ExportedPredictor(exported(flip, decodes), threads=1)
     for batch_size in (1, 3, 8):
         predictor.batch_size = batch_size
-        found = predictor.predict_batch(images, BOXES)
+        results = predictor.predict_batch(images, BOXES)
 
-        assert [len(poses) for poses in found] == [2, 0, 3]
-        for ours, theirs in zip(found, expected, strict=True):
-            np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-3)
-            np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=1e-3)
-            np.testing.assert_array_equal(ours.bboxes_xywh, theirs.bboxes_xywh)
-            assert ours.keypoints.dtype == ours.scores.dtype == np.float32
+        assert [len(poses) for poses in results] == [2, 0, 3]
+        for poses, reference in zip(results, expected, strict=True):
+            np.testing.assert_allclose(poses.scores, reference.scores, rtol=1e-3)
+            np.testing.assert_allclose(poses.keypoints, reference.keypoints, atol=1e-3)
+            np.testing.assert_array_equal(poses.bboxes_xywh, reference.bboxes_xywh)
+            assert poses.keypoints.dtype == poses.scores.dtype == np.float32
 
 
-def test_it_is_called_as_the_predictor_is(exported, images, tmp_path):
+def test_exported_predictor_takes_paths_arrays_and_boxes(exported, images, tmp_path):
     predictor = ExportedPredictor(str(exported(False, True)))
     cv2.imwrite(str(tmp_path / "image.png"), images[0])
 
@@ -101,25 +101,25 @@ def test_it_is_called_as_the_predictor_is(exported, images, tmp_path):
         predictor(images[0], [1, 2, 3, 4])
 
 
-def test_a_model_without_its_surroundings_is_refused(net, tmp_path):
+def test_a_model_without_metadata_is_refused(model, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    (tmp_path / "bare.onnx").write_bytes(to_onnx(net, (96, 64)))
+    (tmp_path / "bare.onnx").write_bytes(to_onnx(model, (96, 64)))
 
     with pytest.raises(CheckpointError, match=r"bare\.onnx: has no 'input' in its metadata"):
         ExportedPredictor(tmp_path / "bare.onnx")
 
 
-def test_running_an_exported_model_never_loads_torch(exported, tmp_path):
-    image, drawn, model = tmp_path / "in.png", tmp_path / "out.png", exported(True, True)
+def test_running_an_exported_model_does_not_import_torch(exported, tmp_path):
+    image, drawn, exported_path = tmp_path / "in.png", tmp_path / "out.png", exported(True, True)
     cv2.imwrite(str(image), np.full((60, 40, 3), 90, np.uint8))
     code = (
         "import sys, pose; from pose.tools.demo_video import main\n"
-        f"main(['--weights', {str(model)!r}, '--input', {str(image)!r}, '--output', {str(drawn)!r}])\n"
-        f"assert len(pose.ExportedPredictor({str(model)!r})({str(image)!r})) == 1\n"
+        f"main(['--weights', {str(exported_path)!r}, '--input', {str(image)!r}, '--output', {str(drawn)!r}])\n"
+        f"assert len(pose.ExportedPredictor({str(exported_path)!r})({str(image)!r})) == 1\n"
         "sys.exit('torch' in sys.modules)"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    completed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert drawn.is_file()

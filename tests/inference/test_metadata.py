@@ -1,4 +1,4 @@
-"""What exported files say about their models comes back, or is named."""
+"""Metadata of exported models: round trip, and errors for missing or invalid values."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from pose.errors import CheckpointError
 from pose.inference.metadata import ExportMetadata, read_metadata
 from pose.skeleton import COCO
 
-CARD = ExportMetadata(InputConfig(size_hw=(96, 64), padding=1.4), COCO, flip_shift=None, licence="of the test")
+METADATA = ExportMetadata(InputConfig(size_hw=(96, 64), padding=1.4), COCO, flip_shift=None, licence="of the test")
 
 
-def test_a_card_comes_back_from_its_metadata():
+def test_metadata_survives_a_round_trip():
     fingers = Config(skeleton=SkeletonConfig(names=("left_tip", "right_tip"), limbs=((0, 1),), sigmas=(0.1, 0.2)))
 
-    for card in (CARD, ExportMetadata(InputConfig(), fingers.keypoints, flip_shift=0, licence="CC0")):
-        assert read_metadata(card.metadata(), Path("model.onnx")) == card
+    for metadata in (METADATA, ExportMetadata(InputConfig(), fingers.keypoints, flip_shift=0, licence="CC0")):
+        assert read_metadata(metadata.to_properties(), Path("model.onnx")) == metadata
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_a_card_comes_back_from_its_metadata():
         ({"skeleton": '{"names": ["a", "a"]}'}, "does not fit this version .*different"),
         ({"skeleton": '{"joints": 3}'}, "does not fit this version"),
         ({"flip_shift": "perhaps"}, "does not fit this version"),
-        ({"flip_shift": "true"}, "does not fit this version .*expected columns"),
-        ({"flip_shift": "-1"}, "does not fit this version .*expected columns"),
+        ({"flip_shift": "true"}, "does not fit this version .*expected a number of columns"),
+        ({"flip_shift": "-1"}, "does not fit this version .*expected a number of columns"),
     ],
     ids=str,
 )
-def test_metadata_that_do_not_fit_are_named(change, message):
-    metadata = {key: value for key, value in (CARD.metadata() | change).items() if value is not None}
+def test_missing_and_invalid_metadata_are_refused_with_one_line(change, message):
+    properties = {key: value for key, value in (METADATA.to_properties() | change).items() if value is not None}
 
     with pytest.raises(CheckpointError, match=message) as caught:
-        read_metadata(metadata, Path("model.onnx"))
+        read_metadata(properties, Path("model.onnx"))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""From crops to keypoints: torchvision's normalization, algebra, and answers that no batch size changes."""
+"""`PosePredictor` and its steps: normalization, flip averaging, decoding, batches, and input checks."""
 
 import cv2
 import numpy as np
@@ -7,10 +7,10 @@ import torch
 from torchvision import transforms
 
 from pose.config.pose import Config, DataConfig, InputConfig, ModelConfig
-from pose.datasets.samples import person_crop
 from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode, flip_average
+from pose.images import person_crop
 from pose.inference.predictor import Poses
 from pose.inference.pytorch import PosePredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 
 def color_maps(inputs):
-    """Stand in for a model: 17 mixtures of the colors. It knows left from right, as the mixtures are all different."""
+    """Fake model: 17 different mixtures of the colors, so that left and right keypoints have different heatmaps."""
     mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(17, 3))).float()
     return torch.einsum("kc,bchw->bkhw", mixtures, torch.nn.functional.avg_pool2d(inputs, 4))
 
@@ -70,14 +70,14 @@ def test_normalize_equals_torchvision():
     torch.testing.assert_close(normalize(crops), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_keypoints_in_image_is_decoding_and_then_the_matrix():
+def test_keypoints_in_image_decodes_and_applies_the_matrix():
     heatmaps = np.zeros((2, 3, 16, 12), dtype=np.float32)
-    heatmaps[0, 0, 5, 4], heatmaps[0, 0, 5, 5] = 0.8, 0.1  # a quarter to the right, by a tie down
+    heatmaps[0, 0, 5, 4], heatmaps[0, 0, 5, 5] = 0.8, 0.1  # moved a quarter pixel right, and down on a tie
     heatmaps[0, 1, 9, 7] = 0.5
     heatmaps[1, 2, 8, 6] = 0.25
-    matrices = np.array([[[2, 0, 10], [0, 2, 20]], [[0, -3, 100], [3, 0, 50]]], dtype=np.float64)
+    heatmap_to_image = np.array([[[2, 0, 10], [0, 2, 20]], [[0, -3, 100], [3, 0, 50]]], dtype=np.float64)
 
-    keypoints, scores = keypoints_in_image(torch.from_numpy(heatmaps), matrices)
+    keypoints, scores = keypoints_in_image(torch.from_numpy(heatmaps), heatmap_to_image)
 
     assert keypoints.dtype == scores.dtype == np.float32
     np.testing.assert_allclose(scores, [[0.8, 0.5, 0], [0, 0, 0.25]])
@@ -85,74 +85,75 @@ def test_keypoints_in_image_is_decoding_and_then_the_matrix():
     np.testing.assert_allclose(keypoints[1], [[100, 50], [100, 50], [76, 68]])
 
 
-def test_encoded_keypoints_come_back_through_a_crops_matrix():
+def test_keypoints_in_image_inverts_encoding_within_half_a_heatmap_pixel():
     keypoints_image = np.random.default_rng(0).uniform((30, 40), (70, 120), (17, 2))
     view = box_to_view([20, 20, 60, 110], 3 / 4)
-    to_input = view_to_matrix(view, (192, 256))
-    maps, _ = encode(transform_points(keypoints_image, to_input), np.ones(17), (48, 64))
+    image_to_input = view_to_matrix(view, (192, 256))
+    heatmap_to_image = invert(view_to_matrix(view, (48, 64)))
+    maps, _ = encode(transform_points(keypoints_image, image_to_input), np.ones(17), (48, 64))
 
-    found, scores = keypoints_in_image(torch.from_numpy(maps[None]), invert(view_to_matrix(view, (48, 64)))[None])
+    decoded, scores = keypoints_in_image(torch.from_numpy(maps[None]), heatmap_to_image[None])
 
     assert scores.min() == 1
-    assert np.abs(found[0] - keypoints_image).max() <= 0.5 * view.scale[0] / 48 + 1e-3
+    assert np.abs(decoded[0] - keypoints_image).max() <= 0.5 * view.scale[0] / 48 + 1e-3
 
 
 def test_predict_heatmaps_averages_with_the_mirrored_crop():
-    def net(inputs):
-        seen.append(inputs)
+    def heatmap_fn(inputs):
+        received.append(inputs)
         return inputs.mean(dim=1, keepdim=True).repeat(1, 17, 1, 1) * torch.arange(1, 18.0)[:, None, None]
 
-    crops, seen = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8), []
+    crops, received = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8), []
 
-    plain = predict_heatmaps(net, crops, None)
-    flipped = predict_heatmaps(net, crops.flip(2), None)
-    both = predict_heatmaps(net, crops, COCO.flip_pairs)
+    plain = predict_heatmaps(heatmap_fn, crops, None)
+    flipped = predict_heatmaps(heatmap_fn, crops.flip(2), None)
+    averaged = predict_heatmaps(heatmap_fn, crops, COCO.flip_pairs)
 
-    torch.testing.assert_close(plain, net(normalize(crops)))
-    torch.testing.assert_close(both, flip_average(plain, flipped, COCO.flip_pairs))
-    assert all(inputs.shape == (2, 3, 8, 6) for inputs in seen)
-    assert not both.requires_grad
+    torch.testing.assert_close(plain, heatmap_fn(normalize(crops)))
+    torch.testing.assert_close(averaged, flip_average(plain, flipped, COCO.flip_pairs))
+    assert all(inputs.shape == (2, 3, 8, 6) for inputs in received)
+    assert not averaged.requires_grad
 
 
-def test_a_batch_of_images_equals_image_after_image(predictor, images):
+def test_predict_batch_equals_one_call_per_image(predictor, images):
     together = predictor.predict_batch(images, BOXES)
 
     assert [len(poses) for poses in together] == [2, 0, 3]
     for poses, image, boxes in zip(together, images, BOXES, strict=True):
         assert_same(poses, predictor(image, boxes))
         np.testing.assert_array_equal(poses.bboxes_xywh, np.reshape(boxes, (-1, 4)))
-    assert together[0].scores.min() > 0, "the model of this test finds nothing"
+    assert together[0].scores.min() > 0, "the fake model must give positive scores"
     assert np.ptp(together[0].keypoints, axis=1).min() > 5
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
-def test_any_batch_size_gives_the_same_answers(predictor, weights, images, batch_size):
+def test_batch_size_does_not_change_the_result(predictor, weights, images, batch_size):
     other = color_predictor(weights, batch_size=batch_size)
 
-    for found, expected in zip(other.predict_batch(images, BOXES), predictor.predict_batch(images, BOXES), strict=True):
-        assert_same(found, expected)
+    for poses, expected in zip(other.predict_batch(images, BOXES), predictor.predict_batch(images, BOXES), strict=True):
+        assert_same(poses, expected)
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_a_predictor_is_crop_model_flip_and_decode(weights, images, flip):
+def test_predictor_crops_predicts_flip_averages_and_decodes(weights, images, flip):
     predictor = color_predictor(weights, flip=flip)
-    image, found = images[0], []
+    image, expected = images[0], []
     for box in BOXES[0]:
-        crop, matrix, _ = person_crop(image, box, CONFIG.input)
+        crop, heatmap_to_image, _ = person_crop(image, box, CONFIG.input)
         heatmaps = color_maps(normalize(torch.from_numpy(crop[None])))
         if flip:
             mirrored = np.ascontiguousarray(crop[None, :, ::-1])
-            back = color_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
-            back[..., 1:] = back[..., :-1].clone()
-            heatmaps = (heatmaps + back) / 2
-        keypoints, scores = decode(heatmaps.numpy())
-        found.append((transform_points(keypoints[0], matrix), scores[0]))
+            flipped = color_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
+            flipped[..., 1:] = flipped[..., :-1].clone()
+            heatmaps = (heatmaps + flipped) / 2
+        keypoints_heatmap, scores = decode(heatmaps.numpy())
+        expected.append((transform_points(keypoints_heatmap[0], heatmap_to_image), scores[0]))
 
     poses = predictor(image, BOXES[0])
 
-    np.testing.assert_allclose(poses.keypoints, [keypoints for keypoints, _ in found], atol=1e-3)
-    np.testing.assert_allclose(poses.scores, [scores for _, scores in found], atol=1e-5)
-    np.testing.assert_allclose(poses.person_scores, [scores.mean() for _, scores in found], atol=1e-5)
+    np.testing.assert_allclose(poses.keypoints, [keypoints for keypoints, _ in expected], atol=1e-3)
+    np.testing.assert_allclose(poses.scores, [scores for _, scores in expected], atol=1e-5)
+    np.testing.assert_allclose(poses.person_scores, [scores.mean() for _, scores in expected], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -165,29 +166,29 @@ def test_a_predictor_is_crop_model_flip_and_decode(weights, images, flip):
     ],
     ids=str,
 )
-def test_a_predictors_model_gives_the_heatmaps_of_the_model_that_was_trained(tmp_path, model):
-    """It is folded and lies in another layout; batches too are of any layout."""
+def test_the_fused_model_gives_the_heatmaps_of_the_trained_model(tmp_path, model):
+    """Its batch norm is fused and its memory layout is channels_last."""
     config = Config(model=ModelConfig.model_validate({"head_width": 0.25} | model), input=InputConfig(size_hw=(64, 64)))
-    net = build_pose_net(config)
-    for layer in net.modules():
+    trained = build_pose_net(config)
+    for layer in trained.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0  # takes the statistics of the one batch that comes now
-    net.train()(torch.randn(4, 3, 64, 64))
-    write_weights({"model": net.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "model.pt")
+            layer.momentum = 1.0  # use the statistics of the next batch alone
+    trained.train()(torch.randn(4, 3, 64, 64))
+    write_weights({"model": trained.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "model.pt")
     predictor, crops = PosePredictor(tmp_path / "model.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
 
-    expected = predict_heatmaps(net.eval().heatmaps, crops, COCO.flip_pairs)
-    found = predict_heatmaps(predictor.model.heatmaps, crops, COCO.flip_pairs)
+    expected = predict_heatmaps(trained.eval().heatmaps, crops, COCO.flip_pairs)
+    heatmaps = predict_heatmaps(predictor.model.heatmaps, crops, COCO.flip_pairs)
 
     convs = [layer for layer in predictor.model.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in predictor.model.modules())
     scale = expected.abs().max().item()
     assert scale > 1e-2
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * scale)
+    torch.testing.assert_close(heatmaps, expected, rtol=0, atol=1e-3 * scale)
 
 
-def test_bfloat16_gives_nearly_the_same_heatmaps_in_single_precision(predictor):
+def test_in_bf16_computes_in_bfloat16_and_returns_float32(predictor):
     images, dtypes = torch.randn(2, 3, 64, 64), []
 
     def heatmap_fn(images):
@@ -195,37 +196,37 @@ def test_bfloat16_gives_nearly_the_same_heatmaps_in_single_precision(predictor):
         dtypes.append(maps.dtype)
         return maps
 
-    expected, found = heatmap_fn(images), in_bf16(heatmap_fn, torch.device("cpu"))(images)
+    expected, heatmaps = heatmap_fn(images), in_bf16(heatmap_fn, torch.device("cpu"))(images)
 
     assert dtypes == [torch.float32, torch.bfloat16]
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7)
+    assert heatmaps.dtype == torch.float32
+    torch.testing.assert_close(heatmaps, expected, rtol=2**-7, atol=2**-7)
 
 
-def test_a_predictor_in_bfloat16_finds_the_same_people_a_little_elsewhere(images):
-    plain, rough = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
+def test_a_bf16_predictor_gives_slightly_different_scores(images):
+    float32, bf16 = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
 
-    expected, found = plain(images[0]), rough(images[0])
+    expected, poses = float32(images[0]), bf16(images[0])
 
-    assert not np.array_equal(found.scores, expected.scores)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=0.1)
+    assert not np.array_equal(poses.scores, expected.scores)
+    np.testing.assert_allclose(poses.scores, expected.scores, atol=0.1)
 
 
-def test_flipping_changes_the_answer(weights, predictor, images):
-    once = color_predictor(weights, flip=False)
+def test_flip_averaging_changes_the_scores(weights, predictor, images):
+    unflipped = color_predictor(weights, flip=False)
 
-    assert np.abs(once(images[0]).scores - predictor(images[0]).scores).max() > 1e-3
+    assert np.abs(unflipped(images[0]).scores - predictor(images[0]).scores).max() > 1e-3
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_a_model_that_sees_red_finds_the_red_disc_in_the_image(weights, monkeypatch, flip):
+def test_keypoints_are_in_image_pixels(weights, monkeypatch, flip):
     predictor = PosePredictor(weights, "cpu", flip=flip)
 
-    def red(inputs):
+    def red_detector(inputs):
         pooled = torch.nn.functional.avg_pool2d(inputs[:, :1] - inputs[:, 1:2], 4)
         return torch.nn.functional.avg_pool2d(pooled, 3, 1, 1).repeat(1, 17, 1, 1)
 
-    monkeypatch.setattr(predictor.model, "heatmaps", red)
+    monkeypatch.setattr(predictor.model, "heatmaps", red_detector)
     image = np.zeros((200, 300, 3), dtype=np.uint8)
     cv2.circle(image, (170, 90), 10, (0, 0, 255), cv2.FILLED)
 
@@ -234,7 +235,7 @@ def test_a_model_that_sees_red_finds_the_red_disc_in_the_image(weights, monkeypa
     assert np.abs(poses.keypoints - [170, 90]).max() < 6  # a heatmap pixel is about 5 image pixels
 
 
-def test_the_whole_image_is_one_person_where_no_boxes_are_given(predictor, images):
+def test_without_boxes_the_whole_image_is_one_person(predictor, images):
     poses = predictor(images[0])
 
     assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
@@ -242,7 +243,7 @@ def test_the_whole_image_is_one_person_where_no_boxes_are_given(predictor, image
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32)])
-def test_nobody_gives_empty_poses(predictor, images, boxes):
+def test_no_boxes_give_empty_poses(predictor, images, boxes):
     poses = predictor(images[0], boxes)
 
     assert len(poses) == 0
@@ -252,14 +253,14 @@ def test_nobody_gives_empty_poses(predictor, images, boxes):
     assert predictor.predict_batch([], []) == []
 
 
-def test_a_path_is_as_good_as_its_pixels(predictor, images, tmp_path):
+def test_a_path_gives_the_same_poses_as_its_pixels(predictor, images, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), images[0])
 
     for path in (tmp_path / "image.png", str(tmp_path / "image.png")):
         assert_same(predictor(path, BOXES[0]), predictor(images[0], BOXES[0]))
 
 
-def test_views_of_arrays_are_as_good_as_arrays(predictor, images):
+def test_non_contiguous_images_are_accepted(predictor, images):
     mirrored = images[0][:, ::-1]
 
     assert_same(predictor(mirrored, BOXES[0]), predictor(mirrored.copy(), np.array(BOXES[0])))
@@ -279,13 +280,13 @@ def test_views_of_arrays_are_as_good_as_arrays(predictor, images):
     ids=lambda image: f"{type(image).__name__}{getattr(image, 'shape', '')}",
 )
 @pytest.mark.parametrize("boxes", [None, [[1, 2, 10, 10]]])
-def test_what_is_no_image_is_refused(predictor, image, boxes):
+def test_an_invalid_image_is_refused_with_one_line(predictor, image, boxes):
     with pytest.raises(DataError, match="expected an image") as caught:
         predictor(image, boxes)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_image_is_named(predictor, tmp_path):
+def test_a_missing_image_is_named_in_the_error(predictor, tmp_path):
     with pytest.raises(DataError, match=r"none\.jpg"):
         predictor(tmp_path / "none.jpg")
 
@@ -307,13 +308,13 @@ def test_a_missing_image_is_named(predictor, tmp_path):
     ],
     ids=str,
 )
-def test_what_is_no_list_of_boxes_is_refused(predictor, images, boxes):
+def test_invalid_boxes_are_refused_with_one_line(predictor, images, boxes):
     with pytest.raises(DataError, match="expected boxes") as caught:
         predictor(images[0], boxes)
     assert "\n" not in str(caught.value)
 
 
-def test_without_weights_it_is_the_packaged_model_on_coco_keypoints(images):
+def test_the_default_weights_are_the_packaged_coco_model(images):
     predictor = PosePredictor(device="cpu")
 
     assert predictor.skeleton == COCO
@@ -322,7 +323,7 @@ def test_without_weights_it_is_the_packaged_model_on_coco_keypoints(images):
     assert DEFAULT_WEIGHTS.stat().st_size < 35e6
 
 
-def test_the_packaged_model_names_no_path_and_has_a_card():
+def test_the_packaged_model_contains_no_paths_and_has_a_model_card():
     content = read_weights(DEFAULT_WEIGHTS)
 
     assert Config.model_validate(content["config"]).data == DataConfig()
@@ -330,7 +331,7 @@ def test_the_packaged_model_names_no_path_and_has_a_card():
     assert "AP" in DEFAULT_WEIGHTS.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_a_run_folder_will_do_for_weights(weights, images):
+def test_weights_can_be_a_run_folder(weights, images):
     from_file, from_folder = PosePredictor(str(weights), "cpu"), PosePredictor(weights.parent, "cpu")
 
     assert from_folder.config == CONFIG

@@ -1,4 +1,4 @@
-"""What tests of models share: a seed, and the comparison with a reference model."""
+"""Fixtures of model tests: a fixed seed, and comparison with a reference model."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ def _seed() -> Iterator[None]:
 
 @pytest.fixture
 def assert_same_model() -> Callable[[nn.Module, nn.Module], None]:
-    """Give two models the same weights and demand the same outputs, and the same statistics after a training step."""
+    """Copy the weights of a reference model and compare outputs, also in training mode with its batch statistics."""
 
     def check(ours: nn.Module, reference: nn.Module) -> None:
         ours, reference = ours.double(), reference.double()
@@ -26,12 +26,12 @@ def assert_same_model() -> Callable[[nn.Module, nn.Module], None]:
                 nn.init.normal_(layer.bias, std=0.3)
                 nn.init.normal_(layer.running_mean, std=0.3)
                 nn.init.uniform_(layer.running_var, 0.5, 1.5)
-        # By position: the names differ, the order and the shapes do not.
+        # By position: names differ, order and shapes do not.
         ours.load_state_dict(dict(zip(ours.state_dict(), reference.state_dict().values(), strict=True)))
         images = torch.randn(3, 3, 64, 64, dtype=torch.double)
         for training in (False, True):
             torch.testing.assert_close(ours.train(training)(images), reference.train(training)(images))
-        for mine, theirs in zip(ours.buffers(), reference.buffers(), strict=True):
-            torch.testing.assert_close(mine, theirs)
+        for buffer, expected in zip(ours.buffers(), reference.buffers(), strict=True):
+            torch.testing.assert_close(buffer, expected)
 
     return check

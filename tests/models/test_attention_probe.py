@@ -1,7 +1,6 @@
-"""Attention watched and changed, against single samples run by hand and against what entropies are by definition."""
+"""Recorded and modified attention, compared with single samples and with the definition of entropy."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -23,17 +22,10 @@ from pose.models.attention_probe import (
 from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture
 def model() -> nn.Sequential:
-    """Strides 2, 4, 4, 2 behind a static stem; attention far from equal weights."""
-    made = nn.Sequential(
+    """Layers at strides 2, 4, 4, 2 after a static stem, with attention far from uniform."""
+    model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
         DynamicConv2d(8, 8, 1, reduction=1),
         DynamicConv2d(8, 8, 3, stride=2, padding=1, groups=8, num_kernels=3, reduction=1),
@@ -41,10 +33,10 @@ def model() -> nn.Sequential:
         nn.Upsample(scale_factor=2),
         DynamicConv2d(6, 5, (3, 1), padding=(1, 0), bias=True, reduction=1, attention="sigmoid"),
     )
-    for parameter in made.parameters():
+    for parameter in model.parameters():
         nn.init.normal_(parameter)
-    set_temperature(made, 2.0)
-    return made.double().eval().requires_grad_(False)
+    set_temperature(model, 2.0)
+    return model.double().eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -52,19 +44,19 @@ def images() -> Tensor:
     return torch.randn(5, 3, 16, 12, dtype=torch.float64)
 
 
-def hooks_of(model: nn.Module) -> int:
+def count_hooks(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 # --- recording
 
 
-def test_every_dynamic_layer_with_kernels_to_mix_is_found(model: nn.Sequential) -> None:
+def test_dynamic_layers_lists_all_dynamic_convolutions_with_several_kernels(model: nn.Sequential) -> None:
     assert list(dynamic_layers(model)) == ["1", "2", "5"]
     assert dynamic_layers(nn.Sequential(nn.Conv2d(3, 4, 1))) == {}
 
 
-def test_the_record_is_the_attention_of_all_batches_in_order(model: nn.Sequential, images: Tensor) -> None:
+def test_record_holds_the_attention_of_all_batches_in_order(model: nn.Sequential, images: Tensor) -> None:
     with AttentionRecord(model) as record:
         model(images[:3])
         model(images[3:])
@@ -82,7 +74,7 @@ def test_the_record_is_the_attention_of_all_batches_in_order(model: nn.Sequentia
         torch.testing.assert_close(layer.weights, expected[layer.name])
 
 
-def test_layers_are_described_by_kernel_and_stride(model: nn.Sequential, images: Tensor) -> None:
+def test_record_describes_layers_by_kernel_and_stride(model: nn.Sequential, images: Tensor) -> None:
     with AttentionRecord(model) as record:
         model(images)
 
@@ -90,14 +82,14 @@ def test_layers_are_described_by_kernel_and_stride(model: nn.Sequential, images:
     assert described == [("1x1", 2), ("depthwise 3x3", 4), ("3x1", 2)]
 
 
-def test_an_odd_input_has_the_nearest_stride(model: nn.Sequential) -> None:
+def test_stride_is_rounded_for_odd_input_sizes(model: nn.Sequential) -> None:
     with AttentionRecord(model) as record:
-        model(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # 11 and 6 rows
+        model(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # outputs of 11 and 6 rows
 
     assert [layer.stride for layer in record.layers()] == [2, 4, 2]
 
 
-def test_layers_that_nothing_reached_are_left_out(model: nn.Sequential, images: Tensor) -> None:
+def test_record_leaves_out_layers_without_forward_pass(model: nn.Sequential, images: Tensor) -> None:
     with AttentionRecord(model) as record:
         pass
     model(images)
@@ -105,19 +97,19 @@ def test_layers_that_nothing_reached_are_left_out(model: nn.Sequential, images: 
     assert record.layers() == []
 
 
-def test_recording_changes_nothing_and_leaves_no_trace(model: nn.Sequential, images: Tensor) -> None:
+def test_recording_does_not_change_outputs_and_removes_its_hooks(model: nn.Sequential, images: Tensor) -> None:
     before = model(images)
     with AttentionRecord(model):
         during = model(images)
 
     assert torch.equal(during, before)
-    assert hooks_of(model) == 0
+    assert count_hooks(model) == 0
     with pytest.raises(ZeroDivisionError), AttentionRecord(model):
         raise ZeroDivisionError
-    assert hooks_of(model) == 0
+    assert count_hooks(model) == 0
 
 
-# --- figures
+# --- statistics
 
 
 def layer_of(*rows: list[float]) -> LayerAttention:
@@ -134,9 +126,9 @@ def layer_of(*rows: list[float]) -> LayerAttention:
         ([0.3, 0.3, 0.3, 0.3], 1),
         ([0.2, 0.4, 1.4], (0.1 * math.log(10) + 0.2 * math.log(5) + 0.7 * math.log(10 / 7)) / math.log(3)),
     ],
-    ids=["flat", "one alone", "half", "uneven", "flat sigmoids", "uneven sigmoids"],
+    ids=["uniform", "single", "two of four", "uneven", "uniform sigmoid", "uneven sigmoid"],
 )
-def test_entropy_is_1_for_equal_weights_and_0_for_one_kernel_alone(row: list[float], entropy: float) -> None:
+def test_entropy_is_1_for_uniform_weights_and_0_for_a_single_kernel(row: list[float], entropy: float) -> None:
     assert layer_of(row).entropy.item() == pytest.approx(entropy)
 
 
@@ -149,20 +141,20 @@ def test_entropy_is_1_for_equal_weights_and_0_for_one_kernel_alone(row: list[flo
         ([[0.75, 0.25], [0.25, 0.75]], 1 - (0.75 * math.log2(4 / 3) + 0.25 * 2)),
     ],
 )
-def test_variation_is_what_the_input_tells_about_the_kernel(rows: list[list[float]], variation: float) -> None:
+def test_variation_is_the_mutual_information_of_input_and_kernel(rows: list[list[float]], variation: float) -> None:
     assert layer_of(*rows).variation == pytest.approx(variation, abs=1e-12)
 
 
-def test_variation_of_equal_inputs_is_never_below_0() -> None:
+def test_variation_of_equal_inputs_is_not_negative() -> None:
     rows = torch.rand(1, 7, dtype=torch.float64).softmax(1).expand(1000, 7)
     assert 0 <= LayerAttention("a", "1x1", 4, rows).variation < 1e-12
 
 
-def test_the_figures_for_a_file() -> None:
-    figures = layer_of([0.5, 0.5], [1, 0]).as_dict()
+def test_as_dict_has_all_statistics() -> None:
+    statistics = layer_of([0.5, 0.5], [1, 0]).as_dict()
 
-    assert figures.pop("variation") == pytest.approx((0.75 * math.log2(4 / 3) + 0.25 * 2) - 0.5)
-    assert figures == {
+    assert statistics.pop("variation") == pytest.approx((0.75 * math.log2(4 / 3) + 0.25 * 2) - 0.5)
+    assert statistics == {
         "name": "a", "kind": "1x1", "stride": 4,
         "entropy_mean": 0.5, "entropy_std": 0.5, "mean_weights": [0.75, 0.25],
     }  # fmt: skip
@@ -171,15 +163,15 @@ def test_the_figures_for_a_file() -> None:
 # --- changes
 
 
-def static(layer: DynamicConv2d, weights: list[float], x: Tensor) -> Tensor:
-    """One sample (C, H, W) through the kernels mixed by given weights."""
-    kernel = sum(share * bank for share, bank in zip(weights, layer.weight, strict=True))
-    bias = None if layer.bias is None else sum(share * bank for share, bank in zip(weights, layer.bias, strict=True))
+def convolve(layer: DynamicConv2d, weights: list[float], x: Tensor) -> Tensor:
+    """Convolve one sample (C, H, W) with the kernels aggregated by given weights."""
+    kernel = sum(pi * w for pi, w in zip(weights, layer.weight, strict=True))
+    bias = None if layer.bias is None else sum(pi * b for pi, b in zip(weights, layer.bias, strict=True))
     return functional.conv2d(x[None], kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)[0]
 
 
 @pytest.mark.parametrize("name", ["1", "2"])
-def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, model: nn.Sequential) -> None:
+def test_average_gives_the_convolution_with_the_mean_kernel(name: str, model: nn.Sequential) -> None:
     layer = dynamic_layers(model)[name]
     x = torch.randn(5, 8, 6, 5, dtype=torch.float64)
 
@@ -191,7 +183,7 @@ def test_averaged_a_layer_is_the_convolution_with_the_mean_kernel(name: str, mod
 
 
 @pytest.mark.parametrize("name", ["1", "2", "5"])
-def test_the_largest_kernel_alone_takes_the_weight_of_all(name: str, model: nn.Sequential) -> None:
+def test_argmax_only_gives_the_sum_of_weights_to_the_largest_kernel(name: str, model: nn.Sequential) -> None:
     layer = dynamic_layers(model)[name]
     x = torch.randn(20, layer.in_channels, 6, 5, dtype=torch.float64) + torch.randn(20, layer.in_channels, 1, 1)
     weights = layer.attention(x)
@@ -200,17 +192,17 @@ def test_the_largest_kernel_alone_takes_the_weight_of_all(name: str, model: nn.S
         changed = layer(x)
 
     for sample, row, output in zip(x, weights.tolist(), changed, strict=True):
-        alone = [sum(row) if value == max(row) else 0.0 for value in row]
-        torch.testing.assert_close(output, static(layer, alone, sample))
-    assert len(set(weights.argmax(1).tolist())) > 1  # else one static kernel would do
+        expected = [sum(row) if value == max(row) else 0.0 for value in row]
+        torch.testing.assert_close(output, convolve(layer, expected, sample))
+    assert len(set(weights.argmax(1).tolist())) > 1  # otherwise one static kernel would pass
 
 
-def test_a_sigmoids_average_keeps_the_sum_of_each_input() -> None:
+def test_average_keeps_the_sum_of_sigmoid_weights_of_each_input() -> None:
     weights = torch.tensor([[0.1, 0.5], [1.0, 0.2]])
     torch.testing.assert_close(average(weights), torch.tensor([[0.3, 0.3], [0.6, 0.6]]))
 
 
-def test_constant_weights_make_a_static_layer(model: nn.Sequential) -> None:
+def test_constant_weights_give_a_static_convolution(model: nn.Sequential) -> None:
     layer = dynamic_layers(model)["5"]
     x = torch.randn(3, 6, 6, 5, dtype=torch.float64)
 
@@ -218,10 +210,10 @@ def test_constant_weights_make_a_static_layer(model: nn.Sequential) -> None:
         changed = layer(x)
 
     for sample, output in zip(x, changed, strict=True):
-        torch.testing.assert_close(output, static(layer, [0.1, 0.2, 0.3, 0.4], sample), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(output, convolve(layer, [0.1, 0.2, 0.3, 0.4], sample), rtol=1e-6, atol=1e-6)
 
 
-def test_shuffled_within_an_image_the_kernels_exchange_their_weights() -> None:
+def test_shuffle_within_permutes_the_weights_of_each_input() -> None:
     weights = torch.rand(200, 4).softmax(1)
 
     first = shuffle_within(torch.Generator().manual_seed(3))(weights)
@@ -234,7 +226,7 @@ def test_shuffled_within_an_image_the_kernels_exchange_their_weights() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
-def test_shuffled_across_images_each_has_another_ones_weights(count: int) -> None:
+def test_shuffle_across_gives_each_input_the_weights_of_another(count: int) -> None:
     weights = torch.arange(count * 2.0).view(count, 2)
 
     shuffled = shuffle_across(weights)
@@ -243,7 +235,7 @@ def test_shuffled_across_images_each_has_another_ones_weights(count: int) -> Non
     assert not (shuffled == weights).any()
 
 
-def test_shuffled_across_images_all_layers_take_the_same_other_image(model: nn.Sequential, images: Tensor) -> None:
+def test_shuffle_across_takes_the_same_other_image_in_all_layers(model: nn.Sequential, images: Tensor) -> None:
     with changed_attention(model, dict.fromkeys(dynamic_layers(model), shuffle_across)):
         changed = model(images)
 
@@ -253,16 +245,16 @@ def test_shuffled_across_images_all_layers_take_the_same_other_image(model: nn.S
         if weights is None or layer.num_kernels == 1:
             x = layer(x)
         else:
-            x = torch.stack([static(layer, row, one) for row, one in zip(weights.tolist(), x, strict=True)])
+            x = torch.stack([convolve(layer, row, sample) for row, sample in zip(weights.tolist(), x, strict=True)])
     torch.testing.assert_close(changed, x)
 
 
-def test_one_image_alone_keeps_its_attention() -> None:
+def test_shuffle_across_keeps_the_weights_of_a_batch_of_one() -> None:
     weights = torch.rand(1, 4)
     assert torch.equal(shuffle_across(weights), weights)
 
 
-def test_only_the_named_layers_change_and_afterwards_none(model: nn.Sequential, images: Tensor) -> None:
+def test_changed_attention_affects_only_named_layers_and_is_undone(model: nn.Sequential, images: Tensor) -> None:
     before = model(images)
     first = model[1](model[0](images))
 
@@ -271,17 +263,17 @@ def test_only_the_named_layers_change_and_afterwards_none(model: nn.Sequential, 
         assert not torch.allclose(model(images), before)
 
     assert torch.equal(model(images), before)
-    assert hooks_of(model) == 0
+    assert count_hooks(model) == 0
     with pytest.raises(ZeroDivisionError), changed_attention(model, {"1": argmax_only}):
         raise ZeroDivisionError
-    assert hooks_of(model) == 0
+    assert count_hooks(model) == 0
 
 
 @pytest.mark.parametrize("name", ["0", "3", "nowhere"])
-def test_a_layer_without_kernels_to_mix_cannot_be_changed(name: str, model: nn.Sequential) -> None:
+def test_changed_attention_rejects_layers_without_attention(name: str, model: nn.Sequential) -> None:
     with pytest.raises(KeyError), changed_attention(model, {"1": average, name: average}):
         pass
-    assert hooks_of(model) == 0
+    assert count_hooks(model) == 0
 
 
 # --- modes
@@ -293,7 +285,7 @@ def layers() -> list[LayerAttention]:
     return [LayerAttention(name, "1x1", stride, rows) for name, stride in zip("abcd", (2, 16, 4, 16), strict=True)]
 
 
-def test_the_modes_are_those_of_the_paper_and_the_mean(layers: list[LayerAttention]) -> None:
+def test_modes_are_the_rows_of_the_paper_and_the_mean_of_all_inputs(layers: list[LayerAttention]) -> None:
     modes = attention_modes(layers, torch.Generator())
 
     assert list(modes) == [
@@ -304,7 +296,7 @@ def test_the_modes_are_those_of_the_paper_and_the_mean(layers: list[LayerAttenti
     assert all(set(modes[name]) == set("abcd") for name in list(modes)[:5])
 
 
-def test_by_resolution_attention_is_averaged_where_it_is_off(layers: list[LayerAttention]) -> None:
+def test_modes_by_stride_average_the_attention_that_is_off(layers: list[LayerAttention]) -> None:
     modes = attention_modes(layers, torch.Generator())
 
     assert modes["only at stride 16"] == {"a": average, "c": average}
@@ -312,7 +304,7 @@ def test_by_resolution_attention_is_averaged_where_it_is_off(layers: list[LayerA
     assert modes["only at stride 2"] == dict.fromkeys("bcd", average)
 
 
-def test_the_mean_of_all_inputs_is_each_layers_own(layers: list[LayerAttention]) -> None:
+def test_mean_of_all_inputs_is_computed_per_layer(layers: list[LayerAttention]) -> None:
     change = attention_modes(layers, torch.Generator())["mean of all inputs"]["b"]
 
     torch.testing.assert_close(change(torch.rand(3, 2)), torch.tensor([[0.4, 0.6]] * 3))

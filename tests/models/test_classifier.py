@@ -1,4 +1,4 @@
-"""Whole classifiers are torchvision's with its weights; the dropout and the start of the new layers."""
+"""Classifiers compared with torchvision; dropout and initialization of the head."""
 
 from collections.abc import Callable
 
@@ -31,14 +31,14 @@ def test_resnet_18_equals_torchvision_with_its_weights(assert_same_model: Same) 
 
 
 @pytest.mark.parametrize("hidden", [None, 12])
-def test_one_score_for_each_class_at_any_size(hidden: int | None) -> None:
+def test_head_gives_one_score_per_class_for_any_feature_size(hidden: int | None) -> None:
     head = ClassifierHead(8, 5, hidden_channels=hidden)
     for size_hw in ((7, 7), (1, 1), (3, 2)):
         assert head(torch.zeros(2, 8, *size_hw)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("hidden", [None, 12])
-def test_dropout_leaves_out_the_last_layers_inputs_in_training_only(hidden: int | None) -> None:
+def test_dropout_acts_before_the_last_layer_in_training_only(hidden: int | None) -> None:
     head = ClassifierHead(8, 5, dropout=0.25, hidden_channels=hidden)
     features = torch.rand(2, 8, 3, 3)
     assert torch.equal(head.eval()(features), head(features))
@@ -50,7 +50,7 @@ def test_dropout_leaves_out_the_last_layers_inputs_in_training_only(hidden: int 
 
 
 @pytest.mark.parametrize("hidden", [None, 1280])
-def test_linear_layers_start_as_torchvision_starts_them(hidden: int | None) -> None:
+def test_linear_layers_are_initialized_as_in_torchvision(hidden: int | None) -> None:
     layers = [layer for layer in ClassifierHead(576, 1000, hidden_channels=hidden) if isinstance(layer, nn.Linear)]
     assert len(layers) == (1 if hidden is None else 2)
     for layer in layers:
@@ -58,7 +58,7 @@ def test_linear_layers_start_as_torchvision_starts_them(hidden: int | None) -> N
         assert 0.0098 < layer.weight.std().item() < 0.0102
 
 
-def test_classifier_of_a_dynamic_backbone_is_static() -> None:
+def test_head_after_a_dynamic_backbone_is_static() -> None:
     model = Classifier(MobileNetV3Small(conv_layer=DynamicConv2d), ClassifierHead(576, 10, 0.2, 1280))
     assert not [m for m in model.head.modules() if isinstance(m, DynamicConv2d)]
     assert [type(m) for m in model.head if any(True for _ in m.parameters())] == [nn.Linear, nn.Linear]

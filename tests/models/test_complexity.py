@@ -1,4 +1,4 @@
-"""Counts against hand-made sums; `test_published` holds those of the paper's models."""
+"""Counts compared with manual sums; `test_published` tests those of the paper's models."""
 
 from typing import Any
 
@@ -8,11 +8,15 @@ from torch import nn
 
 from pose.config.classification import ClassificationConfig
 from pose.config.pose import Config
-from pose.models import build_pose_net
+from pose.models import build_pose_net, complexity
 from pose.models.backbones.blocks import SqueezeExcitation
 from pose.models.classifier import ClassifierHead
-from pose.models.complexity import Complexity, count, count_config, count_parts
+from pose.models.complexity import Complexity, count_config, count_parts
 from pose.models.dynamic_conv import DynamicConv2d
+
+
+def count(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
+    return complexity.count(module, torch.empty(input_shape, device="meta"))[0]
 
 
 @pytest.mark.parametrize(
@@ -28,27 +32,27 @@ from pose.models.dynamic_conv import DynamicConv2d
         (nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()), (1, 4, 2, 2), 24, 64),
     ],
 )
-def test_static_layers(layer: nn.Module, shape: tuple[int, ...], params: int, madds: int) -> None:
+def test_params_and_madds_of_static_layers(layer: nn.Module, shape: tuple[int, ...], params: int, madds: int) -> None:
     assert count(layer, shape) == Complexity(params, madds)
 
 
-def test_dynamic_layer_adds_attention_and_mixing() -> None:
+def test_dynamic_layer_adds_attention_and_aggregation() -> None:
     layer = DynamicConv2d(8, 6, 3, stride=2, padding=1, groups=2, bias=True, num_kernels=3, reduction=4)
     attention = 10 * 12 * 8 + 8 * 2 + 2 * 3
-    mixing = 3 * 8 * 6 * 9 // 2 + 3 * 6
+    aggregation = 3 * 8 * 6 * 9 // 2 + 3 * 6
     convolution = 5 * 6 * 6 * 4 * 9
     params = (8 * 2 + 2) + (2 * 3 + 3) + 3 * 6 * 4 * 9 + 3 * 6
-    assert count(layer, (1, 8, 10, 12)) == Complexity(params, attention + mixing + convolution)
+    assert count(layer, (1, 8, 10, 12)) == Complexity(params, attention + aggregation + convolution)
 
 
-def test_two_samples_cost_twice() -> None:
+def test_two_samples_cost_twice_as_many_madds() -> None:
     layer = DynamicConv2d(8, 6, 1, bias=True)
     assert count(layer, (2, 8, 4, 3)).madds == 2 * count(layer, (1, 8, 4, 3)).madds
 
 
 @pytest.mark.parametrize("early_stride", [True, False])
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_strides_of_mobilenet_v3_tell_the_two_published_counts_apart(early_stride: bool, dynamic: bool) -> None:
+def test_madds_of_mobilenet_v3_depend_on_its_stride_variant(early_stride: bool, dynamic: bool) -> None:
     model = {"backbone": "mobilenet_v3_small", "early_stride": early_stride, "dynamic_backbone": dynamic}
     counts = count_config(ClassificationConfig.model_validate({"model": model}))
     madds = counts["backbone_madds"] + counts["head_madds"]
@@ -57,7 +61,7 @@ def test_strides_of_mobilenet_v3_tell_the_two_published_counts_apart(early_strid
     assert counts["head_madds"] == 576 * 1280 + 1280 * 1000
 
 
-NETS: list[dict[str, Any]] = [
+MODELS: list[dict[str, Any]] = [
     {"width": 0.35},
     {"width": 0.35, "head": "type_a"},
     {"backbone": "mobilenet_v3_small", "squeeze": False},
@@ -67,28 +71,28 @@ NETS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("model", NETS, ids=str)
-def test_a_config_is_counted_as_its_model_is(model: dict[str, Any]) -> None:
-    config = Config.model_validate({"model": model, "input": {"size_hw": (96, 64)}})
-    net = build_pose_net(config)
-    parts = count_parts(net, (96, 64))
+@pytest.mark.parametrize("options", MODELS, ids=str)
+def test_count_config_equals_counts_of_the_model(options: dict[str, Any]) -> None:
+    config = Config.model_validate({"model": options, "input": {"size_hw": (96, 64)}})
+    model = build_pose_net(config)
+    parts = count_parts(model, (96, 64))
     assert count_config(config) == parts
-    whole = count(net, (1, 3, 96, 64))
-    assert whole.params == sum(parameter.numel() for parameter in net.parameters())
-    assert whole == Complexity(
+    total = count(model, (1, 3, 96, 64))
+    assert total.params == sum(parameter.numel() for parameter in model.parameters())
+    assert total == Complexity(
         parts["backbone_params"] + parts["head_params"], parts["backbone_madds"] + parts["head_madds"]
     )
 
 
-def test_counting_changes_nothing() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    count(net, (1, 3, 4, 4))
-    assert net.training
-    assert not net[0]._forward_hooks
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+def test_counting_does_not_change_the_module() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    count(model, (1, 3, 4, 4))
+    assert model.training
+    assert not model[0]._forward_hooks
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_training_models_are_counted_on_inputs_too_small_to_normalise() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
-    assert count(net, (1, 3, 1, 1)).madds == 12
+def test_modules_in_training_mode_are_counted_on_inputs_too_small_for_batch_norm() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    assert count(model, (1, 3, 1, 1)).madds == 12

@@ -1,4 +1,4 @@
-"""Depthwise convolutions with fast gradients: PyTorch's own convolution is the oracle."""
+"""Depthwise convolutions with a fast backward pass, compared with PyTorch's convolution."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def example(
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("side", "stride"), KERNELS)
-def test_values_and_gradients_are_those_of_pytorch(
+def test_outputs_and_gradients_equal_pytorch(
     size: tuple[int, int], side: int, stride: int, channels_last: bool
 ) -> None:
     x, weight = example(size, side, channels_last)
@@ -37,25 +37,27 @@ def test_values_and_gradients_are_those_of_pytorch(
         assert "Depthwise" in type(y.grad_fn).__name__
     upstream = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
     expected = functional.conv2d(x, weight, None, stride, side // 2, 1, 4)
-    for ours, theirs in zip(gradients(y, upstream, x, weight), gradients(expected, upstream, x, weight), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    for ours, reference in zip(
+        gradients(y, upstream, x, weight), gradients(expected, upstream, x, weight), strict=True
+    ):
+        torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("side", "stride"), KERNELS)
-def test_under_autocast_it_computes_in_bf16_and_rounds_like_pytorch(side: int, stride: int) -> None:
+def test_autocast_computes_in_bf16_within_rounding(side: int, stride: int) -> None:
     x, weight = example((16, 12), side, dtype=torch.float32)
     exact = functional.conv2d(x, weight, None, stride, side // 2, 1, 4)
     upstream = torch.randn(exact.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         y = conv2d(x, weight, (stride, stride), (side // 2, side // 2), (1, 1), 4)
     assert y.dtype == torch.bfloat16
-    for ours, theirs in zip(
+    for ours, reference in zip(
         gradients(y, upstream, x, weight), gradients(exact, upstream.float(), x, weight), strict=True
     ):
-        assert (ours.float() - theirs).norm() < 0.01 * theirs.norm()
+        assert (ours.float() - reference).norm() < 0.01 * reference.norm()
 
 
-def test_a_frozen_weight_or_input_gets_no_gradient_and_the_other_still_does() -> None:
+def test_frozen_weight_or_input_gets_no_gradient() -> None:
     for frozen in (0, 1):
         pair = example((8, 6), 5)
         pair[frozen].requires_grad_(False)
@@ -79,18 +81,18 @@ def test_a_frozen_weight_or_input_gets_no_gradient_and_the_other_still_does() ->
     ],
     ids=str,
 )
-def test_everything_else_is_left_to_pytorch(options: dict[str, object]) -> None:
+def test_other_convolutions_use_pytorch(options: dict[str, object]) -> None:
     options = {"kernel_size": 5, "padding": 2, "groups": 4, "bias": False} | options
     ours = Conv2d(4, 4, **options).double()  # type: ignore[arg-type]
-    theirs = nn.Conv2d(4, 4, **options).double()  # type: ignore[arg-type]
-    theirs.load_state_dict(ours.state_dict())
+    reference = nn.Conv2d(4, 4, **options).double()  # type: ignore[arg-type]
+    reference.load_state_dict(ours.state_dict())
     x, _ = example((8, 6), 5)
-    y, expected = ours(x), theirs(x)
+    y, expected = ours(x), reference(x)
     assert "Depthwise" not in type(y.grad_fn).__name__
     torch.testing.assert_close(y, expected)
 
 
-def test_inference_and_an_empty_batch_go_the_plain_way() -> None:
+def test_inference_and_empty_batch_use_pytorch() -> None:
     layer = Conv2d(4, 4, 5, padding=2, groups=4, bias=False)
     with torch.no_grad():
         assert layer(torch.zeros(1, 4, 8, 8)).grad_fn is None

@@ -1,4 +1,4 @@
-"""Every form of the dynamic convolution against a loop over samples, and the algebra of the attention."""
+"""Every form of the dynamic convolution compared with a loop over samples, and properties of the attention."""
 
 import itertools
 from typing import Any
@@ -32,8 +32,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def lively(layer: DynamicConv2d) -> DynamicConv2d:
-    """Double precision, and an attention far from equal weights: at the start all samples have nearly one kernel."""
+def randomized(layer: DynamicConv2d) -> DynamicConv2d:
+    """Randomize in float64, with attention far from uniform: initially all samples have nearly the same kernel."""
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     set_temperature(layer, 2.0)
@@ -41,7 +41,7 @@ def lively(layer: DynamicConv2d) -> DynamicConv2d:
 
 
 def loop_over_samples(layer: DynamicConv2d, x: Tensor) -> Tensor:
-    """The definition, written apart from the product."""
+    """The definition, implemented independently."""
     attention = layer.attention
     hidden = (x.sum((2, 3)) / (x.shape[2] * x.shape[3]) @ attention.fc1.weight.T + attention.fc1.bias).clamp(min=0)
     logits = hidden @ attention.fc2.weight.T + attention.fc2.bias
@@ -72,16 +72,9 @@ def assert_same_value_and_gradients(layer: DynamicConv2d, x: Tensor) -> None:
         torch.testing.assert_close(ours_grad, reference_grad)
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 @pytest.fixture(params=["matmul", "conv"])
 def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both 1x1 products on small inputs, and chunks of two kernels (4 * 6 doubles each)."""
+    """Both pointwise forms on small inputs, with chunks of two kernels (4 * 6 doubles each)."""
     monkeypatch.setattr(dynamic_conv, "CONV_WORK", 0 if request.param == "conv" else 1 << 60)
     monkeypatch.setattr(dynamic_conv, "CHUNK_BYTES", 2 * 4 * 6 * 8)
     return str(request.param)
@@ -90,11 +83,11 @@ def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_form_equals_the_loop_in_value_and_gradient(
+def test_outputs_and_gradients_equal_a_loop_over_samples(
     kind: str, batch: int, layout: torch.memory_format, pointwise_form: str
 ) -> None:
     outputs = 8 if KINDS[kind].get("groups") == 4 else 6
-    layer = lively(DynamicConv2d(4, outputs, **{"num_kernels": 3, "reduction": 2} | KINDS[kind]))
+    layer = randomized(DynamicConv2d(4, outputs, **{"num_kernels": 3, "reduction": 2} | KINDS[kind]))
     x = torch.randn(batch, 4, 9, 8, dtype=torch.double).to(memory_format=layout)
     assert_same_value_and_gradients(layer, x)
     with torch.no_grad():
@@ -104,7 +97,7 @@ def test_every_form_equals_the_loop_in_value_and_gradient(
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_channels_last_stays_channels_last(kind: str, batch: int, training: bool) -> None:
+def test_channels_last_input_gives_channels_last_output(kind: str, batch: int, training: bool) -> None:
     layer = DynamicConv2d(4, 8, **KINDS[kind])
     x = torch.randn(batch, 4, 9, 8).to(memory_format=torch.channels_last)
     with torch.set_grad_enabled(training):
@@ -118,17 +111,17 @@ def test_channels_last_stays_channels_last(kind: str, batch: int, training: bool
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)), dilation=st.integers(1, 2), bias=st.booleans(),
     num_kernels=st.integers(1, 5), reduction=st.integers(1, 8), attention=st.sampled_from(["softmax", "sigmoid"]),
 )  # fmt: skip
-def test_any_geometry_equals_the_loop(
+def test_any_shape_equals_a_loop_over_samples(
     groups: int, inputs: int, outputs: int, batch: int, kernel: tuple[int, int], **options: Any
 ) -> None:
-    layer = lively(DynamicConv2d(groups * inputs, groups * outputs, kernel, groups=groups, **options))
+    layer = randomized(DynamicConv2d(groups * inputs, groups * outputs, kernel, groups=groups, **options))
     assert_same_value_and_gradients(layer, torch.randn(batch, groups * inputs, 7, 6, dtype=torch.double))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", ["pointwise", "depthwise_strided_bias", "grouped", "dense_dilated", "sigmoid"])
-def test_gradients_are_the_finite_differences(kind: str, batch: int) -> None:
-    layer = lively(DynamicConv2d(4, 4, **{"num_kernels": 2} | KINDS[kind]))
+def test_gradients_equal_finite_differences(kind: str, batch: int) -> None:
+    layer = randomized(DynamicConv2d(4, 4, **{"num_kernels": 2} | KINDS[kind]))
     x = torch.randn(batch, 4, 5, 5, dtype=torch.double, requires_grad=True)
     names, values = zip(*layer.named_parameters(), strict=True)
 
@@ -139,12 +132,12 @@ def test_gradients_are_the_finite_differences(kind: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_kernels_are_one_convolution(kind: str) -> None:
+def test_equal_kernels_give_a_static_convolution(kind: str) -> None:
     if KINDS[kind].get("attention") == "sigmoid":
         pytest.skip("sigmoid weights do not sum to 1")
     options = dict(KINDS[kind])
     outputs = 8 if options.get("groups") == 4 else 6
-    layer = lively(DynamicConv2d(4, outputs, **options))
+    layer = randomized(DynamicConv2d(4, outputs, **options))
     options.pop("num_kernels", None)
     static = nn.Conv2d(4, outputs, **{"bias": False} | options).double()
     with torch.no_grad():
@@ -155,41 +148,41 @@ def test_equal_kernels_are_one_convolution(kind: str) -> None:
         torch.testing.assert_close(layer(x), static(x))
 
 
-def test_one_softmax_kernel_is_a_static_convolution() -> None:
-    layer = lively(DynamicConv2d(4, 6, 3, num_kernels=1))
+def test_single_softmax_kernel_gives_a_static_convolution() -> None:
+    layer = randomized(DynamicConv2d(4, 6, 3, num_kernels=1))
     x = torch.randn(2, 4, 6, 6, dtype=torch.double)
     torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight[0]))
 
 
-def test_high_temperature_takes_the_mean_kernel() -> None:
-    layer = lively(DynamicConv2d(4, 6, 3))
+def test_high_temperature_gives_the_mean_kernel() -> None:
+    layer = randomized(DynamicConv2d(4, 6, 3))
     x = torch.randn(2, 4, 6, 6, dtype=torch.double)
     set_temperature(layer, 1e12)
     torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight.mean(0)))
 
 
-def test_low_temperature_picks_one_kernel() -> None:
+def test_low_temperature_selects_one_kernel() -> None:
     attention = KernelAttention(4, 3, 2, temperature=1e-6, kind="softmax").double()
     weights = attention(torch.randn(5, 4, 3, 3, dtype=torch.double))
     torch.testing.assert_close(weights.amax(1), torch.ones(5, dtype=torch.double))
 
 
 def test_sigmoid_attention_ignores_the_temperature() -> None:
-    layer = lively(DynamicConv2d(4, 6, 1, attention="sigmoid"))
+    layer = randomized(DynamicConv2d(4, 6, 1, attention="sigmoid"))
     x = torch.randn(2, 4, 6, 6, dtype=torch.double)
     before = layer(x)
     set_temperature(layer, 7.0)
     torch.testing.assert_close(layer(x), before, rtol=0, atol=0)
 
 
-def test_samples_of_a_batch_do_not_touch_each_other() -> None:
-    layer = lively(DynamicConv2d(4, 4, 3, groups=4))
+def test_samples_of_a_batch_are_independent() -> None:
+    layer = randomized(DynamicConv2d(4, 4, 3, groups=4))
     x = torch.randn(3, 4, 6, 6, dtype=torch.double)
     torch.testing.assert_close(layer(x), torch.cat([layer(sample[None]) for sample in x]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_empty_batch_keeps_its_shape(kind: str) -> None:
+def test_empty_batch_gives_an_empty_output_of_the_right_shape(kind: str) -> None:
     options = {"groups": 1} | KINDS[kind]
     layer = DynamicConv2d(4, 8, **options)
     x = torch.zeros(0, 4, 9, 8, requires_grad=True)
@@ -215,19 +208,19 @@ def test_autocast_computes_in_half_precision(kind: str, batch: int, pointwise_fo
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kind", KINDS)
-def test_gpu_equals_the_loop(kind: str) -> None:
-    layer = lively(DynamicConv2d(4, 8, **KINDS[kind])).cuda()
+def test_gpu_equals_a_loop_over_samples(kind: str) -> None:
+    layer = randomized(DynamicConv2d(4, 8, **KINDS[kind])).cuda()
     assert_same_value_and_gradients(layer, torch.randn(3, 4, 9, 8, dtype=torch.double, device="cuda"))
 
 
-def test_wide_inputs_choose_the_convolution_and_small_ones_the_product() -> None:
+def test_large_pointwise_layers_use_convolution_and_small_ones_matmul() -> None:
     assert dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384, (1, 1))
     assert not dynamic_conv._conv_is_faster(torch.empty(1, 256, 8, 6), 768, (1, 1))
     assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24, device="meta"), 384, (1, 1))
     assert not dynamic_conv._conv_is_faster(torch.empty(1, 128, 32, 24), 384, (2, 2))
 
 
-def test_kernels_start_apart_each_like_a_static_one() -> None:
+def test_kernels_are_initialized_independently_like_static_ones() -> None:
     layer = DynamicConv2d(64, 96, 3)
     for one, other in itertools.combinations(layer.weight, 2):
         assert not torch.equal(one, other)
@@ -237,18 +230,18 @@ def test_kernels_start_apart_each_like_a_static_one() -> None:
         assert abs(kernel.mean().item()) < 0.03 * expected_std
 
 
-def test_attention_keeps_one_hidden_unit() -> None:
+def test_attention_has_at_least_one_hidden_unit() -> None:
     assert DynamicConv2d(3, 6, 1, reduction=4).attention.fc1.out_features == 1
     assert DynamicConv2d(17, 6, 1, reduction=4).attention.fc1.out_features == 4
 
 
-def test_half_precision_means_do_not_overflow() -> None:
+def test_channel_means_do_not_overflow_in_fp16() -> None:
     attention = KernelAttention(2, 3, 1, temperature=1.0, kind="softmax")
     x = torch.full((1, 2, 64, 48), 100.0)
     torch.testing.assert_close(attention.half()(x.half()).float(), attention.float()(x), rtol=0.02, atol=1e-3)
 
 
-def test_temperature_survives_save_and_load(tmp_path: Any) -> None:
+def test_temperature_is_saved_and_loaded(tmp_path: Any) -> None:
     model = nn.Sequential(DynamicConv2d(3, 6, 1), nn.Sequential(DynamicConv2d(6, 6, 3, groups=6)))
     set_temperature(model, 12.5)
     torch.save(model.state_dict(), tmp_path / "model.pt")
@@ -259,7 +252,7 @@ def test_temperature_survives_save_and_load(tmp_path: Any) -> None:
     assert torch.equal(model(x), loaded(x))
 
 
-def test_set_temperature_leaves_static_models_alone() -> None:
+def test_set_temperature_does_not_change_static_models() -> None:
     static = nn.Sequential(nn.Conv2d(3, 6, 1))
     before = {name: value.clone() for name, value in static.state_dict().items()}
     set_temperature(static, 5.0)
@@ -273,7 +266,7 @@ def test_temperature_must_be_positive(temperature: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"groups": 3}, "groups"),
         ({"groups": 0}, "groups=0"),
@@ -288,8 +281,8 @@ def test_temperature_must_be_positive(temperature: float) -> None:
         ({"attention": "tanh"}, "'softmax' or 'sigmoid'"),
     ],
 )
-def test_impossible_arguments_are_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_argument_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         DynamicConv2d(**{"in_channels": 4, "out_channels": 6, "kernel_size": 3} | options)
 
 
@@ -300,9 +293,9 @@ XOR = torch.tensor([0.0, 1.0, 1.0, 0.0])
 
 
 def xor_perceptron() -> DynamicConv2d:
-    """Return y = sum_k pi_k(x) (w_k . x + b_k), whose relu is XOR on the corners, exactly.
+    """Return y = sum_k pi_k(x) (w_k . x + b_k) with relu(y) equal to XOR on the corners.
 
-    The numbers are ours. With s = x1 + x2, the kernels are 2s - 1 and 3 - 2s, the logits 1 - s and s - 1:
+    The numbers are not the paper's. With s = x1 + x2, the kernels are 2s - 1 and 3 - 2s, the logits 1 - s and s - 1:
 
         s = 0: -1 and 3, weights 0.88 and 0.12, together -0.5
         s = 1:  1 and 1, weights 0.5 and 0.5, together 1
@@ -324,32 +317,32 @@ def xor_perceptron() -> DynamicConv2d:
 
 
 @torch.no_grad()
-def perceive(layer: DynamicConv2d) -> Tensor:
-    """Each corner as the two channels of an image of one pixel."""
+def apply_to_corners(layer: DynamicConv2d) -> Tensor:
+    """Apply the layer to each corner as the two channels of a one-pixel image."""
     return layer(CORNERS[:, :, None, None]).flatten()
 
 
 def test_one_dynamic_perceptron_solves_xor_exactly() -> None:
     layer = xor_perceptron()
-    assert torch.equal(perceive(layer).relu(), XOR)
+    assert torch.equal(apply_to_corners(layer).relu(), XOR)
     with torch.no_grad():
-        alone = torch.cat([layer(corner[None, :, None, None]).flatten() for corner in CORNERS])
-    assert torch.equal(alone.relu(), XOR)
+        single = torch.cat([layer(corner[None, :, None, None]).flatten() for corner in CORNERS])
+    assert torch.equal(single.relu(), XOR)
 
 
-def test_it_is_the_attention_that_solves_xor() -> None:
-    """With equal weights the two kernels are one static one: 1 everywhere."""
+def test_uniform_attention_does_not_solve_xor() -> None:
+    """With equal weights the two kernels give one static kernel, with output 1 at every corner."""
     layer = xor_perceptron()
     set_temperature(layer, 1e9)
-    torch.testing.assert_close(perceive(layer), torch.ones(4))
+    torch.testing.assert_close(apply_to_corners(layer), torch.ones(4))
 
 
 def test_no_static_perceptron_solves_xor() -> None:
-    """Of one kernel the corners across from each other have equal sums, so no activation that never falls parts them.
+    """The outputs of a static kernel have equal sums over the two ones and the two zeros.
 
-    Would both ones exceed both zeros, the sum of the ones would exceed that of the zeros.
+    No monotonic activation separates them: if both ones exceeded both zeros, so would their sum.
     """
     for _ in range(10):
-        layer = lively(DynamicConv2d(2, 1, 1, bias=True, num_kernels=1)).float()
-        outputs = perceive(layer)
+        layer = randomized(DynamicConv2d(2, 1, 1, bias=True, num_kernels=1)).float()
+        outputs = apply_to_corners(layer)
         torch.testing.assert_close(outputs[XOR == 1].sum(), outputs[XOR == 0].sum())

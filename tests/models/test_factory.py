@@ -1,4 +1,4 @@
-"""`build_pose_net` and `build_backbone` follow the config."""
+"""Models and backbones built from configs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,18 +14,19 @@ from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
 
-def build(model: dict[str, Any] | None = None, **sections: Any) -> PoseNet:
+def build(options: dict[str, Any] | None = None, **sections: Any) -> PoseNet:
+    """Build a small model; ``options`` are those of the config's model section."""
     small = {"width": 0.35, "head_width": 0.25}
-    return build_pose_net(Config.model_validate({"model": small | (model or {}), **sections}))
+    return build_pose_net(Config.model_validate({"model": small | (options or {}), **sections}))
 
 
-def dynamic_names(net: nn.Module) -> list[str]:
-    return [name for name, module in net.named_modules() if isinstance(module, DynamicConv2d)]
+def dynamic_names(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, DynamicConv2d)]
 
 
 @pytest.mark.parametrize("size_hw", [(64, 32), (96, 96), (128, 96)])
 @pytest.mark.parametrize(
-    "model",
+    "options",
     [
         {"head": "type_a"},
         {"head": "type_a", "dynamic_backbone": True},
@@ -34,17 +35,19 @@ def dynamic_names(net: nn.Module) -> list[str]:
         {"head": "type_b", "dynamic_backbone": True, "dynamic_head": True, "attention": "sigmoid"},
     ],
 )
-def test_any_multiple_of_32_gives_maps_at_a_quarter(model: dict[str, Any], size_hw: tuple[int, int]) -> None:
-    net = build(model).eval()
+def test_output_is_a_quarter_of_any_input_size_divisible_by_32(
+    options: dict[str, Any], size_hw: tuple[int, int]
+) -> None:
+    model = build(options).eval()
     images = torch.zeros(2, 3, *size_hw)
-    assert net(images).shape == net.heatmaps(images).shape == (2, 17, size_hw[0] // 4, size_hw[1] // 4)
+    assert model(images).shape == model.heatmaps(images).shape == (2, 17, size_hw[0] // 4, size_hw[1] // 4)
 
 
-def test_static_is_the_default() -> None:
+def test_default_is_static() -> None:
     assert dynamic_names(build()) == []
 
 
-def test_backbone_and_head_are_dynamic_apart() -> None:
+def test_backbone_and_head_are_dynamic_independently() -> None:
     backbone, head = dynamic_names(build({"dynamic_backbone": True})), dynamic_names(build({"dynamic_head": True}))
     assert len(backbone) == 2 + 16 * 3
     assert all(name.startswith("backbone.blocks.") for name in backbone)
@@ -54,21 +57,21 @@ def test_backbone_and_head_are_dynamic_apart() -> None:
     assert sorted(both) == sorted([*backbone, *head, "backbone.last.conv"])
 
 
-def test_options_reach_every_dynamic_convolution() -> None:
-    model = {"dynamic_backbone": True, "dynamic_head": True, "num_kernels": 3, "reduction": 8, "attention": "sigmoid"}
-    layers = [m for m in build(model, train={"temperature": 7.0}).modules() if isinstance(m, DynamicConv2d)]
+def test_options_apply_to_every_dynamic_convolution() -> None:
+    options = {"dynamic_backbone": True, "dynamic_head": True, "num_kernels": 3, "reduction": 8, "attention": "sigmoid"}
+    layers = [m for m in build(options, train={"temperature": 7.0}).modules() if isinstance(m, DynamicConv2d)]
     assert {m.num_kernels for m in layers} == {3}
     assert {m.attention.kind for m in layers} == {"sigmoid"}
     assert {m.attention.temperature.item() for m in layers} == {7.0}
     assert all(m.attention.fc1.out_features == max(1, m.in_channels // 8) for m in layers)
 
 
-def test_one_map_for_each_keypoint_of_the_skeleton() -> None:
-    net = build(skeleton={"names": ["tip", "tail", "left_fin", "right_fin"]})
-    assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 8, 8)
+def test_output_has_one_map_per_keypoint_of_the_skeleton() -> None:
+    model = build(skeleton={"names": ["tip", "tail", "left_fin", "right_fin"]})
+    assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 8, 8)
 
 
-def test_width_and_depth_reach_the_backbone() -> None:
+def test_width_and_depth_apply_to_the_backbone() -> None:
     assert len(build({"depth": 0.5}).backbone.blocks) == 11
     assert build({"width": 1.4}).backbone.out_channels == 1792
 
@@ -78,7 +81,7 @@ FINAL_V3 = {"backbone": "mobilenet_v3_small", "early_stride": False, "last_squee
 
 
 @pytest.mark.parametrize(
-    ("model", "reference"),
+    ("options", "reference"),
     [
         ({"backbone": "mobilenet_v2", "width": 0.5}, lambda: torchvision_models.mobilenet_v2(width_mult=0.5).features),
         (FINAL_V3, lambda: torchvision_models.mobilenet_v3_small().features),
@@ -87,21 +90,21 @@ FINAL_V3 = {"backbone": "mobilenet_v3_small", "early_stride": False, "last_squee
     ids=["mobilenet_v2", "mobilenet_v3_small", "resnet18"],
 )
 def test_static_backbones_equal_torchvision_with_its_weights(
-    model: dict[str, Any],
+    options: dict[str, Any],
     reference: Callable[[], nn.Module],
     assert_same_model: Callable[[nn.Module, nn.Module], None],
 ) -> None:
-    assert_same_model(build_backbone(BackboneConfig.model_validate(model), temperature=30.0), reference())
+    assert_same_model(build_backbone(BackboneConfig.model_validate(options), temperature=30.0), reference())
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_head_fits_every_backbone_and_learns_through_it(backbone: str) -> None:
-    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": 2, "head_width": 0.25}
-    net = build_pose_net(Config.model_validate({"model": model}))
-    maps = net(torch.randn(2, 3, 64, 32))
+def test_head_and_every_backbone_get_finite_gradients(backbone: str) -> None:
+    options = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": 2, "head_width": 0.25}
+    model = build_pose_net(Config.model_validate({"model": options}))
+    maps = model(torch.randn(2, 3, 64, 32))
     assert maps.shape == (2, 17, 16, 8)
     maps.square().mean().backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
 
 
 @pytest.mark.parametrize(
@@ -115,26 +118,26 @@ def test_a_head_fits_every_backbone_and_learns_through_it(backbone: str) -> None
         ("resnet18", 1, {}),
     ],
 )
-def test_each_position_has_its_own_number_of_kernels(
+def test_num_kernels_is_set_per_position_in_a_block(
     backbone: str, num_kernels: object, positions: dict[str, int]
 ) -> None:
-    model = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": num_kernels}
-    net = build_backbone(BackboneConfig.model_validate(model), temperature=30.0)
-    found = {(n.split(".")[2], m.num_kernels) for n, m in net.named_modules() if isinstance(m, DynamicConv2d)}
-    assert found == set(positions.items())
+    options = {"backbone": backbone, "dynamic_backbone": True, "num_kernels": num_kernels}
+    model = build_backbone(BackboneConfig.model_validate(options), temperature=30.0)
+    dynamic = {(n.split(".")[2], m.num_kernels) for n, m in model.named_modules() if isinstance(m, DynamicConv2d)}
+    assert dynamic == set(positions.items())
 
 
-def test_forms_of_mobilenet_v3_reach_the_backbone() -> None:
+def test_options_of_mobilenet_v3_apply_to_the_backbone() -> None:
     def build_v3(**options: bool) -> nn.Module:
         options |= {"dynamic_backbone": "dynamic_last" in options}
         return build_backbone(BackboneConfig(backbone="mobilenet_v3_small", **options), 30.0)  # type: ignore[arg-type]
 
-    def strides(net: nn.Module) -> list[int]:
-        depthwise = [m for name, m in net.named_modules() if name.endswith("depthwise.conv")]
+    def strides(model: nn.Module) -> list[int]:
+        depthwise = [m for name, m in model.named_modules() if name.endswith("depthwise.conv")]
         return [m.stride[0] for m in depthwise if isinstance(m, nn.Conv2d)]
 
-    def squeezes(net: nn.Module) -> set[str]:
-        return {name.rpartition(".")[0].split(".")[-1] for name, _ in net.named_modules() if name.endswith("fc1")}
+    def squeezes(model: nn.Module) -> set[str]:
+        return {name.rpartition(".")[0].split(".")[-1] for name, _ in model.named_modules() if name.endswith("fc1")}
 
     assert strides(build_v3())[3:5] == [1, 2]
     assert strides(build_v3(early_stride=False))[3:5] == [2, 1]
@@ -144,27 +147,27 @@ def test_forms_of_mobilenet_v3_reach_the_backbone() -> None:
     assert "last.conv" in dynamic_names(build_v3(dynamic_last=True))
 
 
-def test_loss_decides_the_activation() -> None:
+def test_activation_depends_on_the_loss() -> None:
     assert isinstance(build().activation, nn.Identity)
     softmax = build(train={"loss": "cross_entropy"}, input={"sigma": 3.0}).activation
     assert isinstance(softmax, SpatialSoftmax)
     assert softmax.gaussian_sum == SpatialSoftmax(3.0).gaussian_sum
 
 
-def test_state_of_a_dynamic_model_loads_whole_or_not_at_all() -> None:
-    model = {"dynamic_backbone": True, "dynamic_head": True}
-    source, target = build(model).eval(), build(model).eval()
+def test_state_dict_of_a_dynamic_model_loads_strictly() -> None:
+    options = {"dynamic_backbone": True, "dynamic_head": True}
+    source, target = build(options).eval(), build(options).eval()
     set_temperature(source, 3.0)
     target.load_state_dict(source.state_dict())
     images = torch.randn(2, 3, 64, 32)
     assert torch.equal(target(images), source(images))
     without_temperature = {k: v for k, v in source.state_dict().items() if "temperature" not in k}
-    for other in (build().state_dict(), build(model | {"num_kernels": 2}).state_dict(), without_temperature):
+    for other in (build().state_dict(), build(options | {"num_kernels": 2}).state_dict(), without_temperature):
         with pytest.raises(RuntimeError):
             target.load_state_dict(other)
 
 
-def test_a_training_step_reaches_every_weight() -> None:
-    net = build({"dynamic_backbone": True, "dynamic_head": True})
-    net(torch.randn(2, 3, 64, 64)).square().mean().backward()
-    assert [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+def test_every_weight_gets_a_gradient() -> None:
+    model = build({"dynamic_backbone": True, "dynamic_head": True})
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

@@ -1,4 +1,4 @@
-"""Deployed models give the outputs of the models they were made from, in double precision, for every kind of model."""
+"""Fused models compared with their originals in double precision, for every kind of model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,11 +22,13 @@ SIGMOID = partial(DynamicConv2d, num_kernels=3, attention="sigmoid")
 SMALL = {"width": 0.35, "head_width": 0.25}
 
 
-def pose_net(**model: object) -> PoseNet:
-    return build_pose_net(Config(model=ModelConfig.model_validate(SMALL | model), input=InputConfig(size_hw=(64, 64))))
+def pose_net(**options: object) -> PoseNet:
+    return build_pose_net(
+        Config(model=ModelConfig.model_validate(SMALL | options), input=InputConfig(size_hw=(64, 64)))
+    )
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2_type_b": pose_net,
     "dynamic_mobilenet_v2_type_b": lambda: pose_net(dynamic_backbone=True, dynamic_last=True, dynamic_head=True),
     "sigmoid_mobilenet_v2_type_b": lambda: pose_net(dynamic_backbone=True, attention="sigmoid"),
@@ -40,12 +42,12 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def lively(make: Callable[[], nn.Module]) -> nn.Module:
-    """A model in double precision whose batch norms do something, and whose kernels depend on the input."""
+def randomized(make: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model in float64 with non-trivial batch norm and attention that depends on the input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = make().double()
-        for layer in net.modules():
+        model = make().double()
+        for layer in model.modules():
             if isinstance(layer, KernelAttention):
                 nn.init.normal_(layer.fc2.weight)
             if isinstance(layer, nn.BatchNorm2d):
@@ -53,8 +55,8 @@ def lively(make: Callable[[], nn.Module]) -> nn.Module:
                 nn.init.uniform_(layer.weight, 0.5, 1.5)
                 nn.init.normal_(layer.bias, std=0.3)
         with torch.no_grad():
-            net(torch.randn(8, 3, 64, 64, dtype=torch.double))
-    return net.eval()
+            model(torch.randn(8, 3, 64, 64, dtype=torch.double))
+    return model.eval()
 
 
 def images(batch: int) -> torch.Tensor:
@@ -62,50 +64,50 @@ def images(batch: int) -> torch.Tensor:
     return torch.randn(batch, 3, 64, 64, dtype=torch.double, generator=generator)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_a_deployed_model_gives_the_models_outputs_and_has_no_batch_norm(name: str) -> None:
-    net = lively(NETS[name])
-    before = {key: value.clone() for key, value in net.state_dict().items()}
+def test_fused_model_has_the_same_outputs_and_no_batch_norm(name: str) -> None:
+    model = randomized(MODELS[name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
 
-    fused = fuse(net)
+    fused = fuse(model)
 
     for batch in (1, 3):
-        expected = net(images(batch))
+        expected = model(images(batch))
         assert (fused(images(batch)) - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert type(fused) is type(net)
+    assert type(fused) is type(model)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
     assert all(layer.temperature == 1 for layer in fused.modules() if isinstance(layer, KernelAttention))
-    assert net.state_dict().keys() == before.keys()
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @torch.no_grad()
-def test_a_deployed_model_can_be_deployed_once_more() -> None:
-    net = lively(NETS["dynamic_mobilenet_v2_type_b"])
+def test_fused_model_can_be_fused_again() -> None:
+    model = randomized(MODELS["dynamic_mobilenet_v2_type_b"])
 
-    again = fuse(fuse(net))
+    fused_again = fuse(fuse(model))
 
     for batch in (1, 3):
-        assert (again(images(batch)) - net(images(batch))).abs().max() < 1e-5 * net(images(batch)).abs().max()
+        assert (fused_again(images(batch)) - model(images(batch))).abs().max() < 1e-5 * model(images(batch)).abs().max()
 
 
 @torch.no_grad()
-def test_a_model_that_is_being_trained_is_deployed_as_it_evaluates() -> None:
-    net = lively(NETS["resnet_10"])
-    expected = net(images(2))
+def test_model_in_training_mode_is_fused_as_in_evaluation() -> None:
+    model = randomized(MODELS["resnet_10"])
+    expected = model(images(2))
 
-    torch.testing.assert_close(fuse(net.train())(images(2)), expected)
-    assert net.training
+    torch.testing.assert_close(fuse(model.train())(images(2)), expected)
+    assert model.training
 
 
 class Model(nn.Module):
-    """Layers by name, put together by a function."""
+    """Named layers, called by a function."""
 
     def __init__(self, flow: "Callable[[Model, torch.Tensor], torch.Tensor]") -> None:
         super().__init__()
         self.flow = flow
-        self.norm = nn.BatchNorm2d(4)  # in an order and under names that say nothing
+        self.norm = nn.BatchNorm2d(4)  # neither order nor names tell the pairs
         self.other_norm = nn.BatchNorm2d(4)
         self.conv = nn.Conv2d(3, 4, 3)
         self.square = nn.Conv2d(4, 4, 1, bias=False)
@@ -115,35 +117,37 @@ class Model(nn.Module):
 
 
 @torch.no_grad()
-def test_pairs_are_found_in_the_flow_of_the_data() -> None:
-    net = lively(lambda: Model(lambda net, x: net.norm(net.square(net.other_norm(net.conv(x)).relu()))))
+def test_pairs_are_found_by_data_flow() -> None:
+    model = randomized(lambda: Model(lambda model, x: model.norm(model.square(model.other_norm(model.conv(x)).relu()))))
 
-    fused = fuse(net)
+    fused = fuse(model)
 
-    torch.testing.assert_close(fused(images(2)), net(images(2)))
+    torch.testing.assert_close(fused(images(2)), model(images(2)))
     assert isinstance(fused.norm, nn.Identity)
 
 
 @pytest.mark.parametrize(
     ("flow", "name"),
     [
-        (lambda net, x: net.other_norm(net.square(net.norm(net.conv(x).relu()))), "norm"),
-        (lambda net, x: net.norm(y := net.conv(x)) + net.other_norm(net.square(y)), "norm"),
-        (lambda net, x: net.norm(net.square(net.square(net.other_norm(net.conv(x))))), "norm"),
-        (lambda net, x: net.norm(net.square(net.norm(net.conv(x)))), "norm"),
-        (lambda net, x: net.norm(net.conv(x)), "other_norm"),
+        (lambda model, x: model.other_norm(model.square(model.norm(model.conv(x).relu()))), "norm"),
+        (lambda model, x: model.norm(y := model.conv(x)) + model.other_norm(model.square(y)), "norm"),
+        (lambda model, x: model.norm(model.square(model.square(model.other_norm(model.conv(x))))), "norm"),
+        (lambda model, x: model.norm(model.square(model.norm(model.conv(x)))), "norm"),
+        (lambda model, x: model.norm(model.conv(x)), "other_norm"),
     ],
-    ids=["behind_an_activation", "conv_used_otherwise", "conv_twice", "norm_twice", "not_used"],
+    ids=["after_activation", "conv_has_other_user", "conv_called_twice", "norm_called_twice", "not_called"],
 )
-def test_a_norm_that_nothing_can_take_up_is_refused(
+def test_batch_norm_without_its_own_convolution_is_rejected(
     flow: Callable[[Model, torch.Tensor], torch.Tensor], name: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"^deploy: '{name}'"):
+    with pytest.raises(ValueError, match=f"^fuse: '{name}'"):
         fuse(Model(flow))
 
 
-def test_norms_without_statistics_and_transposed_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="'1' keeps no running statistics"):
+def test_batch_norm_without_statistics_and_transposed_groups_are_rejected() -> None:
+    with pytest.raises(ValueError, match="'1': expected running statistics, got none"):
         fuse(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)))
-    with pytest.raises(ValueError, match="'1' stands behind a transposed convolution with groups"):
+    with pytest.raises(
+        ValueError, match="'1': expected a transposed convolution with groups=1 before it, got groups=4"
+    ):
         fuse(nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=4), nn.BatchNorm2d(4)))

@@ -1,4 +1,4 @@
-"""Deployed forms of the dynamic convolution against the layer itself and the batch norm behind it."""
+"""Inference variants of the dynamic convolution compared with the layer followed by batch norm."""
 
 import copy
 from typing import Any
@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def lively(kind: str) -> tuple[DynamicConv2d, nn.BatchNorm2d]:
+def randomized(kind: str) -> tuple[DynamicConv2d, nn.BatchNorm2d]:
     conv = DynamicConv2d(4, 8, temperature=2.0, **KINDS[kind]).double()
     norm = nn.BatchNorm2d(8, eps=0.1).double().eval()
     for value in (*conv.parameters(), *norm.parameters(), norm.running_mean):
@@ -39,38 +39,38 @@ def lively(kind: str) -> tuple[DynamicConv2d, nn.BatchNorm2d]:
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_folded_and_batch_free_forms_equal_convolution_and_norm(kind: str, batch: int) -> None:
-    conv, norm = lively(kind)
+def test_fused_and_batch_free_variants_equal_convolution_and_batch_norm(kind: str, batch: int) -> None:
+    conv, norm = randomized(kind)
     x = torch.randn(batch, 4, 9, 8, dtype=torch.double)
     expected = norm(conv(x))
 
-    folded = FusedDynamicConv2d(conv, norm)
+    fused = FusedDynamicConv2d(conv, norm)
 
-    torch.testing.assert_close(folded(x), expected)
-    torch.testing.assert_close(BatchFreeDynamicConv2d(folded.conv, folded.shift)(x), expected)
+    torch.testing.assert_close(fused(x), expected)
+    torch.testing.assert_close(BatchFreeDynamicConv2d(fused.conv, fused.shift)(x), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_form_of_one_sample_equals_convolution_with_and_without_norm(kind: str) -> None:
-    conv, norm = lively(kind)
+def test_one_sample_variant_equals_convolution_with_and_without_batch_norm(kind: str) -> None:
+    conv, norm = randomized(kind)
     x = torch.randn(1, 4, 9, 8, dtype=torch.double)
-    alone, expected = conv(x), norm(conv(x))
+    without_norm, expected = conv(x), norm(conv(x))
 
-    torch.testing.assert_close(OneSampleDynamicConv2d(conv)(x), alone)
-    folded = FusedDynamicConv2d(conv, norm)
-    torch.testing.assert_close(OneSampleDynamicConv2d(folded.conv, folded.shift)(x), expected)
+    torch.testing.assert_close(OneSampleDynamicConv2d(conv)(x), without_norm)
+    fused = FusedDynamicConv2d(conv, norm)
+    torch.testing.assert_close(OneSampleDynamicConv2d(fused.conv, fused.shift)(x), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_batch_free_form_needs_no_norm(kind: str) -> None:
-    conv, _ = lively(kind)
+def test_batch_free_variant_works_without_batch_norm(kind: str) -> None:
+    conv, _ = randomized(kind)
     x = torch.randn(3, 4, 9, 8, dtype=torch.double)
 
     torch.testing.assert_close(BatchFreeDynamicConv2d(conv)(x), conv(x))
 
 
-def test_a_norm_without_weights_of_its_own_is_folded_too() -> None:
-    conv, _ = lively("pointwise")
+def test_batch_norm_without_affine_parameters_is_fused() -> None:
+    conv, _ = randomized("pointwise")
     norm = nn.BatchNorm2d(8, affine=False).double().eval()
     nn.init.normal_(norm.running_mean)
     x = torch.randn(2, 4, 9, 8, dtype=torch.double)
@@ -79,37 +79,37 @@ def test_a_norm_without_weights_of_its_own_is_folded_too() -> None:
     torch.testing.assert_close(FusedDynamicConv2d(conv, norm)(x), expected)
 
 
-def test_one_sample_follows_weights_that_were_copied_moved_and_loaded() -> None:
-    conv, norm = lively("pointwise")
-    folded = copy.deepcopy(FusedDynamicConv2d(conv, norm)).float()
-    other = FusedDynamicConv2d(*lively("pointwise")).float()
+def test_single_sample_path_uses_weights_that_were_copied_converted_and_loaded() -> None:
+    conv, norm = randomized("pointwise")
+    fused = copy.deepcopy(FusedDynamicConv2d(conv, norm)).float()
+    other = FusedDynamicConv2d(*randomized("pointwise")).float()
     x = torch.randn(1, 4, 9, 8)
 
-    folded.load_state_dict(other.state_dict())
+    fused.load_state_dict(other.state_dict())
 
-    torch.testing.assert_close(folded(x), other.conv(x, other.shift))
-    torch.testing.assert_close(folded(x.bfloat16().float()), folded.conv(x.bfloat16().float(), folded.shift))
+    torch.testing.assert_close(fused(x), other.conv(x, other.shift))
+    torch.testing.assert_close(fused(x.bfloat16().float()), fused.conv(x.bfloat16().float(), fused.shift))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_one_large_bright_sample_in_half_precision_keeps_its_range(dtype: torch.dtype) -> None:
+def test_single_large_bright_sample_does_not_overflow_in_half_precision(dtype: torch.dtype) -> None:
     """The sum of its pixels is 100 * 128 * 96, far above fp16's 65,504."""
-    folded = FusedDynamicConv2d(*lively("pointwise"))
+    fused = FusedDynamicConv2d(*randomized("pointwise"))
     x = torch.full((1, 4, 128, 96), 100.0)
-    expected = folded.float()(x)
+    expected = fused.float()(x)
 
-    found = folded.to(dtype)(x.to(dtype)).float()
+    output = fused.to(dtype)(x.to(dtype)).float()
 
-    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+    assert (output - expected).abs().max() < 0.05 * expected.abs().max()
 
 
-def test_gradients_reach_input_and_weights_of_one_sample() -> None:
-    folded = FusedDynamicConv2d(*lively("pointwise"))
+def test_single_sample_path_has_gradients_for_input_and_weights() -> None:
+    fused = FusedDynamicConv2d(*randomized("pointwise"))
     x = torch.randn(1, 4, 5, 3, dtype=torch.double, requires_grad=True)
-    wanted = [x, folded.shift, *folded.conv.parameters()]
+    inputs = [x, fused.shift, *fused.conv.parameters()]
 
-    found = torch.autograd.grad(folded(x).square().sum(), wanted)
-    expected = torch.autograd.grad(folded.conv(x, folded.shift).square().sum(), wanted)
+    gradients = torch.autograd.grad(fused(x).square().sum(), inputs)
+    expected = torch.autograd.grad(fused.conv(x, fused.shift).square().sum(), inputs)
 
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
+    for gradient, reference in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, reference)

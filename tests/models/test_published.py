@@ -1,4 +1,4 @@
-"""The paper's models: our counts against the design's reading of the paper and PyTorch's own counter, and the notes."""
+"""Counts of the paper's models, compared with independent reference counts and PyTorch's counter; the notes."""
 
 from functools import cache
 from math import prod
@@ -44,7 +44,7 @@ EXPECTED = {
     ("pose/A_static_mobilenetv2_256x192", "head"): ("7.35", "1272"),
     ("pose/A_static_mobilenetv3_small_256x192", "head"): ("4.46", "1133"),
 }
-"""Params and MAdds in 1e6, counted by the design's authors with code of their own."""
+"""Params and MAdds in 1e6, from independent code."""
 
 CONFIGS = list(dict.fromkeys(row.config for row in PUBLISHED))
 
@@ -55,28 +55,28 @@ def counts(config: str) -> dict[str, int]:
 
 
 def ours(row: Published) -> tuple[float, float]:
-    """Params and MAdds of a row's part in 1e6."""
+    """Return our params and MAdds in 1e6 of a row."""
     parts = ("backbone", "head") if row.part == "classifier" else (row.part,)
     params, madds = (sum(counts(row.config)[f"{part}_{what}"] for part in parts) / 1e6 for what in ("params", "madds"))
     return params, madds
 
 
 @pytest.mark.parametrize(("config", "part"), EXPECTED)
-def test_counts_are_the_designs(config: str, part: str) -> None:
+def test_counts_equal_independent_reference_counts(config: str, part: str) -> None:
     (row,) = (row for row in PUBLISHED if (row.config, row.part) == (config, part))
-    for found, printed in zip(ours(row), EXPECTED[config, part], strict=True):
+    for value, printed in zip(ours(row), EXPECTED[config, part], strict=True):
         rounding = 0.5 * 10.0 ** -len(printed.partition(".")[2])
-        assert abs(found - float(printed)) <= rounding + 0.001 * float(printed)
+        assert abs(value - float(printed)) <= rounding + 0.001 * float(printed)
 
 
-def test_every_row_is_held() -> None:
+def test_every_published_row_has_a_reference_count() -> None:
     assert EXPECTED.keys() == {(row.config, row.part) for row in PUBLISHED}
     assert len(EXPECTED) == len(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_pytorch_counts_the_same(name: str) -> None:
-    """It knows the attention's linear layers and the mixing, which is a product of matrices; not the pooling's sums."""
+def test_counts_equal_pytorchs_flop_counter(name: str) -> None:
+    """It counts the attention's linear layers and the aggregation, a matrix product, but not the pooling."""
     config = load_any_config(name)
     with torch.device("meta"):
         model = build_classifier(config) if isinstance(config, ClassificationConfig) else build_pose_net(config)
@@ -97,17 +97,17 @@ def test_pytorch_counts_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.config} {row.part}")
-def test_what_differs_from_the_paper_has_a_note(row: Published) -> None:
-    for what, paper, found in zip(("Parameters", "MAdds"), (row.params, row.madds), ours(row), strict=True):
+def test_every_difference_from_the_paper_has_a_note(row: Published) -> None:
+    for quantity, paper, value in zip(("Parameters", "MAdds"), (row.params, row.madds), ours(row), strict=True):
         rounding = 0.05 if paper < 1000 else 5.0
-        differs = abs(found - paper) > rounding + 0.01 * paper
-        noted = any(note.startswith((what, "The paper")) for note in row.notes)
-        assert noted or not differs, (what, found, paper)
-        assert noted <= differs or OVERHEAD in row.notes, (what, "a note without need")
+        differs = abs(value - paper) > rounding + 0.01 * paper
+        noted = any(note.startswith((quantity, "The paper")) for note in row.notes)
+        assert noted or not differs, (quantity, value, paper)
+        assert noted <= differs or OVERHEAD in row.notes, (quantity, "unnecessary note")
 
 
-def test_attention_and_mixing_cost_more_than_the_paper_prints() -> None:
-    """What the first note says, of every pair of a static and a dynamic MobileNet."""
+def test_attention_and_aggregation_cost_more_than_the_paper_prints() -> None:
+    """The first note, for every pair of a static and a dynamic MobileNet."""
     rows = {(row.config, row.part): row for row in PUBLISHED}
     for (config, part), dynamic in rows.items():
         if "/dy_mobilenet" in config or "B_dy" in config:
@@ -115,7 +115,7 @@ def test_attention_and_mixing_cost_more_than_the_paper_prints() -> None:
             assert ours(dynamic)[1] - ours(static)[1] > 1.15 * (dynamic.madds - static.madds)
 
 
-def test_the_papers_million_may_be_two_to_the_twenty_for_resnets() -> None:
+def test_resnet_params_of_the_paper_fit_a_million_of_two_to_the_twenty() -> None:
     for row in PUBLISHED:
         if "resnet" in row.config and row.part == "classifier":
             assert abs(ours(row)[0] * 1e6 / 2**20 - row.params) <= 0.011 * row.params

@@ -1,4 +1,4 @@
-"""The mean of several runs of one model."""
+"""Averaged weights of several runs."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ CONFIG = Config(
 
 
 def save(path: Path, config: Config = CONFIG, shift: float = 0.0, **more: object) -> dict[str, torch.Tensor]:
-    """Write a weight file of one random model, all of its numbers moved by ``shift``; returns them as they were drawn."""
+    """Write a weight file of the same random model with ``shift`` added to all weights; return the original weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = build_pose_net(config).state_dict()
-    moved = {name: value + shift if value.is_floating_point() else value for name, value in state.items()}
-    write_weights({"model": moved, "config": config.model_dump(mode="json"), **more}, path)
+    shifted = {name: value + shift if value.is_floating_point() else value for name, value in state.items()}
+    write_weights({"model": shifted, "config": config.model_dump(mode="json"), **more}, path)
     return state
 
 
-def test_the_mean_of_files_is_the_mean_of_what_predicts(tmp_path: Path) -> None:
+def test_average_is_the_mean_of_the_inference_weights(tmp_path: Path) -> None:
     state = save(tmp_path / "first.pt")
     save(tmp_path / "second.pt", shift=1.0, ema=None)
     save(tmp_path / "run" / "best.pt", shift=100.0, ema={key: value + 5 for key, value in state.items()})
@@ -41,7 +41,7 @@ def test_the_mean_of_files_is_the_mean_of_what_predicts(tmp_path: Path) -> None:
             assert torch.equal(mean[name], value), name
 
 
-def test_one_file_stays_as_it_is(tmp_path: Path) -> None:
+def test_average_of_one_file_is_unchanged(tmp_path: Path) -> None:
     state = save(tmp_path / "one.pt", CONFIG)
 
     content = average_weights([tmp_path / "one.pt"])
@@ -59,7 +59,7 @@ def test_one_file_stays_as_it_is(tmp_path: Path) -> None:
         {"input": InputConfig(size_hw=(64, 64), sigma=3.0)},
     ],
 )
-def test_files_of_different_models_have_no_mean(sections: dict[str, object], tmp_path: Path) -> None:
+def test_files_of_different_models_cannot_be_averaged(sections: dict[str, object], tmp_path: Path) -> None:
     save(tmp_path / "one.pt")
     save(tmp_path / "other.pt", CONFIG.model_copy(update=sections))
 
@@ -67,7 +67,7 @@ def test_files_of_different_models_have_no_mean(sections: dict[str, object], tmp
         average_weights([tmp_path / "one.pt", tmp_path / "other.pt"])
 
 
-def test_sizes_of_the_input_may_differ_between_files_with_a_mean(tmp_path: Path) -> None:
+def test_files_with_different_input_sizes_can_be_averaged(tmp_path: Path) -> None:
     save(tmp_path / "one.pt")
     save(tmp_path / "larger.pt", CONFIG.model_copy(update={"input": InputConfig(size_hw=(96, 64))}))
 

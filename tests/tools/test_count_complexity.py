@@ -19,7 +19,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_configs_are_counted_with_their_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cfg_counts_configs_with_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "new/counts.json"
     main(["--cfg", "quickstart", "imagenet/dy_resnet10", "--json", str(file), "model.num_kernels=2"])
 
@@ -30,23 +30,23 @@ def test_configs_are_counted_with_their_overrides(tmp_path: Path, capsys: pytest
     _, _, first, second = capsys.readouterr().out.splitlines()
     assert cells(first)[0] == "quickstart"
     assert cells(second)[:1] + cells(second)[3:5] == ["dy_resnet10", "0.51", "0.5"]
-    whole = (classifier["backbone_params"] + classifier["head_params"]) / 1e6
-    assert cells(second)[5] == f"{whole:.2f}"
+    total = (classifier["backbone_params"] + classifier["head_params"]) / 1e6
+    assert cells(second)[5] == f"{total:.2f}"
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What --all prints, and its file."""
+def output_of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The text printed by --all, and its JSON file."""
     file = tmp_path_factory.mktemp("counts") / "counts.json"
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
+        patch.setattr("builtins.print", lambda *values, **_: printed.append(" ".join(map(str, values))))
         main(["--all", "--json", str(file)])
     return "\n".join(printed), file
 
 
-def test_all_sets_the_paper_beside_ours(everything: tuple[str, Path]) -> None:
-    printed, file = everything
+def test_all_compares_our_counts_with_the_paper(output_of_all: tuple[str, Path]) -> None:
+    printed, file = output_of_all
     table, _, notes = printed.partition("\n\n")
     lines = table.splitlines()[2:]
     counts = {row["config"]: row for row in json.loads(file.read_text())}
@@ -64,12 +64,12 @@ def test_all_sets_the_paper_beside_ours(everything: tuple[str, Path]) -> None:
     assert cells(lines[7])[2:8] == ["2.69", "2.8", "-4.0%", "63.3", "62.0", "+2.1%"]
 
 
-def test_the_complexity_page_shows_what_the_tool_prints(everything: tuple[str, Path]) -> None:
-    assert everything[0] in (ROOT / "docs/complexity.md").read_text(encoding="utf-8")
+def test_the_complexity_page_shows_what_the_tool_prints(output_of_all: tuple[str, Path]) -> None:
+    assert output_of_all[0] in (ROOT / "docs/complexity.md").read_text(encoding="utf-8")
 
 
-def test_the_model_zoo_lists_every_config_with_its_counts(everything: tuple[str, Path]) -> None:
-    counted = {row["config"]: row for row in json.loads(everything[1].read_text())}
+def test_the_model_zoo_lists_every_config_with_its_counts(output_of_all: tuple[str, Path]) -> None:
+    counted = {row["config"]: row for row in json.loads(output_of_all[1].read_text())}
     lines = (ROOT / "configs/README.md").read_text(encoding="utf-8").splitlines()
     rows = {row[0].partition("](")[2].removesuffix(".yaml)"): row for row in map(cells, lines) if "](" in row[0]}
 
@@ -80,15 +80,15 @@ def test_the_model_zoo_lists_every_config_with_its_counts(everything: tuple[str,
         assert rows[row.config][3:5] == [f"{params / 1e6:.2f}", f"{madds / 1e6:.1f}"]
 
 
-@pytest.mark.parametrize("words", [[], ["--all", "--cfg", "quickstart"], ["--cfg"]])
-def test_either_configs_or_all(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 2
+@pytest.mark.parametrize("arguments", [[], ["--all", "--cfg", "quickstart"], ["--cfg"]])
+def test_requires_either_cfg_or_all(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
 
 
-def test_a_config_that_is_not_there_is_a_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_unknown_config_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
         run(main, ["--cfg", "quickstart", "quickstrat"])
-    assert caught.value.code == 2
+    assert raised.value.code == 2
     assert "did you mean 'quickstart'" in capsys.readouterr().err

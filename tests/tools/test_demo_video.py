@@ -1,4 +1,4 @@
-"""tools/demo_video.py as a user meets it."""
+"""tools/demo_video.py from the command line."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ WHOLE = ("--detector", "none")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """A tiny model that has learnt nothing."""
+    """A tiny untrained model."""
     from pose.config.pose import Config
     from pose.models import build_pose_net
     from pose.models.weights import write_weights
@@ -41,7 +41,7 @@ def demo(*args: object) -> None:
     main([str(arg) for arg in args])
 
 
-def test_video_with_boxes_becomes_a_video_and_json(tmp_path, weights, video, capsys):
+def test_a_video_with_boxes_gives_a_video_and_json(tmp_path, weights, video, capsys):
     boxes = tmp_path / "boxes.json"
     rows = [{"image_id": i, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.9} for i in (1, 1, 3)]
     boxes.write_text(json.dumps(rows))
@@ -55,7 +55,7 @@ def test_video_with_boxes_becomes_a_video_and_json(tmp_path, weights, video, cap
     assert f"{output}: 5 frames, 3 persons" in capsys.readouterr().out
 
 
-def test_image_and_folder_take_the_whole_frame(tmp_path, weights):
+def test_detector_none_on_an_image_and_a_folder(tmp_path, weights):
     images = tmp_path / "images"
     images.mkdir()
     for name, size in (("a.png", (30, 40)), ("b.jpg", (50, 20))):
@@ -77,16 +77,16 @@ def test_image_and_folder_take_the_whole_frame(tmp_path, weights):
     assert (cv2.imread(str(tmp_path / "drawn/a.png")) != 128).any()
 
 
-def test_without_a_detector_nobody_is_seen_where_nobody_is(tmp_path, video, capsys):
+def test_tracking_finds_no_person_in_an_empty_video(tmp_path, video, capsys):
     output = tmp_path / "out.mp4"
     demo("--input", video, "--output", output)
     assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
 
 
-def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):
-    monkeypatch.setattr("pose.video.smoothing.SEEN", -1.0)  # this model is sure of nothing
-    found = []
-    for words in ((), ("--smooth",)):
+def test_smooth_changes_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):
+    monkeypatch.setattr("pose.video.smoothing.MIN_KEYPOINT_SCORE", -1.0)  # the scores of this model are low
+    keypoints = []
+    for options in ((), ("--smooth",)):
         demo(
             "--weights",
             weights,
@@ -97,41 +97,42 @@ def test_smooth_moves_keypoints_after_the_first_frame(tmp_path, weights, video, 
             "--json",
             tmp_path / "o.json",
             *WHOLE,
-            *words,
+            *options,
         )
         frames = json.loads((tmp_path / "o.json").read_text())["frames"]
-        found.append(np.array([frame["persons"][0]["keypoints"] for frame in frames]))
-    np.testing.assert_array_equal(found[1][0], found[0][0])
-    np.testing.assert_array_equal(found[1][..., 2], found[0][..., 2])
-    assert (found[1][1:, :, :2] != found[0][1:, :, :2]).any()
+        keypoints.append(np.array([frame["persons"][0]["keypoints"] for frame in frames]))
+    unsmoothed, smoothed = keypoints
+    np.testing.assert_array_equal(smoothed[0], unsmoothed[0])
+    np.testing.assert_array_equal(smoothed[..., 2], unsmoothed[..., 2])
+    assert (smoothed[1:, :, :2] != unsmoothed[1:, :, :2]).any()
 
 
-def test_an_exported_model_takes_the_place_of_weights_and_decides_about_the_flip(suffix, tmp_path, weights, video):
+def test_an_exported_model_matches_its_weights_and_fixes_flip_and_precision(suffix, tmp_path, weights, video):
     from pose.tools.export import main as export
 
-    model, files = tmp_path / f"model{suffix}", [tmp_path / "from_weights.json", tmp_path / "from_net.json"]
+    model, files = tmp_path / f"model{suffix}", [tmp_path / "from_weights.json", tmp_path / "from_exported.json"]
     export(["--weights", str(weights), "--output", str(model), "--flip"])
     for source, keypoints in zip((weights, model), files, strict=True):
         demo("--weights", source, "--input", video, "--output", tmp_path / "o.mp4", "--json", keypoints, *WHOLE)
-    from_weights, from_model = (
+    from_weights, from_exported = (
         [person["keypoints"] for frame in json.loads(file.read_text())["frames"] for person in frame["persons"]]
         for file in files
     )
-    assert np.shape(from_model) == (5, 17, 3)
-    np.testing.assert_allclose(np.array(from_model)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
-    demo("--weights", model, "--input", video, "--output", tmp_path / "followed.mp4")
-    with pytest.raises(ConfigError, match="--no-flip: an exported model decides"):
+    assert np.shape(from_exported) == (5, 17, 3)
+    np.testing.assert_allclose(np.array(from_exported)[..., 2], np.array(from_weights)[..., 2], atol=1e-3)
+    demo("--weights", model, "--input", video, "--output", tmp_path / "tracked.mp4")
+    with pytest.raises(ConfigError, match="--no-flip: the flip averaging of an exported model is fixed"):
         demo("--weights", model, "--input", video, "--output", tmp_path / "out.mp4", "--no-flip")
-    with pytest.raises(ConfigError, match="--bf16: an exported model computes in"):
+    with pytest.raises(ConfigError, match="--bf16: the precision of an exported model is fixed"):
         demo("--weights", model, "--input", video, "--output", tmp_path / "out.mp4", "--bf16")
 
 
-def test_max_frames_ends_early(tmp_path, weights, video):
+def test_max_frames_ends_the_video_early(tmp_path, weights, video):
     demo("--weights", weights, "--input", video, "--output", tmp_path / "out.avi", "--max-frames", 2)
     assert len(list(open_source(tmp_path / "out.avi"))) == 2
 
 
-def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video):
+def test_mistakes_are_refused_before_anything_is_written(tmp_path, weights, video):
     before = video.read_bytes()
     with pytest.raises(MediaError, match="is an input"):
         demo("--weights", weights, "--input", video, "--output", video)
@@ -148,7 +149,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, weights, video)
 @pytest.mark.parametrize(
     ("broken", "message"), [(b"no image", r"b\.png: not an image"), (None, r"b\.png is 50x40, the video is 64x48")]
 )
-def test_an_error_after_the_first_frames_leaves_no_output(tmp_path, weights, broken, message):
+def test_an_error_after_the_first_frames_leaves_no_output_file(tmp_path, weights, broken, message):
     images = tmp_path / "images"
     images.mkdir()
     for name, size_hw in (("a.png", (48, 64)), ("b.png", (40, 50))):
@@ -164,7 +165,7 @@ def test_an_error_after_the_first_frames_leaves_no_output(tmp_path, weights, bro
 
 
 @pytest.mark.parametrize("extra", [["--boxes", "a.json", "--detector", "none"], ["--batch-frames", "0"]])
-def test_impossible_arguments_end_with_status_2(extra):
+def test_invalid_arguments_exit_with_status_2(extra):
     with pytest.raises(SystemExit) as caught:
         demo("--weights", "w", "--input", "a", "--output", "b", *extra)
     assert caught.value.code == 2
@@ -177,8 +178,8 @@ def test_help_shows_an_example(capsys):
     assert "python tools/demo_video.py --weights best.pt --input" in capsys.readouterr().out
 
 
-def test_real_video_with_a_real_detector(tmp_path, weights, shared):
-    """Five frames of a street with several people."""
+def test_a_real_video_with_a_real_detector(tmp_path, weights, shared):
+    """Five frames of a street with several persons."""
     clip = shared / "data/video/mmpose_demo.mp4"
     detector = shared / "data/detector/yolox_nano.onnx"
     arguments = ["--weights", weights, "--detector", detector, "--json", tmp_path / "out.json", "--no-flip"]

@@ -1,4 +1,4 @@
-"""tools/detect.py: box files that the other tools read."""
+"""tools/detect.py writes box files that the other tools read."""
 
 import json
 
@@ -16,7 +16,7 @@ def detect(*args: object) -> None:
     main([str(arg) for arg in args])
 
 
-def test_annotations_give_the_ids_and_test_reads_the_boxes(tmp_path, tiny_coco):
+def test_annotations_give_the_image_ids_and_the_boxes_can_be_read_back(tmp_path, tiny_coco):
     output = tmp_path / "new/boxes.json"
     detect(
         "--detector", "none", "--images", tiny_coco.images, "--annotations", tiny_coco.annotations, "--output", output
@@ -27,19 +27,19 @@ def test_annotations_give_the_ids_and_test_reads_the_boxes(tmp_path, tiny_coco):
     assert persons.scores.tolist() == [1, 1, 1]
 
 
-def test_folder_gives_numbers_in_names_or_places(tmp_path):
-    pictures = tmp_path / "images"
-    pictures.mkdir()
+def test_image_ids_of_a_folder_are_numbers_in_names_or_indices(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
     for name in ("000000000139.png", "a.png"):
-        cv2.imwrite(str(pictures / name), np.zeros((8, 10, 3), np.uint8))
-    detect("--detector", "none", "--images", pictures, "--output", tmp_path / "boxes.json")
+        cv2.imwrite(str(images / name), np.zeros((8, 10, 3), np.uint8))
+    detect("--detector", "none", "--images", images, "--output", tmp_path / "boxes.json")
     rows = json.loads((tmp_path / "boxes.json").read_text())
     assert rows == [
         {"image_id": image_id, "category_id": 1, "bbox": [0, 0, 10, 8], "score": 1} for image_id in (139, 1)
     ]
 
 
-def test_missing_image_is_named_and_nothing_is_written(tmp_path, tiny_coco):
+def test_a_missing_image_is_named_and_nothing_is_written(tmp_path, tiny_coco):
     (tiny_coco.images / "2.png").unlink()
     with pytest.raises(DataError, match=r"2\.png"):
         detect(
@@ -49,7 +49,7 @@ def test_missing_image_is_named_and_nothing_is_written(tmp_path, tiny_coco):
     assert not (tmp_path / "out.json").exists()
 
 
-def test_reference_boxes_of_a_image(tmp_path, shared):
+def test_yolox_returns_the_reference_boxes_of_an_image(tmp_path, shared):
     people = shared / "data/coco_person_small"
     reference = json.loads((people / "annotations/person_detections_yolox_nano_val.json").read_text())
     detect(

@@ -52,8 +52,8 @@ def test_a_run_folder_becomes_a_file_that_says_what_it_is(
     ]
     assert f"{output}: " in lines[2]
     assert "crops 64x96 to heatmaps, keypoints, scores" in lines[2]
-    card = ExportedPredictor(output).card
-    assert (card.input_config, card.skeleton, card.flip_shift, card.licence) == (
+    metadata = ExportedPredictor(output).metadata
+    assert (metadata.input_config, metadata.skeleton, metadata.flip_shift, metadata.licence) == (
         CONFIG.input,
         CONFIG.keypoints,
         0,
@@ -66,7 +66,7 @@ def test_without_options_the_file_gives_heatmaps_of_the_crop_alone(suffix: str, 
     assert export("--weights", weights, "--output", output) == 0
 
     predictor = ExportedPredictor(output)
-    assert (predictor.card.flip_shift, predictor.card.licence) == (None, NOT_STATED)
+    assert (predictor.metadata.flip_shift, predictor.metadata.licence) == (None, NOT_STATED)
     assert predictor(np.full((50, 60, 3), 128, np.uint8)).keypoints.shape == (1, 3, 2)
 
 

@@ -1,4 +1,4 @@
-"""tools/pack_weights.py: a packed model predicts what the trained one does, and nothing else travels with it."""
+"""tools/pack_weights.py: a packed file predicts like the trained model and contains nothing else."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CONFIG = Config.model_validate(
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Of a run with a moving average that differs from the last weights."""
+    """The checkpoint of a run with a moving average that differs from the last weights."""
     last, average = build_pose_net(CONFIG), build_pose_net(CONFIG)
     path = tmp_path / "best.pt"
     content = {"model": last.state_dict(), "ema": average.state_dict(), "optimizer": {"state": torch.zeros(1000)}}
@@ -31,28 +31,29 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def pack(*words: object) -> int:
+def pack(*arguments: object) -> int:
+    """Run the tool and return its exit status."""
     try:
-        run(main, [str(word) for word in words])
+        run(main, [str(argument) for argument in arguments])
     except SystemExit as exit:
         return int(exit.code or 0)
     return 0
 
 
-def test_packed_predicts_as_the_moving_average_to_half_precision(checkpoint: Path, tmp_path: Path) -> None:
+def test_packed_model_predicts_like_the_moving_average_within_half_precision(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "packed.pt"
     pack("--weights", checkpoint, "--output", output)
 
     inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    whole, packed = (load_pose_net(path)[0] for path in (checkpoint, output))
+    original, packed = (load_pose_net(path)[0] for path in (checkpoint, output))
     with torch.no_grad():
-        expected, found = whole.heatmaps(inputs), packed.heatmaps(inputs)
-    assert (found - expected).abs().max() < 0.01 * expected.abs().max()
-    assert not torch.equal(found, expected), "nothing was rounded, so nothing was halved"
+        expected, heatmaps = original.heatmaps(inputs), packed.heatmaps(inputs)
+    assert (heatmaps - expected).abs().max() < 0.01 * expected.abs().max()
+    assert not torch.equal(heatmaps, expected), "nothing was rounded, so nothing is in half precision"
     assert all(value.dtype == torch.float32 for value in packed.parameters())
 
 
-def test_packed_is_small_and_names_no_path(checkpoint: Path, tmp_path: Path) -> None:
+def test_packed_file_is_small_and_has_no_paths(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "packed.pt"
     pack("--weights", checkpoint, "--output", output)
 
@@ -70,13 +71,13 @@ def test_several_files_are_averaged(checkpoint: Path, tmp_path: Path) -> None:
 
     pack("--weights", checkpoint, tmp_path / "other.pt", "--output", tmp_path / "mean.pt")
 
-    found = torch.load(tmp_path / "mean.pt", weights_only=True)["model"]
+    averaged = torch.load(tmp_path / "mean.pt", weights_only=True)["model"]
     for name, value in content["ema"].items():
         if value.is_floating_point():
-            torch.testing.assert_close(found[name].float(), value + 1, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(averaged[name].float(), value + 1, rtol=1e-3, atol=1e-3)
 
 
-def test_an_existing_file_stays(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_file_is_not_overwritten(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = checkpoint.read_bytes()
 
     assert pack("--weights", checkpoint, "--output", checkpoint) == 2
@@ -84,7 +85,7 @@ def test_an_existing_file_stays(checkpoint: Path, tmp_path: Path, capsys: pytest
     assert checkpoint.read_bytes() == before
 
 
-def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weight_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack("--weights", tmp_path / "none.pt", "--output", tmp_path / "out.pt") == 2
     assert "none.pt" in capsys.readouterr().err
     assert not (tmp_path / "out.pt").exists()

@@ -106,7 +106,7 @@ def test_a_missing_folder_is_named(error_line, tmp_path):
 def test_different_training_and_validation_classes_are_named(error_line, class_folders):
     shutil.move(class_folders / "val/ring", class_folders / "val/wheel")
 
-    assert "lacks 'ring' and has 'wheel' beyond them" in error_line("train")
+    assert "lacks 'ring' and has 'wheel' in addition" in error_line("train")
 
 
 def test_a_class_without_images_is_named(error_line, class_folders):

@@ -1,6 +1,4 @@
-"""The demo loop: batches over frames, empty frames, boxes from files, threads that change nothing, constant memory,
-the end at Ctrl-C and after errors.
-"""
+"""The video pipeline: batches over frames, frames without persons, box files, threads, memory, Ctrl-C, errors."""
 
 import gc
 import json
@@ -20,19 +18,19 @@ from pose.inference.detectors import Detections, load_detector
 from pose.inference.predictor import Poses
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
-from pose.video.pipeline import AHEAD, detect_with, estimate_poses, read_boxes, run_demo
+from pose.video.pipeline import MAX_QUEUED_FRAMES, detect_with, estimate_poses, read_boxes, run_demo
 from pose.video.readers import Frame, FrameSource
 
 
 class FakePredictor:
-    """Puts every keypoint at the centre of its box, and keeps what it was asked."""
+    """Returns all keypoints at the center of the box; records the number of boxes per image of each call."""
 
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def predict_batch(self, images, boxes):
         assert len(images) == len(boxes)
-        self.asked.append([len(rows) for rows in boxes])
+        self.calls.append([len(rows) for rows in boxes])
         return [self.poses(np.asarray(rows, dtype=np.float64)) for rows in boxes]
 
     def poses(self, boxes):
@@ -49,15 +47,15 @@ def source_of(count: int, kind="video") -> FrameSource:
     return FrameSource("in.mp4", kind, frames_of(count), (64, 48), 10.0, None if kind == "camera" else range(count))
 
 
-def people_on_odd_frames(frames):
+def persons_on_odd_frames(frames):
     box = np.array([[8.0, 8, 20, 30]])
     return [Detections(box[: frame.index % 2], np.full(frame.index % 2, 0.5)) for frame in frames]
 
 
-def test_people_of_several_frames_share_a_batch():
+def test_persons_of_several_frames_share_a_batch():
     predictor = FakePredictor()
-    results = list(estimate_poses(frames_of(7), people_on_odd_frames, predictor, batch_frames=4))
-    assert predictor.asked == [[0, 1, 0, 1], [0, 1, 0]]
+    results = list(estimate_poses(frames_of(7), persons_on_odd_frames, predictor, batch_frames=4))
+    assert predictor.calls == [[0, 1, 0, 1], [0, 1, 0]]
     assert [result.frame.index for result in results] == list(range(7))
     assert [len(result.poses) for result in results] == [0, 1, 0, 1, 0, 1, 0]
     assert results[1].poses.keypoints[0, 0].tolist() == [18, 23]
@@ -65,34 +63,39 @@ def test_people_of_several_frames_share_a_batch():
 
 
 @pytest.mark.parametrize("batch_frames", [1, 3, 100])
-def test_batch_size_does_not_change_the_answer(batch_frames):
-    results = list(estimate_poses(frames_of(7), people_on_odd_frames, FakePredictor(), batch_frames))
+def test_batch_size_does_not_change_the_result(batch_frames):
+    results = list(estimate_poses(frames_of(7), persons_on_odd_frames, FakePredictor(), batch_frames))
     assert [(r.frame.index, len(r.poses)) for r in results] == [(i, i % 2) for i in range(7)]
 
 
-def demo(source, sink, json_sink=None, *, batch_frames=8, predictor=None, **options):
-    """Run the demo on people at odd frames."""
-    find = partial(estimate_poses, detect=people_on_odd_frames, predictor=predictor or FakePredictor())
-    return run_demo(source, partial(find, batch_frames=batch_frames), COCO, sink, json_sink, **options)
+def demo(source, image_writer, json_writer=None, *, batch_frames=8, predictor=None, **options):
+    """Run the demo with one person on odd frames."""
+    estimate = partial(
+        estimate_poses,
+        detect=persons_on_odd_frames,
+        predictor=predictor or FakePredictor(),
+        batch_frames=batch_frames,
+    )
+    return run_demo(source, estimate, COCO, image_writer, json_writer, **options)
 
 
-def test_frames_with_nobody_stay_as_they_are_and_the_others_are_drawn_on():
+def test_only_frames_with_persons_are_drawn_on():
     changed = {}
     written = []
 
-    def sink(frame, image):
+    def image_writer(frame, image):
         changed[frame.index] = bool((image != frame.image).any())
 
-    count = demo(source_of(6), sink, lambda frame, poses, scores: written.append(len(poses)))
+    count = demo(source_of(6), image_writer, lambda frame, poses, scores: written.append(len(poses)))
 
     assert changed == {index: index % 2 == 1 for index in range(6)}
     assert written == [0, 1, 0, 1, 0, 1]
     assert count == (6, 3)
 
 
-def test_threads_change_neither_images_nor_keypoints_nor_their_order():
+def test_threads_do_not_change_images_keypoints_or_order():
     drawn, written, expected = [], [], []
-    for result in estimate_poses(frames_of(50), people_on_odd_frames, FakePredictor(), 4):
+    for result in estimate_poses(frames_of(50), persons_on_odd_frames, FakePredictor(), 4):
         image = draw_poses(result.frame.image, result.poses, COCO, scores=result.scores, keypoint_threshold=0.4)
         expected.append((result.frame.index, image.tobytes(), result.poses.keypoints.tolist(), result.scores.tolist()))
 
@@ -104,17 +107,17 @@ def test_threads_change_neither_images_nor_keypoints_nor_their_order():
         keypoint_threshold=0.4,
     )
 
-    assert [(*one, *other) for one, other in zip(drawn, written, strict=True)] == expected
+    assert [(*image, *poses) for image, poses in zip(drawn, written, strict=True)] == expected
 
 
-def test_frames_are_read_and_written_while_the_model_looks():
+def test_frames_are_read_and_written_while_the_model_runs():
     read, wrote = threading.Event(), threading.Event()
 
     class Waiting(FakePredictor):
-        """Looks at the second chunk until the first is written and a frame beyond the second is read."""
+        """Waits in the second chunk until the first is written and a frame after the second is read."""
 
         def predict_batch(self, images, boxes):
-            assert not self.asked or (wrote.wait(30) and read.wait(30))
+            assert not self.calls or (wrote.wait(30) and read.wait(30))
             return super().predict_batch(images, boxes)
 
     def frames():
@@ -123,112 +126,116 @@ def test_frames_are_read_and_written_while_the_model_looks():
                 read.set()
             yield frame
 
-    seen = []
+    threads = []
 
-    def sink(frame, image):
-        seen.append(threading.get_ident())
+    def image_writer(frame, image):
+        threads.append(threading.get_ident())
         wrote.set()
 
-    demo(replace(source_of(8), frames=frames()), sink, batch_frames=2, predictor=Waiting())
-    assert len(seen) == 8
-    assert threading.get_ident() not in seen
+    demo(replace(source_of(8), frames=frames()), image_writer, batch_frames=2, predictor=Waiting())
+    assert len(threads) == 8
+    assert threading.get_ident() not in threads
 
 
-def test_max_frames_stops():
-    seen = []
-    assert demo(source_of(100), lambda frame, image: seen.append(frame.index), max_frames=5)[0] == 5
-    assert seen == list(range(5))
+def test_max_frames_ends_the_demo():
+    drawn = []
+    assert demo(source_of(100), lambda frame, image: drawn.append(frame.index), max_frames=5)[0] == 5
+    assert drawn == list(range(5))
 
 
-def test_no_frame_beyond_the_last_is_read():
+def test_no_frame_after_max_frames_is_read():
     source = source_of(100)
     demo(source, lambda *_: None, max_frames=5)
     assert next(source.frames).index == 5
 
 
-def test_memory_does_not_grow_with_the_video():
+def test_the_number_of_frames_in_memory_is_bounded():
     alive = weakref.WeakSet()
-    most = 0
+    maximum = 0
 
-    class Watched(np.ndarray):
-        """Plain arrays cannot be hashed by a WeakSet."""
+    class HashableArray(np.ndarray):
+        """An array that a WeakSet can hash."""
 
         __hash__ = object.__hash__
         __eq__ = object.__eq__
 
     def frames():
         for frame in frames_of(200):
-            image = frame.image.view(Watched)
+            image = frame.image.view(HashableArray)
             alive.add(image)
             yield replace(frame, image=image)
 
-    def sink(frame, image):
-        nonlocal most
+    def image_writer(frame, image):
+        nonlocal maximum
         gc.collect(0)
-        most = max(most, len(list(alive)))
+        maximum = max(maximum, len(list(alive)))
 
-    demo(replace(source_of(200), frames=frames()), sink, lambda *_: None, batch_frames=8)
-    assert 8 <= most <= 2 * 8 + 2 * AHEAD + 2
+    demo(replace(source_of(200), frames=frames()), image_writer, lambda *_: None, batch_frames=8)
+    assert 8 <= maximum <= 2 * 8 + 2 * MAX_QUEUED_FRAMES + 2
 
 
-def test_interrupt_ends_a_recording_and_keeps_what_is_there():
-    seen = []
+def test_ctrl_c_ends_a_camera_recording_normally():
+    drawn = []
 
-    def sink(frame, image):
-        seen.append(frame.index)
+    def image_writer(frame, image):
+        drawn.append(frame.index)
         if frame.index == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    frames, _ = demo(source_of(1000, "camera"), sink, batch_frames=2)
-    assert frames == len(seen) < 4 + 2 * AHEAD
-    assert seen == list(range(frames))
+    frames, _ = demo(source_of(1000, "camera"), image_writer, batch_frames=2)
+    assert frames == len(drawn) < 4 + 2 * MAX_QUEUED_FRAMES
+    assert drawn == list(range(frames))
     assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.fixture
 def _interruptible():
-    """Shells let what they start in the background ignore the signal."""
+    """Restore Python's handler: shells start background processes with the signal ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_interruptible")
-def test_interrupt_of_a_file_is_an_interrupt():
+def test_ctrl_c_on_a_file_raises_keyboard_interrupt():
     before = threading.active_count()
 
-    def sink(frame, image):
+    def image_writer(frame, image):
         if frame.index == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        demo(source_of(10000), sink)
+        demo(source_of(10000), image_writer)
     assert threading.active_count() == before
 
 
-def test_an_error_in_a_thread_ends_the_demo_with_that_error_and_leaves_no_thread():
-    def damaged():
+def test_an_exception_in_a_thread_is_raised_and_leaves_no_thread():
+    def damaged_frames():
         yield from frames_of(10)
         raise MediaError("frame 10 cannot be read")
 
-    def full(frame, image):
+    def full_disk(frame, image):
         if frame.index == 3:
             raise MediaError("disk is full")
 
     before = threading.active_count()
-    seen = []
+    drawn = []
     with pytest.raises(MediaError, match="frame 10 cannot be read"):
-        demo(replace(source_of(100), frames=damaged()), lambda frame, image: seen.append(frame.index), batch_frames=2)
-    assert seen == list(range(len(seen)))
+        demo(
+            replace(source_of(100), frames=damaged_frames()),
+            lambda frame, image: drawn.append(frame.index),
+            batch_frames=2,
+        )
+    assert drawn == list(range(len(drawn)))
     with pytest.raises(MediaError, match="disk is full"):
-        demo(source_of(10000), full)
+        demo(source_of(10000), full_disk)
     with pytest.raises(MediaError, match="disk is full"):
-        demo(source_of(4), full)
+        demo(source_of(4), full_disk)
     assert threading.active_count() == before
 
 
-def test_whole_frame_is_one_person():
+def test_detector_none_gives_one_person_per_frame():
     results = list(estimate_poses(frames_of(2), detect_with(load_detector("none")), FakePredictor()))
     assert [r.poses.bboxes_xywh.tolist() for r in results] == [[[0, 0, 64, 48]]] * 2
 
@@ -239,34 +246,34 @@ def write_boxes(path: Path, *rows: tuple) -> Path:
     return path
 
 
-def test_boxes_from_a_file_belong_to_frame_indices(tmp_path):
+def test_boxes_of_a_video_are_matched_by_frame_index(tmp_path):
     path = write_boxes(
         tmp_path / "boxes.json",
         (1, [1, 2, 3, 4], 0.9),
         (1, [5, 6, 7, 8], 0.8),
         (2, [0, 0, 9, 9], 0.1),
-        (0, [0, 0, 5, 5], 0.9, 18),  # a dog
+        (0, [0, 0, 5, 5], 0.9, 18),  # another category: a dog
     )
-    found = read_boxes(path, source_of(3), score_threshold=0.3)(list(frames_of(3)))
-    assert [len(people.scores) for people in found] == [0, 2, 0]
-    assert found[1].bboxes_xywh.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    assert found[1].scores.tolist() == [0.9, 0.8]
+    detections = read_boxes(path, source_of(3), score_threshold=0.3)(list(frames_of(3)))
+    assert [len(in_frame.scores) for in_frame in detections] == [0, 2, 0]
+    assert detections[1].bboxes_xywh.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert detections[1].scores.tolist() == [0.9, 0.8]
 
 
-def test_boxes_of_images_belong_to_the_number_in_their_name(tmp_path):
+def test_boxes_of_images_are_matched_by_the_number_in_the_file_name(tmp_path):
     path = write_boxes(tmp_path / "boxes.json", (139, [1, 2, 3, 4], 0.9))
     source = FrameSource("in", "folder", iter(()), (64, 48), image_ids=(0, 139))
     frame = Frame(1, np.zeros((48, 64, 3), np.uint8), 139, "000000000139.jpg")
     assert read_boxes(path, source)([frame])[0].bboxes_xywh.tolist() == [[1, 2, 3, 4]]
 
 
-def test_boxes_of_another_source_are_refused(tmp_path):
+def test_boxes_of_a_different_source_are_refused(tmp_path):
     path = write_boxes(tmp_path / "boxes.json", (139, [1, 2, 3, 4], 0.9))
     with pytest.raises(DataError, match=r"none of its image ids \(139 to 139\) is a frame of in\.mp4 \(0 to 9\)"):
         read_boxes(path, source_of(10))
 
 
 @pytest.mark.parametrize("bbox", [[1, 2, 3], [1, 2, 0, 4], [1, 2, 3, float("nan")]])
-def test_impossible_boxes_are_refused(tmp_path, bbox):
+def test_malformed_boxes_are_refused(tmp_path, bbox):
     with pytest.raises(DataError, match="expected boxes"):
         read_boxes(write_boxes(tmp_path / "boxes.json", (0, bbox, 0.9)), source_of(10))

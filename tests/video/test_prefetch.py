@@ -1,4 +1,4 @@
-"""Threads beside the caller's: order, bounds, errors in their place, and nothing left running."""
+"""Prefetching and background writing: order, bounds, exceptions, and no thread left running."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import pytest
 from pose.video.prefetch import background_writer, prefetch
 
 WAIT_S = 30
-"""Longer than any thread here may take; a test that comes to it fails."""
+"""Upper limit for any wait; a test that reaches it fails."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,64 +29,64 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("length", [0, 1, 10])
-def test_items_come_all_and_in_order(count, length):
+def test_prefetch_yields_all_items_in_order(count, length):
     assert list(prefetch(range(length), count)) == list(range(length))
 
 
-def test_none_is_an_item_like_any_other():
+def test_prefetch_yields_none_items():
     assert list(prefetch([None, None], 1)) == [None, None]
 
 
-def test_items_are_taken_ahead_in_another_thread_and_no_more_than_told():
-    taken, threads = [], set()
+def test_prefetch_fetches_at_most_count_items_ahead_in_another_thread():
+    fetched, threads = [], set()
 
     def items():
         for index in range(100):
-            taken.append(index)
+            fetched.append(index)
             threads.add(threading.get_ident())
             yield index
 
-    ahead = prefetch(items(), 3)
-    assert next(ahead) == 0
-    wait_for(lambda: len(taken) == 1 + 3)
+    prefetched = prefetch(items(), 3)
+    assert next(prefetched) == 0
+    wait_for(lambda: len(fetched) == 1 + 3)
     time.sleep(0.05)
-    assert taken == [0, 1, 2, 3]
-    ahead.close()
+    assert fetched == [0, 1, 2, 3]
+    prefetched.close()
     assert threads.isdisjoint({threading.get_ident()})
 
 
-def test_an_error_is_raised_in_its_place():
+def test_prefetch_raises_an_exception_at_the_position_of_its_item():
     def items():
         yield from range(3)
         raise OSError("damaged")
 
-    found = []
+    received = []
     with pytest.raises(OSError, match="damaged"):
         for item in prefetch(items(), 2):
-            found.append(item)
-    assert found == [0, 1, 2]
+            received.append(item)
+    assert received == [0, 1, 2]
 
 
-def test_nothing_is_taken_after_the_end_of_who_stops_early():
-    began, may_go, taken = Event(), Event(), []
+def test_prefetch_fetches_nothing_after_it_is_closed():
+    started, proceed, fetched = Event(), Event(), []
 
     def items():
         yield "first"
-        began.set()
-        assert may_go.wait(WAIT_S)
-        taken.extend(["second"])
+        started.set()
+        assert proceed.wait(WAIT_S)
+        fetched.extend(["second"])
         yield "second"
-        taken.extend(["third"])
+        fetched.extend(["third"])
 
-    ahead = prefetch(items(), 5)
-    assert next(ahead) == "first"
-    assert began.wait(WAIT_S)
-    threading.Timer(0.05, may_go.set).start()
-    ahead.close()
-    assert taken == ["second"]  # was under way
+    prefetched = prefetch(items(), 5)
+    assert next(prefetched) == "first"
+    assert started.wait(WAIT_S)
+    threading.Timer(0.05, proceed.set).start()
+    prefetched.close()
+    assert fetched == ["second"]  # had already started
 
 
-def test_calls_happen_all_in_order_and_before_the_end():
+def test_background_writer_makes_all_calls_in_order_before_it_ends():
     written = []
     with background_writer(lambda a, b=0: written.append((a, b)), 3) as write:
         for index in range(10):
@@ -94,56 +94,56 @@ def test_calls_happen_all_in_order_and_before_the_end():
     assert written == [(index, -index) for index in range(10)]
 
 
-def test_calls_are_behind_in_another_thread_and_no_more_than_told():
-    may_go, threads, called = Event(), [], []
+def test_background_writer_queues_at_most_count_calls_in_another_thread():
+    proceed, threads, submitted = Event(), [], []
 
     def slow(_index):
         threads.append(threading.get_ident())
-        assert may_go.wait(WAIT_S)
+        assert proceed.wait(WAIT_S)
 
-    def call_all(write):
+    def submit_all(write):
         for index in range(6):
             write(index)
-            called.append(index)
+            submitted.append(index)
 
     with background_writer(slow, 2) as write:
-        caller = threading.Thread(target=call_all, args=(write,))
+        caller = threading.Thread(target=submit_all, args=(write,))
         caller.start()
-        wait_for(lambda: len(called) == 2)
+        wait_for(lambda: len(submitted) == 2)
         time.sleep(0.05)
-        assert called == [0, 1]
-        may_go.set()
+        assert submitted == [0, 1]
+        proceed.set()
         caller.join(WAIT_S)
     assert len(threads) == 6
     assert threads[0] != threading.get_ident()
 
 
-def test_an_error_of_a_call_reaches_the_caller_at_the_latest_at_the_end():
+def test_background_writer_raises_an_exception_at_the_end_at_the_latest():
     def write(index):
         if index == 2:
             raise OSError("disk full")
 
     for calls in (3, 50):
-        made = 0
-        with pytest.raises(OSError, match="disk full"), background_writer(write, 4) as later:
+        submitted = 0
+        with pytest.raises(OSError, match="disk full"), background_writer(write, 4) as submit:
             for index in range(calls):
-                later(index)
-                made += 1
-        assert made <= 2 + 4 + 1
+                submit(index)
+                submitted += 1
+        assert submitted <= 2 + 4 + 1
 
 
-def test_calls_that_have_not_begun_are_dropped_after_an_error_of_the_caller():
-    began, may_go, written = Event(), Event(), []
+def test_background_writer_drops_queued_calls_if_the_block_raises():
+    started, proceed, written = Event(), Event(), []
 
     def write(index):
-        began.set()
-        assert may_go.wait(WAIT_S)
+        started.set()
+        assert proceed.wait(WAIT_S)
         written.append(index)
 
-    with pytest.raises(KeyboardInterrupt), background_writer(write, 8) as later:
+    with pytest.raises(KeyboardInterrupt), background_writer(write, 8) as submit:
         for index in range(5):
-            later(index)
-        assert began.wait(WAIT_S)
-        threading.Timer(0.05, may_go.set).start()
+            submit(index)
+        assert started.wait(WAIT_S)
+        threading.Timer(0.05, proceed.set).start()
         raise KeyboardInterrupt
     assert written == [0]

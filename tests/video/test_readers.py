@@ -1,4 +1,4 @@
-"""Reading videos, images, folders and cameras."""
+"""Frame readers: videos, images, folders and cameras."""
 
 import struct
 from itertools import islice
@@ -13,7 +13,7 @@ from pose.video.readers import _camera_frames, open_source
 
 
 def write_video(path: Path, count: int = 6, size_wh: tuple[int, int] = (64, 48), fps: float = 28.05) -> Path:
-    """A video whose frame i is gray 40 * i."""
+    """Write a video whose frame i has the gray value 40 * i."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
     for index in range(count):
         writer.write(np.full((size_wh[1], size_wh[0], 3), 40 * index, np.uint8))
@@ -21,7 +21,7 @@ def write_video(path: Path, count: int = 6, size_wh: tuple[int, int] = (64, 48),
     return path
 
 
-def test_video_gives_every_frame_in_order_with_its_time(tmp_path):
+def test_a_video_yields_all_frames_in_order_with_their_times(tmp_path):
     source = open_source(write_video(tmp_path / "a.mp4"))
     assert (source.kind, source.size_wh, source.count) == ("video", (64, 48), 6)
     assert source.fps == pytest.approx(28.05, abs=1e-3)
@@ -31,12 +31,12 @@ def test_video_gives_every_frame_in_order_with_its_time(tmp_path):
     assert [frame.time_s for frame in frames] == pytest.approx(np.arange(6) / 28.05, abs=2e-3)
 
 
-def test_video_frames_stay_as_they_were_when_the_next_is_read(tmp_path):
+def test_a_video_frame_is_not_overwritten_by_the_next(tmp_path):
     frames = list(open_source(write_video(tmp_path / "a.mp4")))
     assert frames[0].image.max() < 10
 
 
-def test_video_is_turned_as_its_rotation_says(tmp_path):
+def test_a_video_is_rotated_by_its_rotation_metadata(tmp_path):
     path = write_video(tmp_path / "a.mp4")
     content = path.read_bytes()
     start = (
@@ -49,7 +49,7 @@ def test_video_is_turned_as_its_rotation_says(tmp_path):
     assert {frame.image.shape for frame in source} == {(64, 48, 3)}
 
 
-def test_image_is_turned_as_its_exif_says(tmp_path):
+def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
     import PIL.Image
 
     exif = PIL.Image.Exif()
@@ -58,7 +58,7 @@ def test_image_is_turned_as_its_exif_says(tmp_path):
     assert open_source(tmp_path / "a.jpg").size_wh == (20, 30)
 
 
-def test_folder_gives_images_by_name_and_leaves_other_files(tmp_path):
+def test_a_folder_yields_its_images_sorted_by_name(tmp_path):
     for name in ("000000000139.png", "b.JPG", "a.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 10, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("no image")
@@ -80,7 +80,7 @@ def test_folder_gives_images_by_name_and_leaves_other_files(tmp_path):
         ("text.jpg", b"not an image", "not an image"),
     ],
 )
-def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, capfd, name, content, message):
+def test_an_unreadable_source_is_refused_with_one_line(tmp_path, capfd, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(MediaError, match=message) as caught:
@@ -90,19 +90,19 @@ def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, capfd, name, co
     assert "\n" not in str(caught.value)
 
 
-def test_folder_without_images_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(MediaError, match="no images"):
         open_source(tmp_path)
 
 
-def test_damaged_image_in_a_folder_is_named(tmp_path):
+def test_a_damaged_image_in_a_folder_is_named_in_the_error(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 10, 3), np.uint8))
     (tmp_path / "b.png").write_bytes(b"broken")
     with pytest.raises(MediaError, match=r"b\.png"):
         list(open_source(tmp_path))
 
 
-def test_video_that_is_cut_short_is_an_error_after_its_good_frames(tmp_path):
+def test_a_truncated_video_raises_after_its_readable_frames(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "a.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -112,8 +112,8 @@ def test_video_that_is_cut_short_is_an_error_after_its_good_frames(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     frames = iter(open_source(path))
-    good = list(islice(frames, 15))
-    assert [frame.index for frame in good] == list(range(15))
+    readable = list(islice(frames, 15))
+    assert [frame.index for frame in readable] == list(range(15))
     with pytest.raises(MediaError, match=r"frame \d\d of 40 cannot be read"):
         list(frames)
 
@@ -122,17 +122,17 @@ class FakeCamera:
     """A capture of three frames."""
 
     def __init__(self):
-        self.left, self.released = 3, False
+        self.remaining, self.released = 3, False
 
     def read(self):
-        self.left -= 1
-        return self.left >= 0, np.zeros((4, 6, 3), np.uint8) if self.left >= 0 else None
+        self.remaining -= 1
+        return self.remaining >= 0, np.zeros((4, 6, 3), np.uint8) if self.remaining >= 0 else None
 
     def release(self):
         self.released = True
 
 
-def test_camera_frames_carry_the_time_since_the_start_and_the_camera_is_released():
+def test_camera_frames_have_times_and_the_camera_is_released():
     camera = FakeCamera()
     times = [frame.time_s for frame in _camera_frames(camera)]
     assert len(times) == 3
@@ -141,12 +141,12 @@ def test_camera_frames_carry_the_time_since_the_start_and_the_camera_is_released
     assert camera.released
 
 
-def test_number_is_a_camera(monkeypatch):
+def test_a_number_opens_a_camera(monkeypatch):
     class Absent(FakeCamera):
         def __init__(self, index):
             assert index == 7
             super().__init__()
-            self.left = 0
+            self.remaining = 0
 
     monkeypatch.setattr(cv2, "VideoCapture", Absent)
     with pytest.raises(MediaError, match="camera 7"):

@@ -1,4 +1,4 @@
-"""Writing videos, images, folders and JSON, whole or not at all."""
+"""Writers: videos, images, folders and JSON; atomic, and never over an input."""
 
 import json
 from dataclasses import replace
@@ -29,13 +29,13 @@ def names_in(folder: Path) -> list[str]:
 
 
 def copy(source: FrameSource, output: Path) -> None:
-    with open_writer(output, source) as sink:
+    with open_writer(output, source) as writer:
         for frame in source:
-            sink(frame, frame.image)
+            writer(frame, frame.image)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm", ".mkv", ".mov"])
-def test_video_keeps_rate_size_and_number_of_frames(tmp_path, suffix):
+def test_a_video_keeps_frame_rate_size_and_number_of_frames(tmp_path, suffix):
     output = tmp_path / f"new/out{suffix}"
     copy(video_source(), output)
     read = open_source(output)
@@ -47,26 +47,26 @@ def test_video_keeps_rate_size_and_number_of_frames(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("fps", [0.5, 29.97003, 66.6667, 119.88012, 240.0])
-def test_video_keeps_unusual_rates(tmp_path, fps):
+def test_a_video_keeps_unusual_frame_rates(tmp_path, fps):
     copy(video_source(fps=fps), tmp_path / "out.mp4")
     assert open_source(tmp_path / "out.mp4").fps == pytest.approx(fps, rel=1e-4)
 
 
-def test_odd_sizes_lose_no_pixel(tmp_path):
+def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     copy(video_source(size_wh=(65, 47)), tmp_path / "out.mp4")
     assert open_source(tmp_path / "out.mp4").size_wh == (66, 48)
 
 
-def test_slow_loop_repeats_camera_frames_so_that_time_runs_true(tmp_path):
+def test_camera_frames_are_repeated_to_play_in_real_time(tmp_path):
     source = video_source(fps=10.0, kind="camera", location="0", size_wh=(64, 48))
-    with open_writer(tmp_path / "out.mp4", source) as sink:
+    with open_writer(tmp_path / "out.mp4", source) as writer:
         for index, time_s in enumerate((0.0, 0.5, 1.0)):
             image = np.zeros((48, 64, 3), np.uint8)
-            sink(Frame(index, image, index, "", time_s), image)
+            writer(Frame(index, image, index, "", time_s), image)
     assert open_source(tmp_path / "out.mp4").count == 11
 
 
-def test_frame_of_another_size_does_not_fit_a_video(tmp_path):
+def test_a_frame_of_another_size_than_the_video_is_refused(tmp_path):
     small = Frame(0, np.zeros((8, 10, 3), np.uint8), 0, "a.png")
     with pytest.raises(MediaError, match=r"a\.png is 10x8, the video is 64x48"):
         copy(replace(video_source(), frames=iter([small])), tmp_path / "out.mp4")
@@ -74,7 +74,7 @@ def test_frame_of_another_size_does_not_fit_a_video(tmp_path):
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.json"])
-def test_interruption_leaves_the_old_file_and_nothing_half_written(tmp_path, output):
+def test_an_interruption_keeps_the_old_file_and_leaves_no_partial_file(tmp_path, output):
     (tmp_path / output).write_bytes(b"old")
     source = video_source()
     opened = (
@@ -88,38 +88,38 @@ def test_interruption_leaves_the_old_file_and_nothing_half_written(tmp_path, out
     assert names_in(tmp_path) == [output]
 
 
-def test_image_becomes_a_image_and_many_do_not(tmp_path):
+def test_one_image_becomes_one_image_and_several_frames_are_refused(tmp_path):
     copy(video_source(count=1, fps=None), tmp_path / "out.png")
     assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)
     with pytest.raises(MediaError, match="one image cannot hold"):
         open_writer(tmp_path / "out.png", video_source())
 
 
-def test_folder_keeps_names(tmp_path):
+def test_a_folder_keeps_file_names(tmp_path):
     copy(video_source(count=2), tmp_path / "out")
     assert names_in(tmp_path / "out") == ["000000.jpg", "000001.jpg"]
 
 
-def test_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
+def test_an_unknown_suffix_is_refused_with_a_list_of_known_ones(tmp_path):
     with pytest.raises(MediaError, match=r"\.gif files; expected \.mp4"):
         open_writer(tmp_path / "out.gif", video_source())
 
 
 def test_no_output_overwrites_an_input(tmp_path):
-    picture = tmp_path / "a.png"
-    write_image(picture, np.zeros((4, 4, 3), np.uint8))
-    before = picture.read_bytes()
-    for output in (picture, tmp_path / "." / "a.png"):
+    image_path = tmp_path / "a.png"
+    write_image(image_path, np.zeros((4, 4, 3), np.uint8))
+    before = image_path.read_bytes()
+    for output in (image_path, tmp_path / "." / "a.png"):
         with pytest.raises(MediaError, match="is an input"):
-            open_writer(output, open_source(picture))
+            open_writer(output, open_source(image_path))
     with pytest.raises(MediaError, match="is an input"):
         open_writer(tmp_path, open_source(tmp_path))
-    with pytest.raises(MediaError, match="is an input"):  # a folder that would hold the drawn image under its own name
-        copy(open_source(picture), tmp_path)
-    assert picture.read_bytes() == before
+    with pytest.raises(MediaError, match="is an input"):  # the drawn image would have the path of the input
+        copy(open_source(image_path), tmp_path)
+    assert image_path.read_bytes() == before
 
 
-def test_two_outputs_need_two_names():
+def test_two_outputs_with_one_path_are_refused():
     with pytest.raises(MediaError, match="is another output"):
         check_outputs(["a.json", None, "a.json"], ["in.mp4"])
 
@@ -129,11 +129,11 @@ def poses_of(count: int) -> Poses:
     return Poses(keypoints, np.full((count, 17), 0.5, np.float32), np.ones((count, 4), np.float32))
 
 
-def test_json_holds_every_frame_and_person(tmp_path):
+def test_json_contains_all_frames_and_persons(tmp_path):
     source = video_source(count=3)
-    with open_json_writer(tmp_path / "out.json", source, COCO.names) as sink:
+    with open_json_writer(tmp_path / "out.json", source, COCO.names) as writer:
         for frame, count in zip(source, (0, 2, 1), strict=True):
-            sink(frame, poses_of(count), np.full(count, 0.25))
+            writer(frame, poses_of(count), np.full(count, 0.25))
     content = json.loads((tmp_path / "out.json").read_text())
     assert (content["fps"], content["size_wh"]) == (28.051948, [64, 48])
     assert content["keypoint_names"] == list(COCO.names)
@@ -144,17 +144,17 @@ def test_json_holds_every_frame_and_person(tmp_path):
     assert person == {"bbox_xywh": [1.0] * 4, "score": 0.25, "keypoints": [[1.23, 1.23, 0.5]] * 17}
 
 
-def test_json_without_frames_is_valid_too(tmp_path):
+def test_json_without_frames_is_valid(tmp_path):
     with open_json_writer(tmp_path / "out.json", video_source(), COCO.names):
         pass
     assert json.loads((tmp_path / "out.json").read_text())["frames"] == []
 
 
-def test_json_of_a_folder_names_images_and_sizes(tmp_path):
+def test_json_of_a_folder_has_file_names_and_sizes(tmp_path):
     source = video_source(count=1, fps=None, kind="folder")
-    with open_json_writer(tmp_path / "out.json", source, COCO.names) as sink:
+    with open_json_writer(tmp_path / "out.json", source, COCO.names) as writer:
         frame = next(iter(source))
-        sink(Frame(0, frame.image, 139, "139.jpg"), poses_of(0), [])
+        writer(Frame(0, frame.image, 139, "139.jpg"), poses_of(0), [])
     content = json.loads((tmp_path / "out.json").read_text())
     assert (content["fps"], content["size_wh"]) == (None, None)
     assert content["frames"] == [

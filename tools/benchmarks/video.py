@@ -1,10 +1,10 @@
-"""The demo on a video: the time of a frame with and without threads, and the share of each stage in it.
+"""Benchmark of the video demo: time per frame with and without threads, and the fraction of each stage.
 
-Times are of one frame, so 1000 over them is the frames a second. Without ``--detector`` the default model finds and
-follows one person; with one, the detector's way is timed too. PyTorch computes on one thread; the demo reads, and draws
-and writes, in two more, and is compared with one stage after another, by the clock. Stages are timed in the latter, by
-what they take of the processor, each without what it calls of other stages: *keypoints* is what stands around the model,
-from normalizing crops to decoding heatmaps.
+Times are per frame in ms; 1000 / time is the frame rate. Single-person tracking with the default model is always timed;
+``--detector`` adds the pipeline with that detector. PyTorch computes on one thread. The demo reads in a second thread
+and draws and writes in a third; its wall time is compared with a serial run. Stages are timed in the serial run by CPU
+time, each without the stages that it calls: *keypoints* is everything around the model, from normalizing crops to
+decoding heatmaps.
 """
 
 import argparse
@@ -37,20 +37,20 @@ from ._timing import Budget, time_interleaved
 FRAMES = 40
 SIZE_WH = (960, 540)
 SWAY = 60
-"""Pixels by which the camera of the drawn video moves to and fro."""
+"""Camera motion in the drawn video, in pixels from left to right."""
 SEED = 1
-"""Of its people."""
+"""Seed of the persons in the drawn video."""
 DEMO, SERIAL = "with threads", "one stage after another"
-STAGES = ("read", "detect", "search", "crop", "net", "keypoints", "draw", "encode")
+STAGES = ("read", "detect", "search", "crop", "model", "keypoints", "draw", "encode")
 REST = "rest"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the video, the detector and the number of frames."""
-    parser.add_argument("--input", dest="video", type=Path, metavar="FILE", help="a video (default: drawn people)")
-    parser.add_argument("--detector", metavar="NAME|ONNX", help="as of tools/demo_video.py")
+    parser.add_argument("--input", dest="video", type=Path, metavar="FILE", help="video file (default: drawn persons)")
+    parser.add_argument("--detector", metavar="NAME|ONNX", help="see tools/demo_video.py")
     parser.add_argument(
-        "--frames", type=positive_count, default=FRAMES, help="of the video, at most (default: %(default)s)"
+        "--frames", type=positive_count, default=FRAMES, help="maximum number of frames (default: %(default)s)"
     )
 
 
@@ -62,24 +62,24 @@ def measure(
     detector: str | None = None,
     frames: int = FRAMES,
 ) -> Iterator[Comparison]:
-    """Time each way, a budget for each; yields a comparison of the demo and one of each stage.
+    """Time each pipeline with the whole budget; yield a comparison of the demo, then one per stage.
 
     Raises:
         MediaError: the video or the detector cannot be opened.
     """
     stopwatch = Stopwatch(time.process_time)
-    ways = {"one person": _following(stopwatch)}
+    pipelines = {"one person": _tracking_pipeline(stopwatch)}
     if detector is not None:
-        ways["everybody"] = _detecting(detector, stopwatch)
+        pipelines["everybody"] = _detection_pipeline(detector, stopwatch)
     with TemporaryDirectory() as folder:
         video = video or draw_video(Path(folder) / "drawn.mp4", frames)
-        for way, estimate in ways.items():
+        for name, estimate in pipelines.items():
             run = Run(video, Path(folder) / "poses.mp4", frames, estimate)
-            yield from _measure_way(way, run, stopwatch, replace(budget, warmup=0), rng)
+            yield from _measure_pipeline(name, run, stopwatch, replace(budget, warmup=0), rng)
 
 
-def _measure_way(
-    way: str, run: "Run", stopwatch: Stopwatch, budget: Budget, rng: np.random.Generator
+def _measure_pipeline(
+    name: str, run: "Run", stopwatch: Stopwatch, budget: Budget, rng: np.random.Generator
 ) -> Iterator[Comparison]:
     count, persons = run.demo()
     rounds: list[dict[str, float]] = []
@@ -88,24 +88,24 @@ def _measure_way(
         rounds.append(run.serial(stopwatch))
 
     times = time_interleaved({DEMO: run.demo, SERIAL: serial}, budget, rng)
-    case = f"{way}, {persons / count:.1f} a frame"
+    case = f"{name}, {persons / count:.1f} a frame"
     yield compare(f"{case}: {DEMO}", times[DEMO] / count, times[SERIAL] / count, SERIAL, rng)
     stages = {stage: np.array([seconds[stage] for seconds in rounds]) / count for stage in rounds[0]}
-    whole = np.sum(list(stages.values()), axis=0)
+    total = np.sum(list(stages.values()), axis=0)
     for stage in STAGES:
         if stage in stages:
-            yield compare(f"{case}: {stage}", stages[stage], whole, "all of its frame", rng)
+            yield compare(f"{case}: {stage}", stages[stage], total, "all of its frame", rng)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A way to find poses, and what it is run on.
+    """A pose pipeline on a video, as the demo runs it and serially.
 
     Attributes:
-        video: to read.
-        output: a video to write.
-        frames: to take of the video, at most.
-        estimate: see `run_demo`.
+        video: input file.
+        output: output file.
+        frames: maximum number of frames.
+        estimate: the pipeline, see `run_demo`.
     """
 
     video: Path
@@ -114,59 +114,60 @@ class Run:
     estimate: EstimateFunction
 
     def demo(self) -> tuple[int, int]:
-        """Run the demo; returns the numbers of frames and of persons."""
+        """Run the demo; return the number of frames and the number of persons."""
         source = open_source(self.video)
-        with open_writer(self.output, source) as sink:
-            return run_demo(source, self.estimate, COCO, sink, max_frames=self.frames)
+        with open_writer(self.output, source) as image_writer:
+            return run_demo(source, self.estimate, COCO, image_writer, max_frames=self.frames)
 
     def serial(self, stopwatch: Stopwatch) -> dict[str, float]:
-        """Do the same without threads; returns the seconds of every stage by its name."""
-        stopwatch.reset()  # the demo goes through the same stages
+        """Do the same without threads; return the seconds of each stage by name."""
+        stopwatch.reset()  # drop the times of the demo, which runs the same stages
         with stopwatch.stage(REST):
-            self._one_after_another(stopwatch)
+            self._run_serially(stopwatch)
         return stopwatch.reset()
 
-    def _one_after_another(self, stopwatch: Stopwatch) -> None:
+    def _run_serially(self, stopwatch: Stopwatch) -> None:
         source = open_source(self.video)
         read = stopwatch.timed("read", partial(next, iter(source), None))
         draw = stopwatch.timed("draw", draw_poses)
-        with open_writer(self.output, source) as sink:
-            write = stopwatch.timed("encode", sink)
+        with open_writer(self.output, source) as image_writer:
+            write = stopwatch.timed("encode", image_writer)
             frames: Iterator[Frame] = iter(read, None)
             for frame, poses, scores in self.estimate(islice(frames, self.frames)):
                 write(frame, draw(frame.image, poses, COCO, scores=scores))
 
 
-def _following(stopwatch: Stopwatch) -> EstimateFunction:
-    look = stopwatch.timed("search", PosePredictor(device="cpu", flip=False))
-    return partial(track_person, predict=_watched_predictor(stopwatch), look=look)
+def _tracking_pipeline(stopwatch: Stopwatch) -> EstimateFunction:
+    search_predictor = PosePredictor(device="cpu", flip=False)
+    _time_method(search_predictor, "predict_batch", "search", stopwatch)
+    return partial(track_person, predictor=_timed_predictor(stopwatch), search_predictor=search_predictor)
 
 
-def _detecting(detector: str, stopwatch: Stopwatch) -> EstimateFunction:
+def _detection_pipeline(detector: str, stopwatch: Stopwatch) -> EstimateFunction:
     detect = stopwatch.timed("detect", detect_with(load_detector(detector, device="cpu")))
-    return partial(estimate_poses, detect=detect, predictor=_watched_predictor(stopwatch))
+    return partial(estimate_poses, detect=detect, predictor=_timed_predictor(stopwatch))
 
 
-def _watched_predictor(stopwatch: Stopwatch) -> PosePredictor:
-    """Return the default model, each layer of what it does a stage."""
+def _timed_predictor(stopwatch: Stopwatch) -> PosePredictor:
+    """Return the default model, with each of its layers of work timed as a stage."""
     predictor = PosePredictor(device="cpu")
-    layers = (
-        (predictor, "predict_batch", "crop"),
-        (predictor, "find_keypoints", "keypoints"),
-        (predictor.model, "heatmaps", "net"),
-    )
-    for owner, method, stage in layers:
-        setattr(owner, method, stopwatch.timed(stage, getattr(owner, method)))
+    _time_method(predictor, "predict_batch", "crop", stopwatch)
+    _time_method(predictor, "find_keypoints", "keypoints", stopwatch)
+    _time_method(predictor.model, "heatmaps", "model", stopwatch)
     return predictor
 
 
+def _time_method(owner: object, method: str, stage: str, stopwatch: Stopwatch) -> None:
+    setattr(owner, method, stopwatch.timed(stage, getattr(owner, method)))
+
+
 def draw_video(path: Path, frames: int) -> Path:
-    """Write a video of drawn people under a swaying camera."""
+    """Write a video of drawn persons with a camera that moves from side to side."""
     width, height = SIZE_WH
-    picture = draw_scene(np.random.default_rng(SEED), (width + SWAY, height)).image
+    panorama = draw_scene(np.random.default_rng(SEED), (width + SWAY, height)).image
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, SIZE_WH)
     for index in range(frames):
         left = round(SWAY / 2 * (1 + np.sin(index / 10)))
-        writer.write(np.ascontiguousarray(picture[:, left : left + width]))
+        writer.write(np.ascontiguousarray(panorama[:, left : left + width]))
     writer.release()
     return path

@@ -1,1 +1,1 @@
-"""Crop cache: every training person cut out of its image once (`file` reads, `build` writes)."""
+"""Crop cache: pre-cropped training persons in one file (`build` writes it, `file` reads it)."""

@@ -1,4 +1,7 @@
-"""Cutting all training persons out of their images, into the file of `pose.datasets.crop_cache.file`."""
+"""Build the crop cache: crop all training persons from their images into one file.
+
+The file format is documented in `pose.datasets.crop_cache.file`.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,26 +20,27 @@ from pose.datasets.crop_cache.file import Stamp, make_stamp, read_crop_cache, wr
 from pose.datasets.crop_cache.regions import Region, training_region
 from pose.errors import DataError
 from pose.files import replacing
-from pose.geometry import pixel_blocks
+from pose.geometry import Array, pixel_blocks
 from pose.images import Image, read_image
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
 
-QUALITY = 90
-"""Of the JPEGs."""
-PICTURES_AHEAD = 64
-"""Images a thread may have cut before their crops are written: what waits in memory is bounded."""
+JPEG_QUALITY = 90
+PREFETCH_IMAGES = 64
+"""Images per thread that are cropped before the crops are written; bounds the memory."""
 
 Rows = NDArray[np.intp]
 
 
-class Cut(NamedTuple):
-    """One person, cut out and encoded."""
+class EncodedCrop(NamedTuple):
+    """JPEG crop of one person."""
 
     row: int
+    """Row of the person."""
     jpeg: NDArray[np.uint8]
-    to_image: NDArray[np.float64]
-    """(2, 3) from the JPEG's pixels to the image's."""
+    """Encoded bytes."""
+    crop_to_image: Array
+    """(2, 3) matrix from pixels of the JPEG to pixels of the image."""
 
 
 def build_crop_cache(
@@ -47,84 +51,85 @@ def build_crop_cache(
     path: Path,
     threads: int = 1,
 ) -> bool:
-    """Write the crops of all persons to ``path``, unless they are there already.
+    """Write the crop cache of all persons to ``path``, unless it is up to date.
 
-    The file appears whole or not at all; a crop cache of other data or options is replaced.
+    The file is written atomically; a crop cache of other data or options is replaced.
 
     Args:
-        persons: to train on.
-        skeleton: names the half bodies.
-        input_config: of the model's input.
-        augment: the ranges of the random views.
-        path: of the file.
-        threads: that cut at the same time.
+        persons: training persons.
+        skeleton: defines the half-body groups.
+        input_config: size and padding of the model input.
+        augment: ranges of the random views.
+        path: crop cache file.
+        threads: number of threads that crop images.
 
     Returns:
-        whether it was written.
+        whether the file was written.
 
     Raises:
-        DataError: an image cannot be read, or ``path`` holds something else or cannot be written.
-        MediaError: its folder cannot be written.
+        DataError: an image cannot be read, or ``path`` is not a crop cache or cannot be written.
+        MediaError: the folder cannot be written.
     """
     stamp = make_stamp(persons, skeleton, input_config, augment)
-    if path.exists() and _own_stamp(path) == stamp:
+    if path.exists() and _existing_stamp(path) == stamp:
         return False
     regions = partial(training_region, skeleton=skeleton, input_config=input_config, augment=augment)
     starts, sizes = np.zeros((2, len(persons)), dtype=np.int64)
-    to_image = np.zeros((len(persons), 2, 3))
+    crop_to_image = np.zeros((len(persons), 2, 3))
     with replacing(path) as temporary:
         try:
             with temporary.open("xb") as file, ProgressLine("crops", len(persons), "persons") as progress:
-                for row, jpeg, matrix in _cut_all(persons, regions, threads):
-                    starts[row], sizes[row], to_image[row] = file.tell(), len(jpeg), matrix
-                    file.write(jpeg.tobytes())
+                for crop in _crop_all(persons, regions, threads):
+                    starts[crop.row], sizes[crop.row] = file.tell(), len(crop.jpeg)
+                    crop_to_image[crop.row] = crop.crop_to_image
+                    file.write(crop.jpeg.tobytes())
                     progress.advance()
-                write_index(file, stamp, starts, sizes, to_image)
+                write_index(file, stamp, starts, sizes, crop_to_image)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(
-                f"{path}: cannot write the crop cache ({error.strerror}); free the disk or choose another place"
+                f"{path}: cannot write the crop cache ({error.strerror}); free disk space or set data.crop_cache"
             ) from None
     return True
 
 
-def _own_stamp(path: Path) -> Stamp:
+def _existing_stamp(path: Path) -> Stamp:
     try:
         return read_crop_cache(path).stamp
     except DataError:
         raise DataError(
-            f"{path}: holds something else than a whole crop cache; remove it or set another data.crop_cache"
+            f"{path}: exists and is not a complete crop cache; remove it or set another data.crop_cache"
         ) from None
 
 
-def _cut_all(persons: Persons, regions: Callable[..., Region], threads: int) -> Iterator[Cut]:
-    """Cut image by image, each of which is read once."""
+def _crop_all(persons: Persons, regions: Callable[..., Region], threads: int) -> Iterator[EncodedCrop]:
+    """Yield the crops of all persons, grouped by image: each image is decoded once."""
     order = np.argsort(persons.file_names, kind="stable")
     names = persons.file_names[order]
-    pictures = np.split(order, np.flatnonzero(names[1:] != names[:-1]) + 1)
-    ahead = PICTURES_AHEAD * threads
-    with ThreadPoolExecutor(threads) as pool:  # OpenCV lets go of the interpreter while it decodes and encodes
-        for first in range(0, len(pictures), ahead):
-            for cuts in pool.map(partial(_cut_image, persons, regions), pictures[first : first + ahead]):
-                yield from cuts
+    rows_by_image = np.split(order, np.flatnonzero(names[1:] != names[:-1]) + 1)
+    chunk = PREFETCH_IMAGES * threads
+    with ThreadPoolExecutor(threads) as pool:  # OpenCV releases the GIL while it decodes and encodes
+        for first in range(0, len(rows_by_image), chunk):
+            for crops in pool.map(partial(_crop_image, persons, regions), rows_by_image[first : first + chunk]):
+                yield from crops
 
 
-def _cut_image(persons: Persons, regions: Callable[..., Region], rows: Rows) -> list[Cut]:
+def _crop_image(persons: Persons, regions: Callable[..., Region], rows: Rows) -> list[EncodedCrop]:
     image = read_image(persons.record(int(rows[0])).image_path)
-    return [Cut(int(row), *cut_region(image, regions(persons.record(int(row))))) for row in rows]
+    return [EncodedCrop(int(row), *crop_region(image, regions(persons.record(int(row))))) for row in rows]
 
 
-def cut_region(image_bgr: Image, region: Region) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Cut the part of a region that lies in an image, no finer than the region's closest view needs.
+def crop_region(image_bgr: Image, region: Region) -> tuple[NDArray[np.uint8], Array]:
+    """Crop a region, clipped to the image, and encode it at the resolution that its closest view needs.
 
     Returns:
-        a JPEG, and the (2, 3) matrix from its pixels to the image's.
+        JPEG bytes, and the (2, 3) matrix from pixels of the JPEG to pixels of the image.
     """
     last = np.array(image_bgr.shape[1::-1]) - 1
-    x, y = start = np.clip(region.start, 0, last)  # a region wholly outside keeps the pixel nearest to it
+    x, y = start = np.clip(region.start, 0, last)  # of a region outside the image, the nearest pixel is kept
     end_x, end_y = end = np.clip(region.end, start + 1, last + 1)
     size_wh = np.ceil((end - start) / region.pixels_per_input).astype(int)
-    cut = cv2.resize(image_bgr[y:end_y, x:end_x], size_wh.tolist(), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cut, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    crop = cv2.resize(image_bgr[y:end_y, x:end_x], size_wh.tolist(), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return np.asarray(jpeg, dtype=np.uint8), pixel_blocks((end - start) / size_wh, start)

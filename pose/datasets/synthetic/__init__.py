@@ -1,1 +1,1 @@
-"""Synthetic people: the embedded data set that is drawn, not downloaded."""
+"""Synthetic data set: images of drawn people, for the quickstart and the tests; needs no download."""

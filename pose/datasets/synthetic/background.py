@@ -1,36 +1,36 @@
-"""Backgrounds of the embedded data set: rooms, streets and plain texture, with clutter that may look like a limb."""
+"""Backgrounds of the synthetic data set: rooms, streets and plain texture, with clutter that may resemble limbs."""
 
 import cv2
 import numpy as np
 
-from pose.datasets.synthetic.paint import Canvas, box, choose, dull_color, fill, hull, ring
+from pose.datasets.synthetic.paint import Canvas, background_color, box, circle, convex_hull, fill, weighted_choice
 from pose.geometry import Array
 
-PLACES = {"room": 0.4, "street": 0.35, "texture": 0.25}
+SCENE_PROBABILITIES = {"room": 0.4, "street": 0.35, "texture": 0.25}
 CLUTTER_MEAN, CLUTTER_CONTRAST = 5.0, 0.5
-"""Number of loose shapes, and how much they differ from what is behind them (0 not at all, above 1 wholly)."""
+"""Mean number of random shapes, and their contrast to the background (0 invisible, 1 and above fully opaque)."""
 GRAIN_STD = (2.0, 10.0)
-"""Soft unevenness of everything, grey levels."""
+"""Range of the standard deviation of low-frequency noise, in gray levels."""
 
 
 def draw_background(rng: np.random.Generator, image_wh: tuple[int, int]) -> Canvas:
-    """Return a (H, W, 3) BGR background."""
+    """Draw a random (H, W, 3) BGR background."""
     canvas = _gradient(rng, image_wh, 0.6)
-    place = choose(rng, PLACES)
-    if place == "room":
+    scene = weighted_choice(rng, SCENE_PROBABILITIES)
+    if scene == "room":
         _draw_room(rng, canvas)
-    elif place == "street":
+    elif scene == "street":
         _draw_street(rng, canvas)
-    canvas += _grain(rng, image_wh, 2.0 if place == "texture" else 1.0)
+    canvas += _grain(rng, image_wh, 2.0 if scene == "texture" else 1.0)
     for _ in range(rng.poisson(CLUTTER_MEAN)):
         _draw_clutter(rng, canvas)
     return canvas
 
 
 def _gradient(rng: np.random.Generator, image_wh: tuple[int, int], strength: float) -> Canvas:
-    corners = np.array([dull_color(rng) for _ in range(4)]).reshape(2, 2, 3)
-    middle = corners.mean(axis=(0, 1))
-    corners = (middle + (corners - middle) * strength).astype(np.float32)
+    corners = np.array([background_color(rng) for _ in range(4)]).reshape(2, 2, 3)
+    mean = corners.mean(axis=(0, 1))
+    corners = (mean + (corners - mean) * strength).astype(np.float32)
     return np.asarray(cv2.resize(corners, image_wh, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
@@ -42,17 +42,17 @@ def _grain(rng: np.random.Generator, image_wh: tuple[int, int], strength: float)
 
 
 def _draw_room(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint a wall with frames on it, a floor and the board between them."""
+    """Draw a wall with picture frames, a floor of boards, and a baseboard."""
     height, width = canvas.shape[:2]
     floor = height * rng.uniform(0.45, 0.65)
     for _ in range(rng.integers(0, 4)):
         left, top = rng.uniform((0, 0), (width, floor * 0.6))
         right, bottom = left + height * rng.uniform(0.15, 0.4), top + height * rng.uniform(0.12, 0.4)
         border = height * 0.012
-        fill(canvas, box(left, top, right, min(bottom, floor)), dull_color(rng))
+        fill(canvas, box(left, top, right, min(bottom, floor)), background_color(rng))
         inner = box(left + border, top + border, right - border, min(bottom, floor) - border)
-        fill(canvas, inner, dull_color(rng) * 0.5 + 110)
-    boards = dull_color(rng)
+        fill(canvas, inner, background_color(rng) * 0.5 + 110)
+    boards = background_color(rng)
     _draw_ground(rng, canvas, floor, boards)
     for x in np.arange(-1.0, 2.0, rng.uniform(0.12, 0.3)) * width:
         seam = [(x, floor), (x + 1.2, floor), (x * 2 - width / 2 + 2.4, height), (x * 2 - width / 2, height)]
@@ -61,7 +61,7 @@ def _draw_room(rng: np.random.Generator, canvas: Canvas) -> None:
 
 
 def _draw_street(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint a sky, houses with windows, trees and a ground."""
+    """Draw sky, houses with windows, trees and ground."""
     height, width = canvas.shape[:2]
     horizon = height * rng.uniform(0.35, 0.55)
     sky = np.array([rng.uniform(180, 245), rng.uniform(170, 225), rng.uniform(150, 225)])
@@ -72,7 +72,7 @@ def _draw_street(rng: np.random.Generator, canvas: Canvas) -> None:
         if rng.random() < 0.7:
             _draw_house(rng, canvas, box(x, top, x + breadth, horizon))
         x += breadth * rng.uniform(0.9, 1.3)
-    _draw_ground(rng, canvas, horizon, dull_color(rng))
+    _draw_ground(rng, canvas, horizon, background_color(rng))
     for _ in range(rng.integers(0, 3)):
         _draw_tree(rng, canvas, np.array([rng.uniform(0, width), horizon]), height * rng.uniform(0.15, 0.35))
 
@@ -85,17 +85,17 @@ def _draw_ground(rng: np.random.Generator, canvas: Canvas, top: float, color: Ar
 
 
 def _draw_house(rng: np.random.Generator, canvas: Canvas, outline: Array) -> None:
-    """Paint a front whose windows are a tile stretched over it."""
+    """Draw a house front; the windows are a tile that is stretched over it."""
     rows, columns = rng.integers(2, 6, 2)
     tile = np.empty((rows * 8, columns * 8, 3), np.float32)
-    tile[:] = dull_color(rng)
-    window = dull_color(rng) * rng.uniform(0.4, 1.0)
+    tile[:] = background_color(rng)
+    window = background_color(rng) * rng.uniform(0.4, 1.0)
     for row in range(rows):
         for column in range(columns):
             tile[row * 8 + 2 : row * 8 + 6, column * 8 + 2 : column * 8 + 6] = window
     (left, top), (right, bottom) = outline[0], outline[2]
-    frame = np.array([[(right - left) / tile.shape[1], 0, left], [0, (bottom - top) / tile.shape[0], top]])
-    fill(canvas, outline, tile, frame)
+    tile_to_image = np.array([[(right - left) / tile.shape[1], 0, left], [0, (bottom - top) / tile.shape[0], top]])
+    fill(canvas, outline, tile, tile_to_image)
 
 
 def _draw_tree(rng: np.random.Generator, canvas: Canvas, foot: Array, size: float) -> None:
@@ -103,23 +103,23 @@ def _draw_tree(rng: np.random.Generator, canvas: Canvas, foot: Array, size: floa
     leaves = np.array((rng.uniform(30, 70), rng.uniform(80, 150), rng.uniform(40, 110)))
     for _ in range(6):
         center = foot + size * rng.uniform((-0.3, -1.2), (0.3, -0.6))
-        fill(canvas, center + ring(14) * size * rng.uniform(0.18, 0.32), leaves * rng.uniform(0.75, 1.15))
+        fill(canvas, center + circle(14) * size * rng.uniform(0.18, 0.32), leaves * rng.uniform(0.75, 1.15))
 
 
 def _draw_clutter(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint a block, a disc, a polygon or something long and thin like a limb."""
+    """Draw a rectangle, an ellipse, a polygon, or a long thin shape like a limb."""
     height, width = canvas.shape[:2]
     size = height * rng.uniform(0.03, 0.22)
     shapes = (
         box(-1, -1, 1, 1) * rng.uniform(0.4, 1.3, 2),
-        ring(20) * rng.uniform(0.5, 1, 2),
-        ring(int(rng.integers(3, 7))),
-        np.concatenate([ring(12) * 0.14 + (0, -1), ring(12) * 0.11 + (0, 1)]),
+        circle(20) * rng.uniform(0.5, 1, 2),
+        circle(int(rng.integers(3, 7))),
+        np.concatenate([circle(12) * 0.14 + (0, -1), circle(12) * 0.11 + (0, 1)]),
     )
     points = size * shapes[rng.integers(len(shapes))]
     angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+    rotation = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
     center = rng.uniform((0, 0), (width, height))
-    here = canvas[int(center[1]), int(center[0])]
-    mix = min(rng.uniform(0.4, 2.0) * CLUTTER_CONTRAST, 1.0)
-    fill(canvas, hull(points @ turn.T + center), here + (dull_color(rng) - here) * mix)
+    background = canvas[int(center[1]), int(center[0])]
+    opacity = min(rng.uniform(0.4, 2.0) * CLUTTER_CONTRAST, 1.0)
+    fill(canvas, convex_hull(points @ rotation.T + center), background + (background_color(rng) - background) * opacity)

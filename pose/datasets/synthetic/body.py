@@ -1,11 +1,11 @@
-"""The articulated body of the embedded data set: joint angles within human limits -> points in space.
+"""Articulated body model of the synthetic data set: joint angles within human limits to 3D points.
 
-Frame: the camera's; x to the image's right, y down, z away from the viewer; one unit is the person's stature,
-the origin lies between the hips. At yaw 0 the person faces the viewer, so their left side is at positive x. Nothing
-is drawn here (see `synthetic_figure`).
+Camera frame: x to the right of the image, y down, z away from the viewer. The unit is the person's stature, the origin
+is the midpoint of the hips. At yaw 0 the person faces the viewer, so their left side is at positive x. `figure` draws
+the body.
 
-Segment lengths: Drillis and Contini, *Body Segment Parameters* (1966), as fractions of stature; the head is drawn
-somewhat larger than life, for its features are to be seen in small images.
+Segment lengths: Drillis and Contini, *Body Segment Parameters* (1966), as fractions of stature. The head is larger than
+in reality so that the face is visible in small images.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TRUNK, NECK = 0.288, 0.045
 UPPER_ARM, FOREARM, HAND = 0.186, 0.146, 0.07
 THIGH, SHANK, FOOT, HEEL = 0.245, 0.246, 0.11, 0.035
 HEAD_SEMI_AXES = (0.054, 0.072, 0.062)
-"""Half width, height and depth of the head before `Build.head` enlarges it."""
+"""Semi-axes of the head ellipsoid (width, height, depth) before scaling by `Build.head`."""
 
 FACE_DIRECTIONS = {
     "nose": (0.0, 0.16, -1.12),
@@ -31,7 +31,7 @@ FACE_DIRECTIONS = {
     "left_ear": (0.96, 0.05, 0.1),
     "right_ear": (-0.96, 0.05, 0.1),
 }
-"""Where the face's keypoints lie, in semi-axes of the head."""
+"""Positions of the face keypoints, in semi-axes of the head."""
 
 JOINT_LIMITS_DEG = {
     "hip_flexion": (-25.0, 115.0),
@@ -51,7 +51,7 @@ JOINT_LIMITS_DEG = {
 
 Range = tuple[float, float]
 
-# Probability, then the angles of the leading and of the trailing leg; angles not named are drawn from LEG_REST.
+# Each pose: probability, angle ranges of the leading and of the trailing leg; other angles are drawn from LEG_REST.
 LEG_REST: dict[str, Range] = {"hip_flexion": (-5, 8), "hip_abduction": (1, 10), "knee": (0, 8)}
 LEG_POSES: dict[str, tuple[float, dict[str, Range], dict[str, Range]]] = {
     "stand": (0.42, {}, {}),
@@ -86,16 +86,24 @@ TRUNK_RANGES: dict[str, Range] = {
 }  # fmt: skip
 
 LEANING_PROBABILITY, SAME_ARMS_PROBABILITY = 0.15, 0.45
-# Probability and range of the yaw: seen from the front, from behind, in between and from the side.
+# Probability and yaw range: front, back, oblique and side view.
 YAWS: tuple[tuple[float, Range], ...] = ((0.60, (-30, 30)), (0.25, (150, 210)), (0.10, (30, 75)), (0.05, (75, 125)))
 CAMERA_PITCH_DEG, ROLL_STD_DEG = (0.0, 14.0), 4.0
-HIDDEN_SHARE = 0.65
-"""A shoulder or hip this far behind the trunk's middle, as a share of its distance from it, is hidden by the trunk."""
+SELF_OCCLUSION_DEPTH = 0.65
+"""The trunk hides a shoulder or hip that is farther behind its center than this fraction of its half width."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """Factors on the proportions of a person; 1 is the average adult."""
+    """Body proportions as factors; 1 is the average adult.
+
+    Attributes:
+        head: size of the head.
+        girth: thickness of trunk and limbs.
+        shoulders: width of the shoulders.
+        arms: length of the arms.
+        legs: length of the legs.
+    """
 
     head: float = 1.25
     girth: float = 1.0
@@ -106,15 +114,15 @@ class Build:
 
 @dataclass(frozen=True)
 class Body:
-    """A posed person in space.
+    """A posed person in 3D.
 
     Attributes:
-        points: named (3,) points in statures: the 17 COCO keypoints and head, neck, waist, hands, heels and so on.
+        points: (3,) points in statures by name: the 17 COCO keypoints and head, neck, waist, hands, heels and so on.
         keypoints: (17, 3) the COCO keypoints of ``points``.
-        facing: (17,) bool, False where the person's own trunk or head is certainly in front of the keypoint.
-        head: (3, 3) rotation of the head times its semi-axes: unit sphere -> statures.
-        sitting: whether the person needs a seat.
-        girth: factor on the thickness of everything.
+        facing: (17,) bool, False where the keypoint is occluded by the person's own trunk or head.
+        head: (3, 3) rotation of the head times its semi-axes; maps the unit sphere to statures.
+        sitting: whether the person sits, and a seat is drawn.
+        girth: thickness of trunk and limbs, as in `Build`.
     """
 
     points: Mapping[str, Array]
@@ -126,7 +134,7 @@ class Body:
 
 
 def rotation(axis: str, angle_deg: float) -> Array:
-    """Return the (3, 3) right-handed rotation about ``axis`` ("x", "y" or "z")."""
+    """Return the (3, 3) right-handed rotation matrix about ``axis`` ("x", "y" or "z")."""
     first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
     cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     matrix = np.eye(3)
@@ -136,41 +144,41 @@ def rotation(axis: str, angle_deg: float) -> Array:
 
 
 def sample_build(rng: np.random.Generator) -> Build:
-    """Draw a person's proportions: heads of adults and children, slim and stout, long and short limbs."""
+    """Sample body proportions."""
     head, girth = rng.uniform(1.15, 1.5), rng.uniform(0.85, 1.3)
     shoulders, arms, legs = rng.uniform((0.88, 0.94, 0.93), (1.1, 1.06, 1.05))
     return Build(float(head), float(girth), float(shoulders), float(arms), float(legs))
 
 
 def sample_yaw(rng: np.random.Generator) -> float:
-    """Draw which side the person shows, in degrees; 0 faces the viewer, 180 turns the back."""
+    """Sample a yaw in degrees; 0 faces the viewer, 180 faces away."""
     index = rng.choice(len(YAWS), p=[probability for probability, _ in YAWS])
     yaw = float(rng.uniform(*YAWS[index][1]))
     return yaw if rng.random() < 0.5 else -yaw
 
 
 def sample_angles(rng: np.random.Generator) -> tuple[dict[str, float], bool]:
-    """Draw the joint angles of one pose.
+    """Sample the joint angles of a pose.
 
     Returns:
-        Angles in degrees by name (``left_knee``, ``trunk_bend``, ...), all within `JOINT_LIMITS_DEG`, and whether the
+        angles in degrees by name (``left_knee``, ``trunk_bend``, ...), clipped to `JOINT_LIMITS_DEG`, and whether the
         person sits.
     """
     legs = str(rng.choice(list(LEG_POSES), p=[pose[0] for pose in LEG_POSES.values()]))
     sides = ("left", "right") if rng.random() < 0.5 else ("right", "left")
-    angles = _draw(rng, TRUNK_RANGES)
+    angles = _sample_ranges(rng, TRUNK_RANGES)
     if rng.random() < LEANING_PROBABILITY:
-        angles |= _draw(rng, {"trunk_bend": (15, 40), "trunk_lean": (-22, 22)})
-    arm = _arm_pose(rng)
+        angles |= _sample_ranges(rng, {"trunk_bend": (15, 40), "trunk_lean": (-22, 22)})
+    arm = _sample_arm_pose(rng)
     for side, leg in zip(sides, LEG_POSES[legs][1:], strict=True):
-        angles |= _draw(rng, LEG_REST | leg, f"{side}_")
-        angles |= _draw(rng, ARM_REST | ARM_POSES[arm][1], f"{side}_")
-        arm = arm if rng.random() < SAME_ARMS_PROBABILITY else _arm_pose(rng)
-    return {name: _limited(name, angle) for name, angle in angles.items()}, legs == "sit"
+        angles |= _sample_ranges(rng, LEG_REST | leg, f"{side}_")
+        angles |= _sample_ranges(rng, ARM_REST | ARM_POSES[arm][1], f"{side}_")
+        arm = arm if rng.random() < SAME_ARMS_PROBABILITY else _sample_arm_pose(rng)
+    return {name: _clipped(name, angle) for name, angle in angles.items()}, legs == "sit"
 
 
 def sample_body(rng: np.random.Generator) -> Body:
-    """Draw a person: proportions, pose and the side that they show."""
+    """Sample a person: proportions, pose and orientation."""
     build = sample_build(rng)
     angles, sitting = sample_angles(rng)
     yaw, roll, pitch = sample_yaw(rng), rng.normal(0, ROLL_STD_DEG), rng.uniform(*CAMERA_PITCH_DEG)
@@ -178,13 +186,13 @@ def sample_body(rng: np.random.Generator) -> Body:
 
 
 def make_body(build: Build, angles: Mapping[str, float], root: Array, sitting: bool = False) -> Body:
-    """Compute where everything is.
+    """Compute the 3D points of a pose (forward kinematics).
 
     Args:
-        build: proportions.
-        angles: degrees by name, as from `sample_angles`; those left out are 0.
+        build: body proportions.
+        angles: degrees by name, as from `sample_angles`; missing angles are 0.
         root: (3, 3) rotation of the pelvis.
-        sitting: passed on to the result.
+        sitting: copied to the result.
     """
     angle = {name: angles.get(name, 0.0) for name in _angle_names()}
     trunk = root @ rotation("y", angle["trunk_twist"]) @ rotation("z", angle["trunk_lean"])
@@ -193,7 +201,7 @@ def make_body(build: Build, angles: Mapping[str, float], root: Array, sitting: b
     head = head @ rotation("x", angle["head_nod"]) @ np.diag(np.multiply(HEAD_SEMI_AXES, build.head))
     neck = trunk @ (0.0, -TRUNK - 0.02, 0.0)
     points = {"neck": neck, "head": neck + trunk @ (0.0, -NECK, -0.012) + head @ (0.0, -0.75, 0.0)}
-    points |= {"chest": trunk @ (0.0, -0.2, -0.005), "mane": trunk @ (0.0, -TRUNK + 0.05, 0.07)}
+    points |= {"chest": trunk @ (0.0, -0.2, -0.005), "hair_tip": trunk @ (0.0, -TRUNK + 0.05, 0.07)}
     points |= {name: points["head"] + head @ direction for name, direction in FACE_DIRECTIONS.items()}
     for side, sign in (("left", 1.0), ("right", -1.0)):
         shoulder = trunk @ (sign * SHOULDER_HALF_WIDTH * build.shoulders, -TRUNK, 0.0)
@@ -232,29 +240,29 @@ def _leg(
 
 
 def _facing(points: Mapping[str, Array]) -> NDArray[np.bool_]:
-    """Return which keypoints are not behind the person's own head (face) or trunk (shoulders and hips)."""
-    hidden_from = {"shoulder": points["neck"][2] + HIDDEN_SHARE * SHOULDER_HALF_WIDTH}
-    hidden_from["hip"] = HIDDEN_SHARE * HIP_HALF_WIDTH
-    hidden_from |= dict.fromkeys(("nose", "eye", "ear"), points["head"][2] + 0.02)
-    depths = [(points[name][2], hidden_from.get(name.split("_")[-1], np.inf)) for name in COCO.names]
+    """Return which keypoints are not occluded by the person's own head (face) or trunk (shoulders and hips)."""
+    max_depth = {"shoulder": points["neck"][2] + SELF_OCCLUSION_DEPTH * SHOULDER_HALF_WIDTH}
+    max_depth["hip"] = SELF_OCCLUSION_DEPTH * HIP_HALF_WIDTH
+    max_depth |= dict.fromkeys(("nose", "eye", "ear"), points["head"][2] + 0.02)
+    depths = [(points[name][2], max_depth.get(name.split("_")[-1], np.inf)) for name in COCO.names]
     return np.array([depth <= limit for depth, limit in depths])
 
 
-def _draw(rng: np.random.Generator, ranges: Mapping[str, Range], prefix: str = "") -> dict[str, float]:
+def _sample_ranges(rng: np.random.Generator, ranges: Mapping[str, Range], prefix: str = "") -> dict[str, float]:
     return {prefix + name: float(rng.uniform(*limits)) for name, limits in ranges.items()}
 
 
-def _arm_pose(rng: np.random.Generator) -> str:
+def _sample_arm_pose(rng: np.random.Generator) -> str:
     return str(rng.choice(list(ARM_POSES), p=[pose[0] for pose in ARM_POSES.values()]))
 
 
-def _limited(name: str, angle: float) -> float:
+def _clipped(name: str, angle: float) -> float:
     low, high = JOINT_LIMITS_DEG[name.removeprefix("left_").removeprefix("right_")]
     return min(max(angle, low), high)
 
 
 def _angle_names() -> list[str]:
-    middle = ("trunk", "head")
-    names = [name for name in JOINT_LIMITS_DEG if name.startswith(middle)]
-    limbs = [name for name in JOINT_LIMITS_DEG if not name.startswith(middle)]
-    return names + [f"{side}_{name}" for side in ("left", "right") for name in limbs]
+    unpaired = ("trunk", "head")
+    names = [name for name in JOINT_LIMITS_DEG if name.startswith(unpaired)]
+    paired = [name for name in JOINT_LIMITS_DEG if not name.startswith(unpaired)]
+    return names + [f"{side}_{name}" for side in ("left", "right") for name in paired]

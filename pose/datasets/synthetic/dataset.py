@@ -1,9 +1,9 @@
-"""The embedded data set: people drawn from a seed, written in COCO's layout with noisy detector boxes beside them.
+"""Write the synthetic data set: drawn people in COCO format, with simulated detector boxes.
 
-Quickstart and the tests run on it, so it needs no download and no licence. Each image has its own generator made
-from (seed, split, index): asking for more images leaves the others as they are. The drawing is in
-`synthetic_scene` (an image), `synthetic_figure` (a person) and `synthetic_body` (a pose); the difficulty is set by
-the constants at the top of those files and of this one. Raise `VERSION` when any of them changes.
+The quickstart and the tests use it; it needs no download and no license. Each image has its own generator, seeded with
+(seed, split, index), so the number of images does not change any image. `scene` draws an image, `figure` a person, and
+`body` samples a pose. Constants at the top of these modules and of this one set the difficulty; increase `VERSION` when
+one of them changes.
 """
 
 import json
@@ -20,20 +20,23 @@ from numpy.typing import NDArray
 
 from pose.datasets.synthetic.scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
+from pose.geometry import Array
 from pose.skeleton import COCO
 
 VERSION = 1
-"""Of the generator; a folder written by another version is drawn again."""
+"""Version of the generator; a data set of another version is replaced."""
 STAMP = "synthetic.json"
+"""File with the parameters of the data set."""
 CONTENT = ("annotations", "train", "val", STAMP)
-"""Everything that we put into a folder."""
+"""Files and folders of the data set."""
 CROPS_SUFFIX = ".crops"
-"""Of a file that data/build_cache.py may have put beside it; it goes when other images are drawn."""
+"""Suffix of a crop cache, which the folder may contain; it is deleted when the data set is replaced."""
 
 JPEG_QUALITY = (80, 95)
+# Simulated detector: missed persons, duplicate boxes, and mean number of false positives per image.
 MISS_PROBABILITY, DUPLICATE_PROBABILITY, FALSE_POSITIVES_MEAN = 0.04, 0.12, 0.7
 BOX_SHIFT_STD, BOX_SCALE_STD = 0.02, 0.04
-"""Jitter of a detector box: of its centre as a share of its sides, and of the logarithm of its sides."""
+"""Jitter of boxes: standard deviation of the center (as a fraction of the sides) and of the log of the sides."""
 MIN_IMAGE_SIDE = 48
 OLD_SUFFIX = ".old"
 _SPLITS = {"train": 0, "val": 1}
@@ -49,25 +52,25 @@ CATEGORY: dict[str, Any] = {
 
 
 def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: tuple[int, int], seed: int) -> None:
-    """Write the data set into ``root``, or do nothing when it is there already.
+    """Write the data set into ``root``, or do nothing if it is up to date.
 
     Writes ``annotations/person_keypoints_{train,val}.json``, ``annotations/person_detections_val.json``, ``train/``,
-    ``val/`` and a stamp. All of it appears at once, so an interrupted call leaves no half data set and two calls at
-    the same time do no harm.
+    ``val/`` and a stamp, all in a temporary folder that is renamed: an interrupted call leaves no partial data set, and
+    concurrent calls are safe.
 
     Args:
-        root: folder to create; one that holds other files than ours is refused.
-        train_images: number of images to train on.
-        val_images: number of images to validate on.
+        root: folder to create; a folder with other files is rejected.
+        train_images: number of training images.
+        val_images: number of validation images.
         image_wh: width and height of the images in pixels.
         seed: not negative; the same seed draws the same images.
 
     Raises:
-        DataError: ``root`` holds something else, or a number makes no sense.
+        DataError: ``root`` has other content, or an argument is out of range.
     """
     if seed < 0 or min(train_images, val_images) < 1 or min(image_wh) < MIN_IMAGE_SIDE:
         raise DataError(
-            f"embedded data set: expected seed >= 0, at least one image a split and sides >= {MIN_IMAGE_SIDE} px, "
+            f"synthetic data set: expected seed >= 0, at least one image per split and sides >= {MIN_IMAGE_SIDE} px, "
             f"got seed {seed}, {train_images} and {val_images} images, {image_wh[0]}x{image_wh[1]}"
         )
     root = Path(root).absolute()
@@ -76,62 +79,68 @@ def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: t
     if _is_written(root, stamp):
         return
     root.parent.mkdir(parents=True, exist_ok=True)
-    draft = root.parent / f".{root.name}.{uuid.uuid4().hex[:8]}"
+    temporary = root.parent / f".{root.name}.{uuid.uuid4().hex[:8]}"
     try:
-        (draft / "annotations").mkdir(parents=True)
+        (temporary / "annotations").mkdir(parents=True)
         for split, count in counts.items():
-            _write_split(draft, split, count, image_wh, seed)
-        _write_json(draft / STAMP, stamp)
-        _move_into_place(draft, root, stamp)
+            _write_split(temporary, split, count, image_wh, seed)
+        _write_json(temporary / STAMP, stamp)
+        _move_into_place(temporary, root, stamp)
     finally:
-        for leftover in (draft, draft.with_name(draft.name + OLD_SUFFIX)):
+        for leftover in (temporary, temporary.with_name(temporary.name + OLD_SUFFIX)):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def noisy_detections(
     rng: np.random.Generator, people: Sequence[ScenePerson], image_wh: tuple[int, int]
 ) -> list[tuple[list[float], float]]:
-    """Return what a mediocre detector would find: (bbox_xywh, score) pairs, image pixels.
+    """Simulate an imperfect detector: jittered boxes with misses, duplicates and false positives.
 
-    Some people are missed, some found twice, boxes are shifted and scaled, some hold nobody.
+    Args:
+        rng: source of all randomness.
+        people: persons of the image.
+        image_wh: width and height of the image in pixels.
+
+    Returns:
+        (bbox_xywh, score) pairs in image pixels.
     """
-    found = []
+    detections = []
     for person in people:
         box = mask_box(person.mask)
         if rng.random() > MISS_PROBABILITY:
             quality = min(1.0, box[3] / (0.35 * image_wh[1]))
-            found.append((_jitter(rng, box, 1.0), rng.uniform(0.35, 0.6) + 0.38 * quality * rng.uniform(0.5, 1.0)))
+            detections.append((_jitter(rng, box, 1.0), rng.uniform(0.35, 0.6) + 0.38 * quality * rng.uniform(0.5, 1.0)))
         if rng.random() < DUPLICATE_PROBABILITY:
-            found.append((_jitter(rng, box, 3.0), rng.uniform(0.05, 0.45)))
+            detections.append((_jitter(rng, box, 3.0), rng.uniform(0.05, 0.45)))
     for _ in range(rng.poisson(FALSE_POSITIVES_MEAN)):
         size = image_wh[1] * rng.uniform(0.15, 0.7) * np.array([rng.uniform(0.3, 0.7), 1.0])
         corner = rng.uniform((0, 0), np.maximum(np.array(image_wh) - size, 1))
-        found.append((np.concatenate([corner, size]), rng.uniform(0.02, 0.4)))
-    clipped = [(_clip(box, image_wh), round(float(score), 3)) for box, score in found]
+        detections.append((np.concatenate([corner, size]), rng.uniform(0.02, 0.4)))
+    clipped = [(_clip(box, image_wh), round(float(score), 3)) for box, score in detections]
     return [(box, score) for box, score in clipped if min(box[2:]) >= 2]
 
 
-def mask_box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the (4,) xywh box around a mask's pixels."""
+def mask_box(mask: NDArray[np.bool_]) -> Array:
+    """Return the (4,) xywh bounding box of a mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1], dtype=np.float64)
 
 
 def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
-    """Return whether the wanted data set is there; refuse a folder that holds anything else than one of ours."""
+    """Return whether ``root`` has the data set of this stamp; raise if the folder has other content."""
     if not root.exists():
         return False
     if not root.is_dir():
-        raise DataError(f"{root}: expected a folder for the embedded data set, got a file; choose another data.root")
+        raise DataError(f"{root}: expected a folder for the synthetic data set, got a file; choose another data.root")
     names = {path.name for path in root.iterdir()}
     if not names:
         return False
-    beside = {name for name in names - set(CONTENT) if not name.endswith(CROPS_SUFFIX)}
-    if STAMP not in names or beside:
-        foreign = sorted(beside) or sorted(names)
+    unknown = {name for name in names - set(CONTENT) if not name.endswith(CROPS_SUFFIX)}
+    if STAMP not in names or unknown:
+        shown = sorted(unknown) or sorted(names)
         raise DataError(
-            f"{root}: holds {foreign[:4]}, which the embedded data set did not write; "
-            "choose another data.root or empty the folder yourself"
+            f"{root}: has {shown[:4]}, which are not files of the synthetic data set; "
+            "choose another data.root or empty the folder"
         )
     try:
         return bool(json.loads((root / STAMP).read_text(encoding="utf-8")) == stamp)
@@ -139,20 +148,20 @@ def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
         return False
 
 
-def _move_into_place(draft: Path, root: Path, stamp: dict[str, Any]) -> None:
-    """Give the finished draft its name; when another process was faster, leave what it wrote."""
+def _move_into_place(temporary: Path, root: Path, stamp: dict[str, Any]) -> None:
+    """Rename the temporary folder to ``root``; keep the data set of a concurrent process if it was faster."""
     if root.exists() and not _is_written(root, stamp):
-        # ours with other parameters, or empty; deleted when the new one is in its place
-        os.rename(root, draft.with_name(draft.name + OLD_SUFFIX))
+        # a synthetic data set with other parameters, or empty; deleted after the new one is in place
+        os.rename(root, temporary.with_name(temporary.name + OLD_SUFFIX))
     try:
-        os.rename(draft, root)
+        os.rename(temporary, root)
     except OSError:
         if not _is_written(root, stamp):
             raise
 
 
-def _write_split(draft: Path, split: str, count: int, image_wh: tuple[int, int], seed: int) -> None:
-    (draft / split).mkdir()
+def _write_split(temporary: Path, split: str, count: int, image_wh: tuple[int, int], seed: int) -> None:
+    (temporary / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
@@ -161,7 +170,7 @@ def _write_split(draft: Path, split: str, count: int, image_wh: tuple[int, int],
         scene = draw_scene(rng, image_wh)
         image_id = _FIRST_ID[split] + index
         name = f"{image_id:012d}.jpg"
-        _write_image(draft / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
+        _write_image(temporary / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
         images.append({"id": image_id, "file_name": name, "width": image_wh[0], "height": image_wh[1]})
         for person in scene.people:
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(person)})
@@ -169,9 +178,9 @@ def _write_split(draft: Path, split: str, count: int, image_wh: tuple[int, int],
             detections.append({"image_id": image_id, "category_id": 1, "bbox": box, "score": score})
     info = {"description": "people drawn by dyconv-pose", "version": str(VERSION)}
     content = {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
-    _write_json(draft / "annotations" / f"person_keypoints_{split}.json", content)
+    _write_json(temporary / "annotations" / f"person_keypoints_{split}.json", content)
     if split == "val":
-        _write_json(draft / "annotations" / f"person_detections_{split}.json", detections)
+        _write_json(temporary / "annotations" / f"person_detections_{split}.json", detections)
 
 
 def _annotation(person: ScenePerson) -> dict[str, Any]:
@@ -188,7 +197,7 @@ def _annotation(person: ScenePerson) -> dict[str, Any]:
 
 
 def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return COCO's uncompressed RLE: lengths of alternating runs in column order, the first of zeros."""
+    """Return COCO's uncompressed RLE: lengths of alternating runs in column-major order, starting with zeros."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
@@ -206,13 +215,13 @@ def _box_ring(box: Sequence[float]) -> list[float]:
     return [x, y, x + w, y, x + w, y + h, x, y + h]
 
 
-def _jitter(rng: np.random.Generator, box: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+def _jitter(rng: np.random.Generator, box: Array, strength: float) -> Array:
     center = box[:2] + box[2:] / 2 + box[2:] * rng.normal(0, BOX_SHIFT_STD * strength, 2)
     size = box[2:] * np.exp(rng.normal(0, BOX_SCALE_STD * strength, 2))
     return np.concatenate([center - size / 2, size])
 
 
-def _clip(box: NDArray[np.float64], image_wh: tuple[int, int]) -> list[float]:
+def _clip(box: Array, image_wh: tuple[int, int]) -> list[float]:
     first = np.clip(box[:2], 0, image_wh)
     last = np.clip(box[:2] + box[2:], 0, image_wh)
     return [round(float(value), 2) for value in (*first, *(last - first))]

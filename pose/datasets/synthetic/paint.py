@@ -1,4 +1,4 @@
-"""Brush and colors of the embedded data set: convex shapes filled with a color or a tile, anti-aliased."""
+"""Drawing primitives of the synthetic data set: anti-aliased convex shapes, colors and texture tiles."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.geometry import Array
+from pose.geometry import Array, Float32
 
-Canvas = NDArray[np.float32]
+Canvas = Float32
+"""(H, W, 3) BGR image that is drawn on."""
 Labels = NDArray[np.int32]
+"""(H, W) label map: which part of which person each pixel shows."""
 
 TILE = 24
-"""Side of a cloth's tile in pixels."""
+"""Side of a texture tile in pixels."""
 EDGE_SHADE = 0.42
-"""How much darker a limb is at its edge: makes arms stand out from the trunk behind them."""
+"""Darkening at the edge of a limb; separates arms from the trunk behind them."""
 BACKGROUND_SATURATION = 0.45
-"""Of walls and things against that of clothes; lower sets people off more."""
+"""Color saturation of the background relative to clothes; lower values make people easier to see."""
 _SUBPIXEL_BITS = 4
 
 
@@ -24,19 +26,19 @@ def fill(
     canvas: Canvas,
     outline: NDArray[np.floating],
     paint: NDArray[np.floating],
-    frame: Array | None = None,
+    tile_to_image: Array | None = None,
     labels: Labels | None = None,
     label: int = 0,
 ) -> None:
-    """Fill a convex outline.
+    """Fill a convex polygon, anti-aliased.
 
     Args:
-        canvas: (H, W, 3) BGR, painted on.
+        canvas: (H, W, 3) BGR, changed in place.
         outline: (N, 2) corners in image pixels.
-        paint: (3,) BGR color, or with ``frame`` a (h, w, 3) BGR tile.
-        frame: (2, 3) matrix from tile pixels to image pixels.
-        labels: (H, W), set to ``label`` where the outline covers half a pixel.
-        label: what the labels shall say.
+        paint: (3,) BGR color, or with ``tile_to_image`` a (h, w, 3) BGR tile.
+        tile_to_image: (2, 3) matrix from tile pixels to image pixels.
+        labels: (H, W), set to ``label`` where the polygon covers at least half of a pixel.
+        label: value for the label map.
     """
     x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - 1, 0)
     x1, y1 = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 2, canvas.shape[1::-1])
@@ -46,52 +48,53 @@ def fill(
     corners = np.round((outline - (x0, y0)) * 2**_SUBPIXEL_BITS).astype(np.int32)
     cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     colors = np.asarray(paint, np.float32)
-    if frame is not None:
-        local = frame - np.array([[0, 0, x0], [0, 0, y0]])
+    if tile_to_image is not None:
+        tile_to_region = tile_to_image - np.array([[0, 0, x0], [0, 0, y0]])
         size_wh = (int(x1 - x0), int(y1 - y0))
-        colors = np.asarray(cv2.warpAffine(colors, local, size_wh, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        warped = cv2.warpAffine(colors, tile_to_region, size_wh, borderMode=cv2.BORDER_REPLICATE)
+        colors = np.asarray(warped, np.float32)
     region = canvas[y0:y1, x0:x1]
     region += (colors - region) * (mask.astype(np.float32) / 255)[..., None]
     if labels is not None:
         labels[y0:y1, x0:x1][mask > 127] = label
 
 
-def hull(points: NDArray[np.floating]) -> NDArray[np.float32]:
+def convex_hull(points: NDArray[np.floating]) -> Float32:
     """Return the corners (M, 2) of the convex hull of points (N, 2)."""
     return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
 
 
-def ring(corners: int) -> Array:
-    """Return (corners, 2) points evenly on the unit circle."""
-    angle = np.arange(corners) * 2 * np.pi / corners
+def circle(count: int) -> Array:
+    """Return (count, 2) evenly spaced points on the unit circle."""
+    angle = np.arange(count) * 2 * np.pi / count
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Array:
-    """Return the (4, 2) corners of an upright rectangle."""
+    """Return the (4, 2) corners of an axis-aligned rectangle."""
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float64)
 
 
 def cloth_color(rng: np.random.Generator) -> Array:
-    """Draw a BGR color as cloth has it: any hue, from grey to loud, seldom black."""
+    """Sample a BGR color for clothes: any hue, from gray to saturated, rarely black."""
     hsv = np.array([[[rng.integers(180), rng.integers(20, 230), rng.integers(55, 250)]]], np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0], dtype=np.float64)
 
 
-def dull_color(rng: np.random.Generator) -> Array:
-    """Draw a BGR color of walls and things."""
+def background_color(rng: np.random.Generator) -> Array:
+    """Sample a BGR color for background and objects."""
     color = cloth_color(rng)
     return np.asarray(color.mean() + (color - color.mean()) * BACKGROUND_SATURATION)
 
 
 def make_tile(rng: np.random.Generator, color: Array, pattern: str, contrast: float = 0.55) -> Canvas:
-    """Return a (TILE, TILE, 3) tile of cloth, x along the limb, shaded across it like a cylinder.
+    """Return a (TILE, TILE, 3) texture tile: x runs along the limb, with the shading of a cylinder across it.
 
     Args:
         rng: draws the second color and the size of the pattern.
         color: (3,) BGR.
         pattern: ``plain``, ``rings`` around the limb, ``stripes`` along it, ``checks`` or ``noise``.
-        contrast: how far the second color of the pattern lies from the first.
+        contrast: distance of the second color of the pattern from the first, 0 to 1.
     """
     along, across = np.meshgrid(np.arange(TILE), np.arange(TILE))
     half = int(rng.choice((2, 3, 4)))
@@ -108,7 +111,7 @@ def make_tile(rng: np.random.Generator, color: Array, pattern: str, contrast: fl
     return np.asarray(tile * shade[..., None], dtype=np.float32)
 
 
-def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    """Draw a key with a probability in proportion to its value."""
-    share = np.array(list(weights.values()))
-    return str(rng.choice(list(weights), p=share / share.sum()))
+def weighted_choice(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """Sample a key with probability proportional to its value."""
+    values = np.array(list(weights.values()))
+    return str(rng.choice(list(weights), p=values / values.sum()))

@@ -1,4 +1,4 @@
-"""Data that a config asks the project to make itself."""
+"""Create the synthetic data set of a config."""
 
 import logging
 
@@ -9,15 +9,15 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_data(config: Config) -> None:
-    """Draw the embedded data set where the config asks for it and it is not there yet.
+    """Create the synthetic data set if the config uses it and it does not exist yet.
 
     Raises:
-        DataError: its folder holds something else.
+        DataError: the folder has other content.
     """
     synthetic = config.data.synthetic
     if synthetic is None:
         return
-    logger.info("embedded data set in %s", config.data.root)
+    logger.info("synthetic data set in %s", config.data.root)
     write_dataset(
         config.data.root,
         train_images=synthetic.train_images,

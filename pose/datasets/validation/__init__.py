@@ -1,1 +1,1 @@
-"""Data set validation: checks of annotations, detector boxes and images before training."""
+"""Data set validation: check annotations, detector boxes and images before training."""

@@ -1,4 +1,4 @@
-"""A finding of `pose.datasets.validation.checks`, and the few tools that its checks are written with."""
+"""Issues found by `pose.datasets.validation.checks`, and helper functions of the checks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.geometry import Array
+
 Severity = Literal["error", "warning", "info"]
-EXAMPLES = 3
-"""Records that a finding names."""
+MAX_EXAMPLES = 3
+"""Number of records that an issue names."""
 
 
 @dataclass(frozen=True)
 class Issue:
-    """Something to know about a data set.
+    """One issue of a data set.
 
     Attributes:
-        severity: ``error`` stops or spoils training or testing, ``warning`` deserves a look, ``info`` is a count.
-        where: the file or folder.
-        what: what was found, with how many records and the first few.
-        todo: what to do about it; empty for an ``info``.
+        severity: ``error`` prevents or corrupts training or testing, ``warning`` needs a check, ``info`` is a count.
+        where: file or folder.
+        what: description, with the number of records and the first few of them.
+        todo: how to fix it; empty for ``info``.
     """
 
     severity: Severity
@@ -34,28 +36,47 @@ class Issue:
         return f"{self.severity}: {self.where}: {self.what}{f'; {self.todo}' if self.todo else ''}"
 
 
-def found(
-    severity: Severity, where: Path, wrong: ArrayLike, names: Sequence[Any], what: str, todo: str = ""
+def report_if(
+    severity: Severity, where: Path, failing: ArrayLike, names: Sequence[Any], what: str, todo: str = ""
 ) -> Iterator[Issue]:
-    """Yield a finding if any record is wrong; ``names`` are the records' ids, for the examples."""
-    rows = np.flatnonzero(np.asarray(wrong, dtype=bool))
+    """Yield one issue if any record fails a check.
+
+    Args:
+        severity: of the issue.
+        where: file or folder.
+        failing: (N,) bool, True for each record that fails.
+        names: N ids of the records, for the examples.
+        what: description, which follows "3 of 4".
+        todo: how to fix it.
+    """
+    rows = np.flatnonzero(np.asarray(failing, dtype=bool))
     if len(rows):
-        shown = ", ".join(str(names[row]) for row in rows[:EXAMPLES]) + (", ..." if len(rows) > EXAMPLES else "")
-        yield Issue(severity, where, f"{len(rows)} of {len(names)} {what} ({shown})", todo)
+        examples = ", ".join(str(names[row]) for row in rows[:MAX_EXAMPLES])
+        examples += ", ..." if len(rows) > MAX_EXAMPLES else ""
+        yield Issue(severity, where, f"{len(rows)} of {len(names)} {what} ({examples})", todo)
 
 
-def repeated(values: Sequence[Any]) -> list[bool]:
+def duplicated(values: Sequence[Any]) -> list[bool]:
+    """Return for each value whether it occurs more than once."""
     counts = Counter(values)
     return [counts[value] > 1 for value in values]
 
 
-def numbers(rows: Sequence[Any], length: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return rows as (N, length) with NaN where a row is not that many numbers, and which rows those are (N,)."""
+def number_table(rows: Sequence[Any], length: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Convert lists of numbers to an array.
+
+    Args:
+        rows: N values of a JSON file.
+        length: expected length of each.
+
+    Returns:
+        (N, length) with NaN in rows that are not lists of ``length`` numbers, and (N,) bool, True for these rows.
+    """
     blank = [np.nan] * length
-    fits = [isinstance(row, list) and len(row) == length for row in rows]
+    valid = [isinstance(row, list) and len(row) == length for row in rows]
     try:
-        table = np.array([row if fit else blank for row, fit in zip(rows, fits, strict=True)], dtype=np.float64)
+        table = np.array([row if ok else blank for row, ok in zip(rows, valid, strict=True)], dtype=np.float64)
     except (TypeError, ValueError):
-        fits = [fit and all(type(x) in (int, float) for x in row) for row, fit in zip(rows, fits, strict=True)]
-        table = np.array([row if fit else blank for row, fit in zip(rows, fits, strict=True)], dtype=np.float64)
-    return table.reshape(-1, length), ~np.array(fits, dtype=bool)
+        valid = [ok and all(type(x) in (int, float) for x in row) for row, ok in zip(rows, valid, strict=True)]
+        table = np.array([row if ok else blank for row, ok in zip(rows, valid, strict=True)], dtype=np.float64)
+    return table.reshape(-1, length), ~np.array(valid, dtype=bool)

@@ -1,8 +1,8 @@
-"""The blocks that MobileNets, ResNets and the type-B head are made of.
+"""Building blocks of the MobileNets, the ResNets and the type-B head.
 
-What makes a model dynamic is the ``conv_layer`` it is given: `torch.nn.Conv2d`, or a `DynamicConv2d` with its options
-bound. Source: *MobileNetV2* (Sandler et al., CVPR 2018), Table 1; *Searching for MobileNetV3* (Howard et al., ICCV
-2019), section 5, for the squeeze-and-excitation.
+A block is static or dynamic depending on its ``conv_layer``: `torch.nn.Conv2d`, or `DynamicConv2d` with bound options.
+Sources: *MobileNetV2* (Sandler et al., CVPR 2018), Table 1; *Searching for MobileNetV3* (Howard et al., ICCV 2019),
+section 5, for squeeze-and-excitation.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,48 +17,48 @@ ConvLayer = Callable[..., nn.Module]
 """Called as ``conv_layer(in_channels, out_channels, kernel_size, stride=, padding=, groups=, bias=False)``."""
 
 ConvLayers = ConvLayer | Sequence[ConvLayer]
-"""One for all convolutions of a block, or one for each in their order (C1, C2, C3 of the paper's Table 5)."""
+"""One type for all convolutions of a block, or one per convolution in order (C1, C2, C3 of the paper's Table 5)."""
 
 NormLayer = Callable[[int], nn.BatchNorm2d]
-"""Called with the number of channels."""
+"""Called as ``norm_layer(channels)``."""
 
 Activation = Callable[..., nn.Module]
-"""Called as ``activation(inplace=True)``; `torch.nn.Identity` is none."""
+"""Called as ``activation(inplace=True)``; `torch.nn.Identity` for no activation."""
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Return the multiple of ``divisor`` nearest to ``channels``, or the next if that loses over a tenth."""
+    """Round ``channels`` to the nearest multiple of ``divisor``, or up if rounding down would lose more than 10%."""
     nearest = max(divisor, int(channels / divisor + 0.5) * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
 def per_conv_layers(conv_layer: ConvLayers, positions: int) -> Sequence[ConvLayer]:
-    """Return the convolutions of a block with ``positions`` of them.
+    """Return one layer type for each of the ``positions`` convolutions of a block.
 
     Raises:
-        ValueError: there is neither one for all nor one for each.
+        ValueError: a sequence has another length.
     """
     if callable(conv_layer):
         return [conv_layer] * positions
     if len(conv_layer) != positions:
         raise ValueError(
-            f"conv_layer: expected one, or one for each of {positions} convolutions, got {len(conv_layer)}"
+            f"conv_layer: expected one layer type, or {positions} (one per convolution), got {len(conv_layer)}"
         )
     return conv_layer
 
 
 class ConvBNAct(nn.Module):
-    """Convolution without bias that keeps the size (at stride 1), batch norm, and an activation.
+    """Convolution without bias, batch norm and activation; padded to keep the size at stride 1.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        kernel_size: odd side of the kernel.
-        stride: step of the kernel.
+        in_channels: input channels.
+        out_channels: output channels.
+        kernel_size: side of the kernel, odd.
+        stride: of the convolution.
         groups: of the convolution.
-        activation: the last step; `torch.nn.Identity` for none.
-        conv_layer: the convolution, static or dynamic.
-        norm_layer: the batch norm.
+        activation: activation type; `torch.nn.Identity` for none.
+        conv_layer: convolution type, static or dynamic.
+        norm_layer: batch norm type.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class ConvBNAct(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales each channel by a number in 0..1 that a small model finds from the means of all; always static.
+    """Squeeze-and-excitation: scale each channel by a factor in 0..1 computed from all channel means; always static.
 
-    It has a quarter of the channels between its two layers. torchvision has the same, but takes a second to import.
+    The bottleneck has a quarter of the channels. torchvision's equivalent is not used: it takes a second to import.
 
     Args:
-        channels: of the input and output.
+        channels: input and output channels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -103,24 +103,25 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = _pointwise(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, H, W) to the same shape."""
+        """Map (N, channels, H, W) to (N, channels, H, W)."""
         hidden = functional.relu(self.fc1(functional.adaptive_avg_pool2d(x, 1)))
         return x * functional.hardsigmoid(self.fc2(hidden))
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel, project by 1x1 without activation; add the input where shapes agree.
+    """Inverted residual: 1x1 expansion, depthwise convolution, linear 1x1 projection; skip connection if shapes agree.
 
     Args:
-        in_channels: of the input.
-        hidden_channels: of the depthwise convolution; there is no expansion where it equals ``in_channels``.
-        out_channels: of the output.
-        kernel_size: of the depthwise convolution.
+        in_channels: input channels.
+        hidden_channels: channels of the depthwise convolution; no expansion if equal to ``in_channels``.
+        out_channels: output channels.
+        kernel_size: side of the depthwise kernel.
         stride: of the depthwise convolution.
-        conv_layer: all three convolutions, static or dynamic, or each: expansion, depthwise, projection.
-        activation: behind the expansion and the depthwise convolution.
-        norm_layer: behind each convolution.
-        squeeze: put a squeeze-and-excitation before the projection.
+        conv_layer: convolution type, static or dynamic; one for all three, or one each for expansion, depthwise and
+            projection.
+        activation: activation type after the expansion and the depthwise convolution.
+        norm_layer: batch norm type after each convolution.
+        squeeze: add squeeze-and-excitation before the projection.
     """
 
     def __init__(

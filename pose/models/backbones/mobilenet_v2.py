@@ -1,7 +1,7 @@
 """MobileNetV2 to stride 32, static or dynamic (Sandler et al., CVPR 2018, Table 2).
 
-The static model is torchvision's ``mobilenet_v2(width_mult).features``: same layers, and tensors of the same shapes in
-the same order under other names.
+The static model equals torchvision's ``mobilenet_v2(width_mult).features``: the same layers, and tensors of the same
+shapes in the same order under other names.
 """
 
 from torch import Tensor, nn
@@ -18,17 +18,18 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Expansion, output channels, blocks, and the stride of the first block."""
+"""Per stage: expansion ratio, output channels, number of blocks, stride of the first block."""
 
 
 class MobileNetV2(nn.Module):
-    """Features with 1280 channels (more above width 1) at stride 32.
+    """MobileNetV2 backbone: features of 1280 channels (more for widths above 1) at stride 32.
 
     Args:
-        width: multiplies the channels, except those of the last convolution below 1.
-        depth: multiplies the blocks of each stage, of which one always remains (paper, Figure 6).
-        conv_layer: the convolutions of the blocks, or each of their three; the stem is always static.
-        last_conv_layer: the last 1x1 convolution, which the paper's counts say is static too.
+        width: multiplies all channels; the last convolution keeps its 1280 for widths below 1.
+        depth: multiplies the blocks per stage; each keeps at least one (dynamic convolution paper, Figure 6).
+        conv_layer: convolution type of the blocks, one for all or one each for expansion, depthwise and projection; the
+            stem is always static.
+        last_conv_layer: type of the last 1x1 convolution; static by default, as that paper's counts imply.
     """
 
     def __init__(
@@ -54,6 +55,6 @@ class MobileNetV2(nn.Module):
         self.last = ConvBNAct(channels, self.out_channels, conv_layer=last_conv_layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to (N, out_channels, H / 32, W / 32)."""
+        """Map normalized images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
         features: Tensor = self.last(self.blocks(self.stem(images)))
         return features

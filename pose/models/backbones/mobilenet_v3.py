@@ -1,7 +1,7 @@
 """MobileNetV3-Small to stride 32, static or dynamic (*Searching for MobileNetV3*, Howard et al., ICCV 2019, Table 2).
 
-The static model with ``early_stride`` and ``last_squeeze`` off is torchvision's ``mobilenet_v3_small().features``: same
-layers, and tensors of the same shapes in the same order under other names.
+The static model without ``early_stride`` and ``last_squeeze`` equals torchvision's ``mobilenet_v3_small().features``:
+the same layers, and tensors of the same shapes in the same order under other names.
 """
 
 from functools import partial
@@ -24,24 +24,27 @@ BLOCKS = (
     (5, 576, 96, True, nn.Hardswish),
     (5, 576, 96, True, nn.Hardswish),
 )
-"""Kernel size, hidden and output channels, whether it has a squeeze-and-excitation, and the activation."""
+"""Per block: kernel size, hidden channels, output channels, squeeze-and-excitation, activation."""
 
 STRIDES = (2, 2, 1, 2, 1, 1, 1, 1, 2, 1, 1)
+"""Per block, of the published model."""
 EARLY_STRIDES = (2, 2, 1, 1, 2, 1, 1, 1, 2, 1, 1)
+"""Per block, of the early variant: stride 16 is reached one block later."""
 
 
 class MobileNetV3Small(nn.Module):
-    """Features with 576 channels at stride 32.
+    """MobileNetV3-Small backbone: features of 576 channels at stride 32.
 
-    The defaults are the model of the dynamic convolution paper, as its counts tell.
+    The defaults are the variant of the dynamic convolution paper, as its parameter and multiply-add counts imply.
 
     Args:
-        early_stride: the early variant, which reaches stride 16 a block later than the final one. Weights of either
-            load into both, and are of use in their own only.
-        squeeze: squeeze-and-excitation in the blocks (paper, Table 7).
-        last_squeeze: squeeze-and-excitation behind the last convolution.
-        conv_layer: the convolutions of the blocks, or each of their three; all else is always static.
-        last_conv_layer: the last 1x1 convolution, which the paper's counts say is static too.
+        early_stride: the early variant, which reaches stride 16 one block later than the final one. Both have the same
+            tensors, so weights load into either, but are useful only in the variant they were trained in.
+        squeeze: squeeze-and-excitation in the blocks (dynamic convolution paper, Table 7).
+        last_squeeze: squeeze-and-excitation after the last convolution.
+        conv_layer: convolution type of the blocks, one for all or one each for expansion, depthwise and projection; the
+            other layers are always static.
+        last_conv_layer: type of the last 1x1 convolution; static by default, as that paper's counts imply.
     """
 
     def __init__(
@@ -80,6 +83,6 @@ class MobileNetV3Small(nn.Module):
         self.last_squeeze = SqueezeExcitation(self.out_channels) if last_squeeze else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to (N, 576, H / 32, W / 32)."""
+        """Map normalized images (N, 3, H, W) to features (N, 576, H / 32, W / 32)."""
         features: Tensor = self.last_squeeze(self.last(self.blocks(self.stem(images))))
         return features

@@ -1,7 +1,7 @@
-"""ResNets of basic blocks to stride 32, static or dynamic (*Deep Residual Learning*, He et al., CVPR 2016, Table 1).
+"""ResNet-10 and ResNet-18 to stride 32, static or dynamic (*Deep Residual Learning*, He et al., CVPR 2016, Table 1).
 
-The static model of two blocks a stage is torchvision's ``resnet18`` without its ``fc``: same layers, and tensors of the
-same shapes in the same order under other names.
+The static model with two blocks per stage equals torchvision's ``resnet18`` without its ``fc``: the same layers, and
+tensors of the same shapes in the same order under other names.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from pose.models.depthwise import Conv2d
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; the input is added before the last ReLU, through a static 1x1 where shapes differ.
+    """Residual block of two 3x3 convolutions; the shortcut is a static 1x1 convolution where shapes differ.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
+        in_channels: input channels.
+        out_channels: output channels.
         stride: of the first convolution.
-        conv_layer: both 3x3 convolutions, static or dynamic, or each.
+        conv_layer: type of the 3x3 convolutions, static or dynamic; one for both or one each.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, conv_layer: ConvLayers = Conv2d) -> None:
@@ -41,11 +41,12 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Features with 512 channels at stride 32.
+    """ResNet backbone of basic blocks: features of 512 channels at stride 32.
 
     Args:
-        stage_blocks: basic blocks of each of the four stages: 2 in ResNet-18, 1 in ResNet-10.
-        conv_layer: the convolutions of the blocks, or each of their two; stem and shortcuts are always static.
+        stage_blocks: number of blocks in each of the four stages: 2 in ResNet-18, 1 in ResNet-10.
+        conv_layer: convolution type of the blocks, one for all or one each for first and second; stem and shortcuts are
+            always static.
     """
 
     def __init__(self, stage_blocks: Sequence[int] = (2, 2, 2, 2), conv_layer: ConvLayers = Conv2d) -> None:
@@ -62,6 +63,6 @@ class ResNet(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to (N, 512, H / 32, W / 32)."""
+        """Map normalized images (N, 3, H, W) to features (N, 512, H / 32, W / 32)."""
         features: Tensor = self.blocks(self.pool(self.stem(images)))
         return features

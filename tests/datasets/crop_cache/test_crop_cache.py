@@ -1,4 +1,4 @@
-"""Samples from a crop cache are those from the images but for small differences of pixels; no stale cache is used."""
+"""Crop cache: samples equal those of the images up to small pixel differences, and stale files are rejected."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.coco import annotated_persons
 from pose.datasets.crop_cache import build as crop_cache_build
 from pose.datasets.crop_cache import file as crop_cache
-from pose.datasets.crop_cache.build import build_crop_cache, cut_region
+from pose.datasets.crop_cache.build import build_crop_cache, crop_region
 from pose.datasets.crop_cache.file import make_stamp, open_crop_cache, read_crop_cache
 from pose.datasets.crop_cache.regions import Region
 from pose.datasets.loading import EpochSampler, batches, training_loader
@@ -26,7 +26,7 @@ from pose.images import crop, decode
 from pose.skeleton import COCO, make_skeleton
 
 SMALL = InputConfig(size_hw=(128, 96))
-TINY = InputConfig(size_hw=(32, 32))  # most persons are larger, and kept reduced
+TINY = InputConfig(size_hw=(32, 32))  # most persons are larger and stored at reduced size
 AUGMENT = AugmentConfig()
 
 
@@ -50,34 +50,34 @@ def build(persons, path, input_config=SMALL, augment=AUGMENT, **options):
     return written, open_crop_cache(path, make_stamp(persons, COCO, input_config, augment))
 
 
-def refused(call, *words):
+def assert_rejected(call, *parts):
     with pytest.raises(PoseError) as caught:
         call()
     assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
 def hidden_files(path):
     return [file.name for file in path.parent.iterdir() if file != path]
 
 
-# The warp of an image skips pixels where it shrinks; a crop that is kept reduced averages them.
-@pytest.mark.parametrize(("geometry", "bound"), [(SMALL, 3), (TINY, 5)], ids=["whole", "reduced"])
-def test_samples_differ_from_those_of_the_images_in_their_pixels_only_and_little(persons, path, input_config, bound):
+# A warp that reduces an image skips pixels; a crop that is stored at reduced size averages them.
+@pytest.mark.parametrize(("input_config", "bound"), [(SMALL, 3), (TINY, 5)], ids=["full size", "reduced"])
+def test_cached_samples_differ_only_slightly_and_only_in_their_pixels(persons, path, input_config, bound):
     augment = AugmentConfig(half_body_probability=0.5)
     _, crops = build(persons, path, input_config, augment)
     plain = TrainingSamples(persons, COCO, input_config, augment, seed=4)
     cached = TrainingSamples(persons, COCO, input_config, augment, seed=4, crops=crops)
 
     for key in ((epoch, row) for epoch in range(20) for row in range(len(persons))):
-        ours, theirs = cached[key], plain[key]
-        assert all(torch.equal(a, b) for a, b in zip(ours[1:], theirs[1:], strict=True))
-        difference = ours.image.int() - theirs.image.int()
+        sample, expected = cached[key], plain[key]
+        assert all(torch.equal(a, b) for a, b in zip(sample[1:], expected[1:], strict=True))
+        difference = sample.image.int() - expected.image.int()
         assert difference.abs().float().mean() < bound
         assert difference.float().mean().abs() < bound / 2
 
 
-def test_a_preset_draws_the_same_random_numbers_from_a_cache(persons, path, monkeypatch):
+def test_color_augmentation_gets_the_same_random_numbers_with_a_cache(persons, path, monkeypatch):
     _, crops = build(persons, path)
     drawn = []
     for cache in (None, crops):
@@ -89,7 +89,7 @@ def test_a_preset_draws_the_same_random_numbers_from_a_cache(persons, path, monk
     assert drawn[: len(persons)] == drawn[len(persons) :]
 
 
-def test_no_image_is_read(persons, path):
+def test_no_image_is_read_with_a_cache(persons, path):
     _, crops = build(persons, path)
     cached = TrainingSamples(persons, COCO, SMALL, AUGMENT, seed=0, crops=crops)
     for row in range(len(persons)):
@@ -109,74 +109,74 @@ def ramps():
 
 @pytest.mark.parametrize("pixels_per_input", [1, 1.3, 2.5, 4])
 @pytest.mark.parametrize(("start", "end"), [((-30, 40), (200, 400)), ((101, 7), (280, 201)), ((-9, -9), (999, 999))])
-def test_a_cut_lies_where_its_matrix_says(ramps, start, end, pixels_per_input):
-    jpeg, to_image = cut_region(ramps, Region(start, end, pixels_per_input))
+def test_a_cropped_region_matches_its_matrix(ramps, start, end, pixels_per_input):
+    jpeg, crop_to_image = crop_region(ramps, Region(start, end, pixels_per_input))
 
-    cut = decode(jpeg, "cut")
+    cropped = decode(jpeg, "crop")
 
-    rows, columns = np.indices(cut.shape[:2])[:, 2:-2, 2:-2]
-    in_image = transform_points(np.dstack([columns, rows]), to_image)
-    shown_at = (cut[2:-2, 2:-2, [2, 1]] - np.array([10, 245])) / SLOPES
-    np.testing.assert_allclose((shown_at - in_image).mean(axis=(0, 1)), 0, atol=0.2)
+    rows, columns = np.indices(cropped.shape[:2])[:, 2:-2, 2:-2]
+    expected_xy = transform_points(np.dstack([columns, rows]), crop_to_image)
+    color_xy = (cropped[2:-2, 2:-2, [2, 1]] - np.array([10, 245])) / SLOPES
+    np.testing.assert_allclose((color_xy - expected_xy).mean(axis=(0, 1)), 0, atol=0.2)
     visible = np.minimum(end, (330, 250)) - np.maximum(start, (0, 0))
-    np.testing.assert_array_equal(cut.shape[1::-1], np.ceil(visible / pixels_per_input))
-    corners = transform_points([[-0.5, -0.5], np.array(cut.shape[1::-1]) - 0.5], to_image) + 0.5
+    np.testing.assert_array_equal(cropped.shape[1::-1], np.ceil(visible / pixels_per_input))
+    corners = transform_points([[-0.5, -0.5], np.array(cropped.shape[1::-1]) - 0.5], crop_to_image) + 0.5
     np.testing.assert_allclose(corners, [np.maximum(start, (0, 0)), np.minimum(end, (330, 250))], atol=1e-9)
 
 
 @pytest.mark.parametrize(("start", "end"), [((-90, -50), (-10, -5)), ((400, 300), (500, 390)), ((-20, 90), (0, 120))])
-def test_a_region_outside_the_image_stays_black_in_every_crop(ramps, start, end):
-    jpeg, to_image = cut_region(ramps, Region(start, end, 1.0))
-    matrix = np.array([[1, 0, -start[0]], [0, 1, -start[1]]], dtype=float)
+def test_a_region_outside_the_image_is_black_in_every_crop(ramps, start, end):
+    jpeg, crop_to_image = crop_region(ramps, Region(start, end, 1.0))
+    image_to_input = np.array([[1, 0, -start[0]], [0, 1, -start[1]]], dtype=float)
     size_wh = (end[0] - start[0], end[1] - start[1])
 
-    assert crop(decode(jpeg, "cut"), compose(matrix, to_image), size_wh).sum() <= 255 * 3 * sum(size_wh)
-    assert (
-        crop(ramps, matrix, size_wh).sum() == crop(decode(jpeg, "cut"), compose(matrix, to_image), size_wh).sum() == 0
-    )
+    cropped = crop(decode(jpeg, "crop"), compose(image_to_input, crop_to_image), size_wh)
+
+    assert cropped.sum() <= 255 * 3 * sum(size_wh)
+    assert crop(ramps, image_to_input, size_wh).sum() == cropped.sum() == 0
 
 
-def test_a_part_of_a_image_is_kept_without_a_shift(persons, path):
+def test_a_region_is_stored_without_a_shift(persons, path):
     record = persons.record(0)
     image = cv2.imread(str(record.image_path))
     _, crops = build(persons, path)
-    to_image = crops.to_image[0]
+    crop_to_image = crops.crop_to_image[0]
     encoded = crops.content[crops.starts[0] : crops.starts[0] + crops.sizes[0]]
 
-    cut = decode(encoded, "crop")
+    cropped = decode(encoded, "crop")
 
-    height, width = cut.shape[:2]
-    np.testing.assert_array_equal(to_image[:, :2], np.eye(2))
-    x, y = to_image[:, 2].astype(int)
-    assert np.abs(cut.astype(int) - image[y : y + height, x : x + width]).mean() < 3
-    np.testing.assert_allclose(invert(to_image)[:, 2], [-x, -y])
+    height, width = cropped.shape[:2]
+    np.testing.assert_array_equal(crop_to_image[:, :2], np.eye(2))
+    x, y = crop_to_image[:, 2].astype(int)
+    assert np.abs(cropped.astype(int) - image[y : y + height, x : x + width]).mean() < 3
+    np.testing.assert_allclose(invert(crop_to_image)[:, 2], [-x, -y])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_number_of_workers_changes_no_batch(persons, path, workers):
+def test_the_number_of_workers_does_not_change_the_batches(persons, path, workers):
     _, crops = build(persons, path)
     samples = TrainingSamples(persons, COCO, SMALL, AUGMENT, seed=0, crops=crops)
     sampler = EpochSampler(len(samples), 2)
 
-    found = list(batches(training_loader(samples, sampler, workers, pin_memory=False)))
+    loaded = list(batches(training_loader(samples, sampler, workers, pin_memory=False)))
 
-    rows = [key for part in sampler for key in part]
-    assert len(rows) == 4
-    for key, image in zip(rows, torch.cat([batch.image for batch in found]), strict=True):
+    keys = [key for part in sampler for key in part]
+    assert len(keys) == 4
+    for key, image in zip(keys, torch.cat([batch.image for batch in loaded]), strict=True):
         assert torch.equal(image, samples[key].image)
 
 
-def test_the_number_of_threads_changes_no_crop(persons, path):
-    _, alone = build(persons, path)
-    _, helped = build(persons, path.with_name("other.crops"), threads=3)
+def test_the_number_of_threads_does_not_change_the_crops(persons, path):
+    _, single = build(persons, path)
+    _, threaded = build(persons, path.with_name("other.crops"), threads=3)
 
     for row in range(len(persons)):
-        one, other = (cache.content[cache.starts[row] :][: cache.sizes[row]] for cache in (alone, helped))
+        one, other = (cache.content[cache.starts[row] :][: cache.sizes[row]] for cache in (single, threaded))
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(alone.to_image, helped.to_image)
+    np.testing.assert_array_equal(single.crop_to_image, threaded.crop_to_image)
 
 
-def test_a_process_that_is_started_afresh_opens_the_file_itself(persons, path):
+def test_a_spawned_process_opens_the_file_itself(persons, path):
     _, crops = build(persons, path)
     samples = TrainingSamples(persons, COCO, SMALL, AUGMENT, seed=0, crops=crops)
 
@@ -186,7 +186,7 @@ def test_a_process_that_is_started_afresh_opens_the_file_itself(persons, path):
     assert torch.equal(again[3, 2].image, samples[3, 2].image)
 
 
-def test_what_is_up_to_date_is_not_written_again(persons, path):
+def test_an_up_to_date_cache_is_not_written_again(persons, path):
     assert build(persons, path)[0]
     before = path.stat()
 
@@ -204,7 +204,7 @@ UNCHANGED = {
 
 
 @pytest.mark.parametrize(("name", "value"), UNCHANGED.items())
-def test_options_that_show_no_other_part_of_a_image_keep_the_cache(persons, path, name, value):
+def test_options_that_do_not_change_the_regions_keep_the_cache(persons, path, name, value):
     build(persons, path)
 
     open_crop_cache(path, make_stamp(persons, COCO, SMALL, AugmentConfig(**{name: value})))
@@ -217,36 +217,41 @@ CHANGED = {
     "half_body_min_keypoints": 7,
     "half_body_probability": 0,
 }
-SAID_AS = {"rotation_probability": "rotation_limit_deg", "half_body_probability": "half_body_min_keypoints"}
+REPORTED_OPTION = {"rotation_probability": "rotation_limit_deg", "half_body_probability": "half_body_min_keypoints"}
 
 
 @pytest.mark.parametrize(("name", "value"), CHANGED.items())
-def test_a_cache_of_other_views_is_refused_by_the_options_name(persons, path, name, value):
+def test_the_error_of_a_stale_cache_names_the_augmentation_option(persons, path, name, value):
     build(persons, path)
     stamp = make_stamp(persons, COCO, SMALL, AugmentConfig(**{name: value}))
 
-    refused(partial(open_crop_cache, path, stamp), str(path), f"augment.{SAID_AS.get(name, name)} was", "build_cache")
+    assert_rejected(
+        partial(open_crop_cache, path, stamp),
+        str(path),
+        f"augment.{REPORTED_OPTION.get(name, name)} was",
+        "build-cache",
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("size_hw", (64, 64)), ("padding", 1.3)])
-def test_a_cache_for_another_input_is_refused(persons, path, name, value):
+def test_a_cache_for_another_input_is_rejected(persons, path, name, value):
     build(persons, path)
     stamp = make_stamp(persons, COCO, SMALL.model_copy(update={name: value}), AUGMENT)
 
-    refused(partial(open_crop_cache, path, stamp), f"input.{name} was")
+    assert_rejected(partial(open_crop_cache, path, stamp), f"input.{name} was")
 
 
-def test_a_cache_for_another_skeleton_or_version_is_refused(persons, path, monkeypatch):
+def test_a_cache_for_another_skeleton_or_version_is_rejected(persons, path, monkeypatch):
     build(persons, path)
     renamed = make_skeleton([name.replace("hip", "hip_hand") for name in COCO.names])
-    refused(lambda: open_crop_cache(path, make_stamp(persons, renamed, SMALL, AUGMENT)), "upper body was")
+    assert_rejected(lambda: open_crop_cache(path, make_stamp(persons, renamed, SMALL, AUGMENT)), "upper body was")
 
     monkeypatch.setattr(crop_cache, "VERSION", 99)
-    refused(lambda: open_crop_cache(path, make_stamp(persons, COCO, SMALL, AUGMENT)), "version was 1 and is 99")
+    assert_rejected(lambda: open_crop_cache(path, make_stamp(persons, COCO, SMALL, AUGMENT)), "version was 1 and is 99")
 
 
 @pytest.mark.parametrize("key", ["bbox", "keypoints", "file_name"])
-def test_a_cache_of_other_annotations_is_refused(persons, read_persons, tiny_coco, path, key):
+def test_a_cache_of_other_annotations_is_rejected(persons, read_persons, tiny_coco, path, key):
     build(persons, path)
 
     def change(content):
@@ -257,10 +262,12 @@ def test_a_cache_of_other_annotations_is_refused(persons, read_persons, tiny_coc
             content["annotations"][0][key][0] += 1
 
     tiny_coco.edit(change)
-    refused(lambda: open_crop_cache(path, make_stamp(read_persons(), COCO, SMALL, AUGMENT)), "the annotated persons")
+    assert_rejected(
+        lambda: open_crop_cache(path, make_stamp(read_persons(), COCO, SMALL, AUGMENT)), "the annotated persons"
+    )
 
 
-def test_annotations_that_say_the_same_keep_the_cache(persons, read_persons, tiny_coco, path):
+def test_equivalent_annotations_keep_the_cache(persons, read_persons, tiny_coco, path):
     build(persons, path)
     tiny_coco.edit(lambda content: content.update(info={"year": 2026}))
 
@@ -268,58 +275,58 @@ def test_annotations_that_say_the_same_keep_the_cache(persons, read_persons, tin
 
 
 @pytest.mark.parametrize("change", ["touched", "longer"])
-def test_a_cache_of_other_images_is_refused(persons, path, change):
+def test_a_cache_of_other_images_is_rejected_and_replaced(persons, path, change):
     build(persons, path)
-    picture = persons.record(3).image_path
-    before = picture.stat()
+    image_path = persons.record(3).image_path
+    before = image_path.stat()
     if change == "longer":
-        picture.write_bytes(picture.read_bytes() + b"x")
-    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns + (change == "touched")))
+        image_path.write_bytes(image_path.read_bytes() + b"x")
+    os.utime(image_path, ns=(before.st_atime_ns, before.st_mtime_ns + (change == "touched")))
     stamp = make_stamp(persons, COCO, SMALL, AUGMENT)
 
-    refused(partial(open_crop_cache, path, stamp), "stale", "the images have changed")
+    assert_rejected(partial(open_crop_cache, path, stamp), "stale", "the images have changed")
     assert build_crop_cache(persons, COCO, SMALL, AUGMENT, path)
     open_crop_cache(path, stamp)
 
 
-def test_a_image_that_is_gone_is_named(persons, path):
+def test_a_missing_image_is_named_in_the_error(persons, path):
     build(persons, path)
     persons.record(4).image_path.unlink()
 
-    refused(lambda: make_stamp(persons, COCO, SMALL, AUGMENT), "more/3.png", "cannot read the image")
+    assert_rejected(lambda: make_stamp(persons, COCO, SMALL, AUGMENT), "more/3.png", "cannot read the image")
 
 
-def test_all_differences_are_said_at_once(persons, path):
+def test_an_error_lists_all_differences(persons, path):
     build(persons, path)
     stamp = make_stamp(persons, COCO, SMALL.model_copy(update={"padding": 1.5}), AugmentConfig(rotation_limit_deg=10))
 
-    refused(
+    assert_rejected(
         partial(open_crop_cache, path, stamp),
         "input.padding was 1.25 and is 1.5, augment.rotation_limit_deg was 45.0 and is 10.0;",
     )
 
 
 @pytest.mark.parametrize("keep", [0, 1, 23, 24, 1000, -1, -100])
-def test_a_part_of_a_file_is_not_taken_for_the_whole(persons, path, keep):
+def test_a_truncated_file_is_rejected(persons, path, keep):
     build(persons, path)
     path.write_bytes(path.read_bytes()[:keep])
 
-    refused(lambda: read_crop_cache(path), str(path), "not a whole crop cache", "build_cache")
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "remove it")
+    assert_rejected(lambda: read_crop_cache(path), str(path), "not a complete crop cache", "build-cache")
+    assert_rejected(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "remove it")
 
 
 @pytest.mark.parametrize("part", [0.2, 0.4, 0.6, 1], ids=["index", "index too", "index again", "footer"])
-def test_a_damaged_index_or_footer_is_refused(persons, path, part):
+def test_a_damaged_index_or_footer_is_rejected(persons, path, part):
     _, crops = build(persons, path)
     content = bytearray(path.read_bytes())
     start = int((crops.starts + crops.sizes).max())
     content[start + int(part * (len(content) - 1 - start))] ^= 0xFF
     path.write_bytes(content)
 
-    refused(lambda: read_crop_cache(path), str(path), "not a whole crop cache")
+    assert_rejected(lambda: read_crop_cache(path), str(path), "not a complete crop cache")
 
 
-def test_a_damaged_crop_is_named(persons, path):
+def test_a_damaged_crop_is_named_in_the_error(persons, path):
     _, crops = build(persons, path)
     content = bytearray(path.read_bytes())
     content[crops.starts[2] : crops.starts[2] + 2] = b"??"
@@ -327,10 +334,10 @@ def test_a_damaged_crop_is_named(persons, path):
     damaged = TrainingSamples(persons, COCO, SMALL, AUGMENT, 0, read_crop_cache(path))
 
     assert damaged[0, 1].image.any()
-    refused(lambda: damaged[0, 2], f"{path} (row 2)", "not an image")
+    assert_rejected(lambda: damaged[0, 2], f"{path} (row 2)", "not an image")
 
 
-def test_no_code_is_run_from_an_index(path, tmp_path):
+def test_a_pickled_payload_in_the_index_is_not_executed(path, tmp_path):
     class Payload:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "run"),)
@@ -340,70 +347,72 @@ def test_no_code_is_run_from_an_index(path, tmp_path):
         np.savez(file, stamp=np.array([Payload()], dtype=object), starts=0, sizes=0, to_image=0)
         file.write(crop_cache.FOOTER.pack(0, crop_cache.MAGIC))
 
-    refused(lambda: read_crop_cache(path), "not a whole crop cache")
+    assert_rejected(lambda: read_crop_cache(path), "not a complete crop cache")
     assert not (tmp_path / "run").exists()
-    assert zipfile.is_zipfile(path)  # it was the payload that was refused
+    assert zipfile.is_zipfile(path)  # so the payload was rejected, not the format
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder"])
-def test_what_is_no_file_is_refused(path, kind):
+def test_a_missing_file_or_a_folder_is_rejected(path, kind):
     if kind == "folder":
         path.mkdir(parents=True)
 
-    refused(lambda: read_crop_cache(path), str(path), "crop cache", "data/build_cache.py")
+    assert_rejected(lambda: read_crop_cache(path), str(path), "crop cache", "dyconv-pose build-cache")
 
 
-def test_a_file_that_is_not_ours_is_left_alone(persons, path):
+def test_a_file_that_is_not_a_crop_cache_is_not_overwritten(persons, path):
     path.parent.mkdir()
     path.write_text("precious, and longer than a footer")
 
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "something else")
+    assert_rejected(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "exists and is not")
     assert path.read_text().startswith("precious")
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["nothing before", "a cache before"])
-def test_an_interrupted_build_leaves_what_was_there(persons, path, first):
+@pytest.mark.parametrize("first", [True, False], ids=["no previous file", "previous cache"])
+def test_an_interrupted_build_leaves_the_previous_file(persons, path, first):
     path.parent.mkdir()
     if not first:
         build(persons, path)
     before = None if first else path.read_bytes()
-    persons.record(4).image_path.write_bytes(b"torn")
+    persons.record(4).image_path.write_bytes(b"damaged")
 
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), "3.png: not an image")
+    assert_rejected(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), "3.png: not an image")
 
     assert (path.read_bytes() if path.exists() else None) == before
     assert hidden_files(path) == []
 
 
-def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(persons, path, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_file(persons, path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(crop_cache_build, "write_index", full)
 
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "No space left", "free the disk")
+    assert_rejected(
+        lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "No space left", "free disk space"
+    )
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(persons, path):
-    path.parent.write_text("a file where the folder should be")
+def test_a_folder_that_cannot_be_written_is_named_in_the_error(persons, path):
+    path.parent.write_text("a file in place of the folder")
 
-    refused(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "cannot write")
+    assert_rejected(lambda: build_crop_cache(persons, COCO, SMALL, AUGMENT, path), str(path), "cannot write")
 
 
-def test_training_goes_on_from_the_file_it_opened_when_another_takes_its_place(persons, path):
+def test_training_keeps_reading_the_file_that_it_opened_after_a_rebuild(persons, path):
     _, crops = build(persons, path)
     samples = TrainingSamples(persons, COCO, SMALL, AUGMENT, 0, crops)
-    before, packed = samples[0, 1].image, pickle.dumps(crops)
+    before, pickled = samples[0, 1].image, pickle.dumps(crops)
     wider = AugmentConfig(scale_limits=(0.5, 2))
 
     assert build(persons, path, SMALL, wider)[0]
 
     assert torch.equal(samples[0, 1].image, before)
-    refused(lambda: pickle.loads(packed), "stale", "augment.scale_limits")
+    assert_rejected(lambda: pickle.loads(pickled), "stale", "augment.scale_limits")
 
 
-def test_a_cache_is_as_long_as_its_persons(persons, path):
+def test_the_length_of_a_cache_is_its_number_of_persons(persons, path):
     _, crops = build(persons.take(np.array([3, 0, 2])), path)
 
     assert len(crops) == 3

@@ -1,4 +1,4 @@
-"""Each way to spoil a good data set is found, named and counted; a good one gives no error and no warning."""
+"""Data set checks: each invalid value gives one issue; a valid data set gives no errors and no warnings."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHARED = ROOT / "../shared/data/coco_person_small"
 
 Content = dict[str, Any]
-Spoil = Callable[[Content], object]
+Edit = Callable[[Content], object]
 
 
 def person(number: int, image: int, visibility: int = 2) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def person(number: int, image: int, visibility: int = 2) -> dict[str, Any]:
     }
 
 
-def good() -> Content:
+def valid_content() -> Content:
     return {
         "images": [{"id": i, "file_name": f"{i}.png", "width": 100, "height": 80} for i in (1, 2, 3, 4)],
         "annotations": [person(10 * i, i) for i in (1, 2, 3, 4)],
@@ -44,7 +44,7 @@ def good() -> Content:
     }
 
 
-def good_boxes() -> list[dict[str, Any]]:
+def valid_boxes() -> list[dict[str, Any]]:
     return [{"image_id": i, "category_id": 1, "bbox": [10, 20, 40, 50], "score": 0.5} for i in (1, 2, 3, 4)]
 
 
@@ -54,46 +54,46 @@ def save(folder: Path, content: object, name: str = "annotations.json") -> Path:
     return path
 
 
-def draw(folder: Path, content: Content) -> Path:
+def write_images(folder: Path, content: Content) -> Path:
     (folder / "images").mkdir()
     for image in content["images"]:
         cv2.imwrite(str(folder / "images" / image["file_name"]), np.zeros((80, 100, 3), np.uint8))
     return folder / "images"
 
 
-def loud(issues: list[Issue]) -> list[Issue]:
-    return [finding for finding in issues if finding.severity != "info"]
+def problems(issues: list[Issue]) -> list[Issue]:
+    return [issue for issue in issues if issue.severity != "info"]
 
 
-def test_a_good_data_set_gives_only_counts(tmp_path: Path) -> None:
-    issues = check_annotations(save(tmp_path, good()), draw(tmp_path, good()))
-    assert loud(issues) == []
-    assert [finding.what for finding in issues] == ["4 persons with keypoints"]
-    boxes = check_detections(save(tmp_path, good_boxes(), "boxes.json"), tmp_path / "annotations.json")
-    assert [finding.what for finding in boxes] == ["4 boxes; 0 of 4 images have none"]
+def test_a_valid_data_set_gives_only_infos(tmp_path: Path) -> None:
+    issues = check_annotations(save(tmp_path, valid_content()), write_images(tmp_path, valid_content()))
+    assert problems(issues) == []
+    assert [issue.what for issue in issues] == ["4 persons with keypoints"]
+    boxes = check_detections(save(tmp_path, valid_boxes(), "boxes.json"), tmp_path / "annotations.json")
+    assert [issue.what for issue in boxes] == ["4 boxes; 0 of 4 images have none"]
 
 
-def change(key: str, value: object, where: str = "annotations", index: int = 1) -> Spoil:
+def change(key: str, value: object, where: str = "annotations", index: int = 1) -> Edit:
     return lambda content: content[where][index].__setitem__(key, value)
 
 
-def put(key: str, position: int, value: float) -> Spoil:
+def put(key: str, position: int, value: float) -> Edit:
     return lambda content: content["annotations"][1][key].__setitem__(position, value)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "severity", "what"),
+    ("edit", "severity", "what"),
     [
         (
             lambda c: c["images"].append({**c["images"][0], "file_name": "5"}),
             "error",
-            "2 of 5 images share their id (1, 1)",
+            "2 of 5 images have duplicate ids (1, 1)",
         ),
-        (change("file_name", "1.png", "images"), "warning", "2 of 4 images share their file name (1.png, 1.png)"),
-        (change("width", None, "images"), "error", "1 of 4 images have no usable width and height (2)"),
-        (change("height", None, "images"), "error", "1 of 4 images have no usable width and height (2)"),
-        (change("height", "80px", "images"), "error", "1 of 4 images have no usable width and height (2)"),
-        (change("id", 10), "error", "2 of 4 annotations share their id (10, 10)"),
+        (change("file_name", "1.png", "images"), "warning", "2 of 4 images have duplicate file names (1.png, 1.png)"),
+        (change("width", None, "images"), "error", "1 of 4 images have no valid width and height (2)"),
+        (change("height", None, "images"), "error", "1 of 4 images have no valid width and height (2)"),
+        (change("height", "80px", "images"), "error", "1 of 4 images have no valid width and height (2)"),
+        (change("id", 10), "error", "2 of 4 annotations have duplicate ids (10, 10)"),
         (change("image_id", 9), "error", "1 of 4 annotations are on images that the file does not list (20)"),
         (change("category_id", 9), "error", "1 of 4 annotations have a category that the file does not list (20)"),
         (change("keypoints", [], "categories", 0), "error", "no category lists its 'keypoints' names"),
@@ -104,127 +104,127 @@ def put(key: str, position: int, value: float) -> Spoil:
         (put("bbox", 2, float("inf")), "error", "1 of 4 boxes are not finite numbers (20)"),
         (put("bbox", 2, 0), "warning", "1 of 4 boxes have no width or height (20)"),
         (put("bbox", 3, -5), "warning", "1 of 4 boxes have no width or height (20)"),
-        (put("bbox", 0, -3), "warning", "1 of 4 boxes reach outside their image (20)"),
-        (put("bbox", 2, 95), "warning", "1 of 4 boxes reach outside their image (20)"),
-        (put("bbox", 1, 300), "warning", "1 of 4 boxes reach outside their image (20)"),
-        (change("keypoints", [1, 2, 2]), "error", "1 of 4 persons have not 51 keypoint numbers (20)"),
-        (change("keypoints", None), "error", "1 of 4 persons have not 51 keypoint numbers (20)"),
+        (put("bbox", 0, -3), "warning", "1 of 4 boxes extend outside their image (20)"),
+        (put("bbox", 2, 95), "warning", "1 of 4 boxes extend outside their image (20)"),
+        (put("bbox", 1, 300), "warning", "1 of 4 boxes extend outside their image (20)"),
+        (change("keypoints", [1, 2, 2]), "error", "1 of 4 persons do not have 51 keypoint numbers (20)"),
+        (change("keypoints", None), "error", "1 of 4 persons do not have 51 keypoint numbers (20)"),
         (put("keypoints", 4, float("nan")), "error", "1 of 4 persons have keypoints that are not finite numbers (20)"),
         (put("keypoints", 5, 3), "error", "1 of 4 persons have visibilities other than 0, 1, 2 (20)"),
         (put("keypoints", 5, 0.5), "error", "1 of 4 persons have visibilities other than 0, 1, 2 (20)"),
-        (put("keypoints", 3, 102), "warning", "1 of 4 persons have labelled keypoints outside their image (20)"),
-        (put("keypoints", 4, -2), "warning", "1 of 4 persons have labelled keypoints outside their image (20)"),
+        (put("keypoints", 3, 102), "warning", "1 of 4 persons have labeled keypoints outside their image (20)"),
+        (put("keypoints", 4, -2), "warning", "1 of 4 persons have labeled keypoints outside their image (20)"),
         (change("num_keypoints", 16), "warning", "1 of 4 persons have a num_keypoints that is not their number"),
         (put("keypoints", 5, 0), "warning", "1 of 4 persons have a num_keypoints that is not their number"),
         (change("area", 0), "error", "1 of 4 persons with keypoints have no positive 'area' (20)"),
         (lambda content: content["annotations"][1].pop("area"), "error", "have no positive 'area' (20)"),
     ],
 )
-def test_one_spoilt_value_gives_one_finding(tmp_path: Path, spoil: Spoil, severity: str, what: str) -> None:
-    content = good()
-    spoil(content)
-    (finding,) = loud(check_annotations(save(tmp_path, content)))
-    assert finding.severity == severity
-    assert what in finding.what
-    assert finding.todo, "it says what to do"
-    assert "\n" not in str(finding)
+def test_one_invalid_value_gives_one_issue(tmp_path: Path, edit: Edit, severity: str, what: str) -> None:
+    content = valid_content()
+    edit(content)
+    (issue,) = problems(check_annotations(save(tmp_path, content)))
+    assert issue.severity == severity
+    assert what in issue.what
+    assert issue.todo, "an issue says how to fix it"
+    assert "\n" not in str(issue)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what"),
+    ("edit", "what"),
     [
         (change("iscrowd", 1), "1 of 4 persons are crowds"),
-        (lambda content: content["annotations"].__setitem__(1, person(20, 2, visibility=0)), "no labelled keypoint"),
+        (lambda content: content["annotations"].__setitem__(1, person(20, 2, visibility=0)), "no labeled keypoint"),
         (lambda content: content["annotations"].pop(), "1 of 4 images have no annotation"),
-        (lambda content: content["annotations"].clear(), "no annotations: good for testing with detector boxes only"),
+        (lambda content: content["annotations"].clear(), "no annotations: usable only for testing with detector boxes"),
     ],
 )
-def test_what_is_normal_is_only_counted(tmp_path: Path, spoil: Spoil, what: str) -> None:
-    content = good()
-    spoil(content)
+def test_valid_special_cases_give_only_infos(tmp_path: Path, edit: Edit, what: str) -> None:
+    content = valid_content()
+    edit(content)
     issues = check_annotations(save(tmp_path, content))
-    assert loud(issues) == []
-    assert any(what in finding.what for finding in issues)
+    assert problems(issues) == []
+    assert any(what in issue.what for issue in issues)
 
 
-def test_a_crowd_is_only_a_crowd(tmp_path: Path) -> None:
-    content = good()
+def test_a_crowd_is_reported_only_as_a_crowd(tmp_path: Path) -> None:
+    content = valid_content()
     content["annotations"][1] = {**person(20, 2, visibility=0), "iscrowd": 1}
     content["annotations"][2]["iscrowd"] = 1
-    whats = [finding.what for finding in check_annotations(save(tmp_path, content))]
+    whats = [issue.what for issue in check_annotations(save(tmp_path, content))]
     assert whats == [
-        "2 of 4 persons are crowds: never trained on, never counted against you (20, 30)",
+        "2 of 4 persons are crowds: not trained on, ignored in evaluation (20, 30)",
         "2 persons with keypoints",
     ]
 
 
-def test_nobody_to_train_on_is_an_error(tmp_path: Path) -> None:
-    content = good()
+def test_no_training_persons_is_an_error(tmp_path: Path) -> None:
+    content = valid_content()
     content["annotations"] = [person(1, 1, visibility=0)]
-    (finding,) = loud(check_annotations(save(tmp_path, content)))
-    assert finding.what == "no person has a labelled keypoint"
+    (issue,) = problems(check_annotations(save(tmp_path, content)))
+    assert issue.what == "no person has a labeled keypoint"
 
 
-def test_an_empty_keypoint_category_is_an_error(tmp_path: Path) -> None:
-    content = good()
+def test_a_keypoint_category_without_annotations_is_an_error(tmp_path: Path) -> None:
+    content = valid_content()
     content["categories"].append({"id": 2, "name": "dog", "keypoints": ["nose", "tail"]})
-    (finding,) = loud(check_annotations(save(tmp_path, content)))
-    assert finding.what == "category 'dog' is empty"
+    (issue,) = problems(check_annotations(save(tmp_path, content)))
+    assert issue.what == "category 'dog' has no annotations"
 
 
-def test_examples_are_few_and_the_count_is_whole(tmp_path: Path) -> None:
-    content = good()
+def test_an_issue_counts_all_records_and_names_three(tmp_path: Path) -> None:
+    content = valid_content()
     for annotation in content["annotations"]:
         annotation["keypoints"] = annotation["keypoints"][:-3]
-    what = [finding.what for finding in loud(check_annotations(save(tmp_path, content)))]
-    assert "4 of 4 persons have not 51 keypoint numbers (10, 20, 30, ...)" in what
+    what = [issue.what for issue in problems(check_annotations(save(tmp_path, content)))]
+    assert "4 of 4 persons do not have 51 keypoint numbers (10, 20, 30, ...)" in what
 
 
-def test_many_boxes_outside_are_suspected_to_be_corners(tmp_path: Path) -> None:
-    content = good()
+def test_many_boxes_outside_the_image_suggest_the_x1_y1_x2_y2_format(tmp_path: Path) -> None:
+    content = valid_content()
     for annotation in content["annotations"]:
         annotation["bbox"] = [40, 20, 80, 70]
-    (finding,) = loud(check_annotations(save(tmp_path, content)))
-    assert "x1, y1, x2, y2" in finding.todo
+    (issue,) = problems(check_annotations(save(tmp_path, content)))
+    assert "x1, y1, x2, y2" in issue.todo
 
 
-def test_a_file_that_is_not_annotations_is_one_error(tmp_path: Path) -> None:
-    (finding,) = check_annotations(tmp_path / "nope.json")
-    assert (finding.severity, finding.where) == ("error", tmp_path / "nope.json")
-    assert finding.what.startswith("no such file")
+def test_a_missing_annotation_file_is_one_error(tmp_path: Path) -> None:
+    (issue,) = check_annotations(tmp_path / "nope.json")
+    assert (issue.severity, issue.where) == ("error", tmp_path / "nope.json")
+    assert issue.what.startswith("no such file")
 
 
 # --- images
 
 
-def test_missing_images_are_named(tmp_path: Path) -> None:
-    folder = draw(tmp_path, good())
+def test_missing_images_are_reported(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, valid_content())
     (folder / "2.png").unlink()
-    (finding,) = loud(check_annotations(save(tmp_path, good()), folder))
-    assert (finding.severity, finding.where, finding.what) == ("error", folder, "1 of 4 images are missing (2.png)")
+    (issue,) = problems(check_annotations(save(tmp_path, valid_content()), folder))
+    assert (issue.severity, issue.where, issue.what) == ("error", folder, "1 of 4 images are missing (2.png)")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    (finding,) = loud(check_annotations(save(tmp_path, good()), tmp_path / "nowhere"))
-    assert finding.what == "no such folder of images"
+def test_a_missing_image_folder_is_reported(tmp_path: Path) -> None:
+    (issue,) = problems(check_annotations(save(tmp_path, valid_content()), tmp_path / "nowhere"))
+    assert issue.what == "no such folder of images"
 
 
-def test_a_image_of_another_size_and_one_that_is_broken_are_found(tmp_path: Path) -> None:
-    folder = draw(tmp_path, good())
+def test_images_of_another_size_and_damaged_images_are_reported(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, valid_content())
     cv2.imwrite(str(folder / "1.png"), np.zeros((100, 80, 3), np.uint8))
     (folder / "3.png").write_bytes(b"\x89PNG")
-    broken, unlike = loud(check_annotations(save(tmp_path, good()), folder))
-    assert broken.what == "1 of 4 sampled images cannot be read (3.png)"
-    assert unlike.what == "1 of 4 sampled images have another size than the annotations say (1.png)"
+    damaged, resized = problems(check_annotations(save(tmp_path, valid_content()), folder))
+    assert damaged.what == "1 of 4 sampled images cannot be read (3.png)"
+    assert resized.what == "1 of 4 sampled images have another size than in the annotations (1.png)"
 
 
-def test_images_may_lie_in_subfolders(tmp_path: Path) -> None:
-    content = good()
-    folder = draw(tmp_path, content)
+def test_images_may_be_in_subfolders(tmp_path: Path) -> None:
+    content = valid_content()
+    folder = write_images(tmp_path, content)
     (folder / "sub").mkdir()
     (folder / "1.png").rename(folder / "sub/1.png")
     content["images"][0]["file_name"] = "sub/1.png"
-    assert loud(check_annotations(save(tmp_path, content), folder)) == []
+    assert problems(check_annotations(save(tmp_path, content), folder)) == []
 
 
 # --- boxes
@@ -237,88 +237,99 @@ def test_images_may_lie_in_subfolders(tmp_path: Path) -> None:
         ("bbox", [1, 2, 3], "error", "1 of 4 boxes are not four numbers (row 1)"),
         ("bbox", [1, 2, 3, float("nan")], "error", "1 of 4 boxes are not finite numbers (row 1)"),
         ("bbox", [1, 2, 3, -4], "warning", "1 of 4 boxes have no width or height (row 1)"),
-        ("bbox", [90, 2, 30, 4], "warning", "1 of 4 boxes reach outside their image (row 1)"),
+        ("bbox", [90, 2, 30, 4], "warning", "1 of 4 boxes extend outside their image (row 1)"),
         ("score", None, "error", "1 of 4 boxes have a score that is not a finite number (row 1)"),
         ("score", "high", "error", "1 of 4 boxes have a score that is not a finite number (row 1)"),
         ("score", 85, "warning", "1 of 4 boxes have a score outside 0..1 (row 1)"),
     ],
 )
-def test_one_spoilt_box_gives_one_finding(tmp_path: Path, key: str, value: object, severity: str, what: str) -> None:
-    boxes = good_boxes()
+def test_one_invalid_detector_box_gives_one_issue(
+    tmp_path: Path, key: str, value: object, severity: str, what: str
+) -> None:
+    boxes = valid_boxes()
     boxes[1][key] = value
-    (finding,) = loud(check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, good())))
-    assert (finding.severity, finding.what) == (severity, what)
-    assert finding.todo
+    (issue,) = problems(check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, valid_content())))
+    assert (issue.severity, issue.what) == (severity, what)
+    assert issue.todo
 
 
-def test_boxes_of_other_categories_are_counted(tmp_path: Path) -> None:
-    boxes = good_boxes()
+def test_boxes_of_other_categories_are_an_info(tmp_path: Path) -> None:
+    boxes = valid_boxes()
     boxes[0]["category_id"] = 3
-    issues = check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, good()))
-    assert loud(issues) == []
+    issues = check_detections(save(tmp_path, boxes, "boxes.json"), save(tmp_path, valid_content()))
+    assert problems(issues) == []
     assert issues[0].what.startswith("1 of 4 boxes are of other categories")
 
 
-def test_no_boxes_at_all_deserve_a_look(tmp_path: Path) -> None:
-    (finding,) = loud(check_detections(save(tmp_path, [], "boxes.json"), save(tmp_path, good())))
-    assert finding.what == "holds no boxes"
+def test_an_empty_detection_file_is_a_warning(tmp_path: Path) -> None:
+    (issue,) = problems(check_detections(save(tmp_path, [], "boxes.json"), save(tmp_path, valid_content())))
+    assert issue.what == "no boxes"
 
 
-def test_a_result_file_that_is_annotations_is_one_error(tmp_path: Path) -> None:
-    path = save(tmp_path, good())
-    (finding,) = check_detections(path, path)
-    assert "got COCO annotations" in finding.what
+def test_annotations_given_as_detections_are_one_error(tmp_path: Path) -> None:
+    path = save(tmp_path, valid_content())
+    (issue,) = check_detections(path, path)
+    assert "got COCO annotations" in issue.what
 
 
 # --- data/check_data.py
 
 
-def check_data(*words: str) -> int | str | None:
+def check_data(*arguments: str) -> int | str | None:
     tool = runpy.run_path(str(ROOT / "data/check_data.py"))
     try:
-        tool["run"](tool["main"], words)
+        tool["run"](tool["main"], arguments)
     except SystemExit as end:
         return end.code
     return 0
 
 
-def test_the_tool_exits_with_0_for_good_data_and_2_for_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    annotations, boxes = save(tmp_path, good()), save(tmp_path, good_boxes(), "boxes.json")
-    words = ["--annotations", str(annotations), "--images", str(draw(tmp_path, good())), "--detections", str(boxes)]
-    assert check_data(*words) == 0
-    assert capsys.readouterr().out.endswith("The data can be used.\n")
-    spoilt = copy.deepcopy(good())
-    spoilt["annotations"][0]["image_id"] = 77
-    save(tmp_path, spoilt)
-    assert check_data(*words) == 2
+def test_the_command_exits_with_0_for_valid_data_and_2_for_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, boxes = save(tmp_path, valid_content()), save(tmp_path, valid_boxes(), "boxes.json")
+    arguments = [
+        "--annotations",
+        str(annotations),
+        "--images",
+        str(write_images(tmp_path, valid_content())),
+        "--detections",
+        str(boxes),
+    ]
+    assert check_data(*arguments) == 0
+    assert capsys.readouterr().out.endswith("Data set check passed.\n")
+    invalid = copy.deepcopy(valid_content())
+    invalid["annotations"][0]["image_id"] = 77
+    save(tmp_path, invalid)
+    assert check_data(*arguments) == 2
     captured = capsys.readouterr()
     assert "error: " in captured.out
-    assert captured.err.count("\n") == 1
+    assert captured.err == "error: data set check failed: fix 1 error above\n"
 
 
-def test_the_tool_wants_a_config_or_annotations(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_needs_a_config_or_annotations(capsys: pytest.CaptureFixture[str]) -> None:
     assert check_data() == 2
     assert "either --cfg or --annotations" in capsys.readouterr().err
 
 
-def test_the_tool_checks_what_a_config_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw(tmp_path, good())
-    save(tmp_path, good())
-    words = [
+def test_the_command_checks_the_data_set_of_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path, valid_content())
+    save(tmp_path, valid_content())
+    overrides = [
         f"data.{split}_{kind}"
         for split in ("train", "val")
         for kind in ("annotations=annotations.json", "images=images")
     ]
     config = tmp_path / "mine.yaml"
     config.write_text("seed: 1", encoding="utf-8")
-    assert check_data("--cfg", str(config), f"data.root={tmp_path}", *words) == 0
+    assert check_data("--cfg", str(config), f"data.root={tmp_path}", *overrides) == 0
     assert "no detector boxes; test with --gt-boxes" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the set of real people is not here")
-def test_real_people_are_usable() -> None:
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/coco_person_small")
+def test_a_data_set_of_real_people_has_no_errors() -> None:
     annotations = SHARED / "annotations/person_keypoints_val.json"
     issues = check_annotations(annotations, SHARED / "val", samples=8)
     issues += check_detections(SHARED / "annotations/person_detections_yolox_nano_val.json", annotations)
-    assert not [finding for finding in issues if finding.severity == "error"]
-    assert any(finding.what == "533 persons with keypoints" for finding in issues)
+    assert not [issue for issue in issues if issue.severity == "error"]
+    assert any(issue.what == "533 persons with keypoints" for issue in issues)

@@ -1,4 +1,4 @@
-"""The static backbone is torchvision's; the dynamic one differs only in its convolutions."""
+"""MobileNetV2: the static model equals torchvision's, the dynamic one differs only in its convolutions."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,12 @@ def test_static_model_equals_torchvision_with_its_weights(
     assert_same_model(MobileNetV2(width), torchvision.models.mobilenet_v2(width_mult=width).features)
 
 
-def test_weights_start_as_torchvision_starts_them() -> None:
+def test_weights_are_initialized_as_in_torchvision() -> None:
     ours, reference = MobileNetV2(), torchvision.models.mobilenet_v2().features
-    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
-        assert mine.shape == theirs.shape
-        if mine.numel() > 10_000:
-            assert abs(mine.std().item() / theirs.std().item() - 1) < 0.05
+    for parameter, expected in zip(ours.parameters(), reference.parameters(), strict=True):
+        assert parameter.shape == expected.shape
+        if parameter.numel() > 10_000:
+            assert abs(parameter.std().item() / expected.std().item() - 1) < 0.05
 
 
 @pytest.mark.parametrize(("depth", "blocks"), [(0.1, 7), (0.5, 11), (0.7, 12), (1.0, 17), (2.0, 34)])
@@ -41,7 +41,7 @@ def test_all_but_stem_and_last_convolution_are_dynamic() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
+def test_conv_layers_apply_by_position(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 3
     conv_layers[position] = DynamicConv2d
     model = MobileNetV2(0.35, conv_layer=conv_layers)
@@ -49,13 +49,13 @@ def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
     assert names == {("expand", "depthwise", "project")[position]}
 
 
-def test_last_convolution_is_dynamic_on_request() -> None:
+def test_last_conv_layer_makes_the_last_convolution_dynamic() -> None:
     model = MobileNetV2(0.35, conv_layer=DynamicConv2d, last_conv_layer=DynamicConv2d)
     assert isinstance(model.last.conv, DynamicConv2d)
     assert isinstance(model.stem.conv, nn.Conv2d)
 
 
-def test_dynamic_model_with_equal_kernels_is_the_static_model() -> None:
+def test_dynamic_model_with_equal_kernels_equals_the_static_model() -> None:
     static, dynamic = MobileNetV2(0.35).eval(), MobileNetV2(0.35, conv_layer=DynamicConv2d).eval()
     with torch.no_grad():
         for source, target in zip(

@@ -1,4 +1,4 @@
-"""Every form of MobileNetV3-Small against torchvision's with its strides and squeezes changed; what is dynamic."""
+"""MobileNetV3-Small: every variant compared with torchvision's, adapted in strides and squeezes; dynamic layers."""
 
 from collections.abc import Callable
 
@@ -33,16 +33,16 @@ def torchvision_features(early_stride: bool, squeeze: bool, last_squeeze: bool) 
 def test_static_model_equals_torchvision_with_its_weights(
     early_stride: bool, squeeze: bool, last_squeeze: bool, assert_same_model: Callable[[nn.Module, nn.Module], None]
 ) -> None:
-    form = early_stride, squeeze, last_squeeze
-    assert_same_model(MobileNetV3Small(*form), torchvision_features(*form))
+    variant = early_stride, squeeze, last_squeeze
+    assert_same_model(MobileNetV3Small(*variant), torchvision_features(*variant))
 
 
-def test_weights_start_as_torchvision_starts_them() -> None:
+def test_weights_are_initialized_as_in_torchvision() -> None:
     ours, reference = MobileNetV3Small(last_squeeze=False), torchvision.models.mobilenet_v3_small().features
-    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
-        assert mine.shape == theirs.shape
-        if mine.numel() > 5_000:
-            assert abs(mine.std().item() / theirs.std().item() - 1) < 0.05
+    for parameter, expected in zip(ours.parameters(), reference.parameters(), strict=True):
+        assert parameter.shape == expected.shape
+        if parameter.numel() > 5_000:
+            assert abs(parameter.std().item() / expected.std().item() - 1) < 0.05
 
 
 @pytest.mark.parametrize("early_stride", [False, True])
@@ -52,19 +52,19 @@ def test_features_are_at_stride_32(early_stride: bool) -> None:
     assert model(torch.zeros(2, 3, 128, 96)).shape == (2, 576, 4, 3)
 
 
-def test_early_stride_keeps_stride_8_for_one_block_more() -> None:
-    def sizes(model: MobileNetV3Small) -> list[int]:
-        x, seen = model.eval().stem(torch.zeros(1, 3, 64, 64)), []
+def test_early_stride_keeps_stride_8_for_one_more_block() -> None:
+    def strides(model: MobileNetV3Small) -> list[int]:
+        x, result = model.eval().stem(torch.zeros(1, 3, 64, 64)), []
         for block in model.blocks:
             x = block(x)
-            seen.append(64 // x.shape[2])
-        return seen
+            result.append(64 // x.shape[2])
+        return result
 
-    assert sizes(MobileNetV3Small(early_stride=False)) == [4, 8, 8, 16, 16, 16, 16, 16, 32, 32, 32]
-    assert sizes(MobileNetV3Small(early_stride=True)) == [4, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32]
+    assert strides(MobileNetV3Small(early_stride=False)) == [4, 8, 8, 16, 16, 16, 16, 16, 32, 32, 32]
+    assert strides(MobileNetV3Small(early_stride=True)) == [4, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32]
 
 
-def test_the_blocks_convolutions_are_dynamic_and_nothing_else() -> None:
+def test_only_the_convolutions_of_the_blocks_are_dynamic() -> None:
     model = MobileNetV3Small(conv_layer=DynamicConv2d)
     dynamic = [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)]
     static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
@@ -75,7 +75,7 @@ def test_the_blocks_convolutions_are_dynamic_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
+def test_conv_layers_apply_by_position(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 3
     conv_layers[position] = DynamicConv2d
     model = MobileNetV3Small(conv_layer=conv_layers)
@@ -83,12 +83,12 @@ def test_one_of_the_three_convolutions_is_dynamic(position: int) -> None:
     assert names == {("expand", "depthwise", "project")[position]}
 
 
-def test_last_convolution_is_dynamic_on_request() -> None:
+def test_last_conv_layer_makes_the_last_convolution_dynamic() -> None:
     model = MobileNetV3Small(last_conv_layer=DynamicConv2d)
     assert [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)] == ["last.conv"]
 
 
-def test_a_training_step_reaches_every_weight_of_the_dynamic_model() -> None:
+def test_every_weight_of_the_dynamic_model_gets_a_gradient() -> None:
     model = MobileNetV3Small(conv_layer=DynamicConv2d)
     model(torch.randn(2, 3, 64, 64)).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []

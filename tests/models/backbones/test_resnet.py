@@ -1,4 +1,4 @@
-"""Static ResNets are torchvision's; dynamic ones differ only in the 3x3 convolutions of their blocks."""
+"""ResNets: static models equal torchvision's, dynamic ones differ only in the 3x3 convolutions of their blocks."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from pose.models.backbones.resnet import BasicBlock, ResNet
 from pose.models.dynamic_conv import DynamicConv2d
 
 SHORTCUTS_18 = [f"blocks.{block}.shortcut.conv" for block in (2, 4, 6)]
-"""Where the first block of a stage halves the size."""
+"""In the first block of each stage that halves the size."""
 
 
 def torchvision_features(stage_blocks: list[int]) -> nn.Sequential:
@@ -27,16 +27,16 @@ def test_static_model_equals_torchvision_with_its_weights(
     assert_same_model(ResNet(stage_blocks), torchvision_features(stage_blocks))
 
 
-def test_resnet_18_is_the_default() -> None:
+def test_default_is_resnet_18() -> None:
     ours, reference = ResNet(), torchvision_features([2, 2, 2, 2])
     assert [p.shape for p in ours.parameters()] == [p.shape for p in reference.parameters()]
 
 
-def test_weights_start_as_torchvision_starts_them() -> None:
+def test_weights_are_initialized_as_in_torchvision() -> None:
     ours, reference = ResNet(), torchvision_features([2, 2, 2, 2])
-    for mine, theirs in zip(ours.parameters(), reference.parameters(), strict=True):
-        if mine.numel() > 5_000:
-            assert abs(mine.std().item() / theirs.std().item() - 1) < 0.05
+    for parameter, expected in zip(ours.parameters(), reference.parameters(), strict=True):
+        if parameter.numel() > 5_000:
+            assert abs(parameter.std().item() / expected.std().item() - 1) < 0.05
 
 
 def test_features_are_at_stride_32() -> None:
@@ -46,12 +46,12 @@ def test_features_are_at_stride_32() -> None:
 
 
 @pytest.mark.parametrize("stages", [3, 5])
-def test_there_are_four_stages(stages: int) -> None:
+def test_other_than_four_stages_is_rejected(stages: int) -> None:
     with pytest.raises(ValueError):
         ResNet([1] * stages)
 
 
-def test_stem_and_shortcuts_stay_static() -> None:
+def test_stem_and_shortcuts_are_always_static() -> None:
     model = ResNet(conv_layer=DynamicConv2d)
     dynamic = [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)]
     static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
@@ -60,7 +60,7 @@ def test_stem_and_shortcuts_stay_static() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_one_of_the_two_convolutions_is_dynamic(position: int) -> None:
+def test_conv_layers_apply_by_position(position: int) -> None:
     conv_layers: list[ConvLayer] = [nn.Conv2d] * 2
     conv_layers[position] = DynamicConv2d
     model = ResNet((1, 1, 1, 1), conv_layer=conv_layers)
@@ -69,18 +69,18 @@ def test_one_of_the_two_convolutions_is_dynamic(position: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_too_few_or_too_many_positions_are_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=f"one for each of 2 convolutions, got {count}"):
+def test_wrong_number_of_conv_layers_is_rejected(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"2 \(one per convolution\), got {count}"):
         BasicBlock(8, 8, conv_layer=[nn.Conv2d] * count)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride"), [(8, 8, 2), (8, 16, 1), (8, 16, 2)])
-def test_the_input_is_projected_where_shapes_differ(inputs: int, outputs: int, stride: int) -> None:
+def test_shortcut_is_a_convolution_where_shapes_differ(inputs: int, outputs: int, stride: int) -> None:
     assert isinstance(BasicBlock(inputs, outputs, stride).shortcut, ConvBNAct)
     assert isinstance(BasicBlock(8, 8).shortcut, nn.Identity)
 
 
-def test_a_training_step_reaches_every_weight_of_the_dynamic_model() -> None:
+def test_every_weight_of_the_dynamic_model_gets_a_gradient() -> None:
     model = ResNet((1, 1, 1, 1), conv_layer=DynamicConv2d)
     model(torch.randn(2, 3, 64, 64)).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
