@@ -92,7 +92,7 @@ def require_dynamic(model: nn.Module, weights: Path) -> None:
 
 
 def first_persons(test_set: TestSet, limit: int) -> TestSet:
-    """Return the persons of the first images by id: at least one image, further ones up to ``limit`` persons in total.
+    """Return all persons of the first images by id: at least one image, further ones up to ``limit`` persons in total.
 
     Raises:
         ConfigError: ``limit`` is not positive.

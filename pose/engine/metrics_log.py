@@ -167,7 +167,7 @@ class EpochLog:
 
 
 def start_logging(folder: Path | None) -> None:
-    """Log to stderr and to ``train.log`` in a folder; without a folder (ranks other than 0) only warnings to stderr."""
+    """Log to stderr and to ``train.log`` in a folder; without a folder (testing, ranks other than 0) warnings only."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

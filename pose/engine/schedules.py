@@ -17,7 +17,7 @@ def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -
 
 
 def step_decay(epoch: float, milestones: Sequence[int], decay: float) -> float:
-    """Return the learning-rate factor after ``epoch`` epochs: ``decay`` to the power of the milestones reached.
+    """Return the learning-rate factor after ``epoch`` epochs: ``decay`` for each milestone reached.
 
     A milestone of 170 takes effect after 170 complete epochs (paper, section 6: dropped at 170 and 200 of 210).
     """
