@@ -26,7 +26,15 @@ train: {epochs: 2, batch_size: 8, workers: 1, validate_every: 1}
 
 
 def run_tool(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--cfg", "mine.yaml", "--device", "cpu", *arguments]
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / f"{name}.py"),
+        "--cfg",
+        "experiment.yaml",
+        "--device",
+        "cpu",
+        *arguments,
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -35,7 +43,7 @@ def run_tool(folder: Path, name: str, *arguments: str) -> subprocess.CompletedPr
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Working folder after training for two epochs, and for a third one with --resume."""
     folder = tmp_path_factory.mktemp("user")
-    (folder / "mine.yaml").write_text(CONFIG)
+    (folder / "experiment.yaml").write_text(CONFIG)
     for arguments in ([], ["--resume", "train.epochs=3"]):
         done = run_tool(folder, "train", *arguments)
         assert done.returncode == 0, done.stderr
@@ -46,13 +54,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run_folder(folder: Path) -> Path:
-    (run,) = (folder / "runs/mine").iterdir()
+    (run,) = (folder / "runs/experiment").iterdir()
     return run
 
 
 @pytest.fixture(scope="module")
 def tested(folder: Path) -> subprocess.CompletedProcess[str]:
-    done = run_tool(folder, "test", "--weights", "runs/mine", "--output", "out", "--picture", "people.jpg")
+    done = run_tool(folder, "test", "--weights", "runs/experiment", "--output", "out", "--picture", "people.jpg")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -67,7 +75,7 @@ def test_the_run_folder_holds_all_files(run_folder):
 def test_the_saved_config_equals_the_resolved_config(folder, run_folder, monkeypatch):
     monkeypatch.chdir(folder)
 
-    assert load_config(run_folder / "config.yaml") == load_config("mine.yaml", ["train.epochs=3"])
+    assert load_config(run_folder / "config.yaml") == load_config("experiment.yaml", ["train.epochs=3"])
 
 
 def test_metrics_rows_of_a_resumed_run_continue_the_curve(run_folder):
@@ -100,7 +108,7 @@ def test_test_prints_the_metrics_and_the_protocol_line(tested):
     table, *_, protocol = tested.stdout.strip().split("\n")
 
     assert table.split() == ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"]
-    assert protocol.startswith("mine: ")
+    assert protocol.startswith("experiment: ")
     assert "detector boxes of person_detections_val.json; input 96x64 (h x w), flip average on" in protocol
 
 
