@@ -73,14 +73,9 @@ def predict_persons(
     dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Predict the keypoints of every person; ranks share the persons without padding, and all get the result.
+    """Predict the keypoints of every person with the flip average of the config; see `predict_crops`.
 
-    Args:
-        heatmap_fn: `PoseNet.heatmaps` of a model in evaluation mode, on this rank's device.
-        persons: persons with their boxes.
-        config: its input and test sections are used.
-        dist: rank, world size and device.
-        workers: number of data loading processes.
+    ``heatmap_fn`` is `PoseNet.heatmaps` of a model in evaluation mode, on this rank's device.
     """
     pairs = config.keypoints.flip_pairs if config.test.flip else None
     crops_to_heatmaps = partial(predict_heatmaps, heatmap_fn, flip_pairs=pairs, shift=config.test.flip_shift)
@@ -94,7 +89,7 @@ def predict_crops(
     dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Predict keypoints as `predict_persons`, with a function that does normalization and flip average itself.
+    """Predict the keypoints of every person; ranks share the persons without padding, and all get the result.
 
     Args:
         crops_to_heatmaps: maps (B, h, w, 3) uint8 RGB crops on this rank's device to (B, K, h / 4, w / 4) heatmaps.
