@@ -140,4 +140,5 @@ def test_every_option_is_read_by_the_code() -> None:
         if isinstance(node, ast.Attribute)
     }
     options = {name for section in sections() for name in section.model_fields}
-    assert options <= read
+    # `task` is read as a key of the YAML file or checkpoint: it decides the class of the config.
+    assert options - {"task"} <= read
