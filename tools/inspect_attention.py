@@ -6,8 +6,9 @@ Examples:
     python tools/inspect_attention.py --cfg imagenet/dy_mobilenetv2_w0.5 --weights FILE data.root=FOLDER
 
 The model is evaluated as trained and with the attention of the paper's Tables 3 and 4: averaged (all kernels have equal
-weight), the largest weight only, shuffled within each image, shuffled across images, switched off by resolution; also
-replaced by its mean over all inputs. The output folder receives inspection.json and entropy.png. Each evaluation takes
+weight), the largest weight only, shuffled within each image (no kernel keeps its weight), shuffled across images, and
+switched on by input resolution, from the deepest layers and from the shallowest. Ours: replaced by its mean over all
+inputs, on or off at one resolution. The output folder receives inspection.json and entropy.png. Each evaluation takes
 as long as tools/test.py.
 """
 

@@ -38,7 +38,8 @@ class LayerAttention:
     Attributes:
         name: module name of the layer.
         kind: kernel size, such as ``1x1`` or ``depthwise 3x3``.
-        stride: height of the model's input divided by that of the layer's output, rounded.
+        stride: height of the model's input divided by that of the layer's input, rounded. The paper groups layers by
+            this input resolution.
         weights: (M, K) float64 attention weights.
     """
 
@@ -127,7 +128,7 @@ class AttentionRecord:
 
     def _stride_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def record_stride(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-            self._strides[name] = round(self._input_height / output.shape[2])
+            self._strides[name] = round(self._input_height / arguments[0].shape[2])
 
         return record_stride
 
@@ -176,13 +177,24 @@ def argmax_only(weights: Tensor) -> Tensor:
 
 
 def shuffle_within(generator: torch.Generator) -> Change:
-    """Permute the weights of each input randomly over its kernels; ``generator`` is a CPU generator."""
+    """Permute the weights of each input randomly over its kernels, so that no kernel keeps its own (paper, Table 3).
+
+    Args:
+        generator: CPU generator of the permutations.
+    """
 
     def change(weights: Tensor) -> Tensor:
-        order = torch.rand(weights.shape, generator=generator).argsort(1)
-        return weights.gather(1, order.to(weights.device))
+        return weights.gather(1, _derangements(*weights.shape, generator).to(weights.device))
 
     return change
+
+
+def _derangements(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` random permutations (count, size) without fixed points, all of them equally likely."""
+    orders = torch.rand((count, size), generator=generator).argsort(1)
+    while (fixed := (orders == torch.arange(size)).any(1)).any():  # a third of the permutations has none
+        orders[fixed] = torch.rand((int(fixed.sum()), size), generator=generator).argsort(1)
+    return orders
 
 
 def shuffle_across(weights: Tensor) -> Tensor:
@@ -196,11 +208,11 @@ def constant(weights: Tensor) -> Change:
 
 
 def attention_modes(layers: Sequence[LayerAttention], generator: torch.Generator) -> dict[str, dict[str, Change]]:
-    """Return the ablation modes, each as changes by layer name: the rows of the paper's Tables 3 and 4, and one more.
+    """Return the ablation modes, each as changes by layer name: the rows of the paper's Tables 3 and 4, and ours.
 
-    The additional mode, ``mean of all inputs``, gives each layer the static kernel that it aggregates on average. Per
-    stride there are two modes: attention only at this stride, and attention off at this stride. Layers whose attention
-    is off get uniform weights.
+    Table 4 switches the attention on by input resolution, from the deepest layers (``on from stride 16 to deeper``) and
+    from the shallowest (``on up to stride 4``). Where it is off the weights are uniform. Ours are ``mean of all
+    inputs``, which gives each layer the static kernel that it aggregates on average, and one stride only, or one off.
 
     Args:
         layers: attention recorded over the test inputs.
@@ -218,6 +230,10 @@ def attention_modes(layers: Sequence[LayerAttention], generator: torch.Generator
         "shuffled across images": everywhere(shuffle_across),
     }
     strides = sorted({layer.stride for layer in layers})
+    for stride in reversed(strides[1:]):
+        modes[f"on from stride {stride} to deeper"] = {layer.name: average for layer in layers if layer.stride < stride}
+    for stride in strides[:-1]:
+        modes[f"on up to stride {stride}"] = {layer.name: average for layer in layers if layer.stride > stride}
     for stride in strides:
         modes[f"only at stride {stride}"] = {layer.name: average for layer in layers if layer.stride != stride}
     for stride in strides:

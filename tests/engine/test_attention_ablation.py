@@ -55,7 +55,7 @@ def test_measure_modes_measures_the_unchanged_model_and_every_mode(classifier, m
 
     metrics, layers = measure_modes(classifier, measure, seed=5)
 
-    assert [(layer.name, layer.stride, len(layer.weights)) for layer in layers] == [("0", 2, 8), ("2", 4, 8)]
+    assert [(layer.name, layer.stride, len(layer.weights)) for layer in layers] == [("0", 1, 8), ("2", 2, 8)]
     assert list(metrics) == [AS_TRAINED, *attention_modes(layers, torch.Generator())]
     assert metrics[AS_TRAINED] == unchanged == measure()
     for mode, changes in attention_modes(layers, torch.Generator().manual_seed(5)).items():

@@ -24,7 +24,7 @@ from pose.models.dynamic_conv import DynamicConv2d, set_temperature
 
 @pytest.fixture
 def model() -> nn.Sequential:
-    """Layers at strides 2, 4, 4, 2 after a static stem, with attention far from uniform."""
+    """Layers with inputs at strides 2, 2, 4, 2 after a static stem, with attention far from uniform."""
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
         DynamicConv2d(8, 8, 1, reduction=1),
@@ -79,14 +79,14 @@ def test_record_describes_layers_by_kernel_and_stride(model: nn.Sequential, imag
         model(images)
 
     described = [(layer.kind, layer.stride) for layer in record.layers()]
-    assert described == [("1x1", 2), ("depthwise 3x3", 4), ("3x1", 2)]
+    assert described == [("1x1", 2), ("depthwise 3x3", 2), ("3x1", 2)]
 
 
 def test_stride_is_rounded_for_odd_input_sizes(model: nn.Sequential) -> None:
     with AttentionRecord(model) as record:
-        model(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # outputs of 11 and 6 rows
+        model(torch.randn(1, 3, 21, 21, dtype=torch.float64))  # inputs of 11 and 12 rows
 
-    assert [layer.stride for layer in record.layers()] == [2, 4, 2]
+    assert [layer.stride for layer in record.layers()] == [2, 2, 2]
 
 
 def test_record_leaves_out_layers_without_forward_pass(model: nn.Sequential, images: Tensor) -> None:
@@ -222,7 +222,8 @@ def test_shuffle_within_permutes_the_weights_of_each_input() -> None:
     assert torch.equal(first, again)
     assert torch.equal(first.sort(1).values, weights.sort(1).values)
     orders = {tuple(row.argsort().argsort()[old.argsort()].tolist()) for row, old in zip(first, weights, strict=True)}
-    assert len(orders) == 24  # all orders of four, each near 8 times
+    assert len(orders) == 9  # all orders of four without a fixed point, each near 22 times
+    assert not (first == weights).any()
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
@@ -290,6 +291,7 @@ def test_modes_are_the_rows_of_the_paper_and_the_mean_of_all_inputs(layers: list
 
     assert list(modes) == [
         "averaged", "mean of all inputs", "largest only", "shuffled within each image", "shuffled across images",
+        "on from stride 16 to deeper", "on from stride 4 to deeper", "on up to stride 2", "on up to stride 4",
         "only at stride 2", "only at stride 4", "only at stride 16",
         "off at stride 2", "off at stride 4", "off at stride 16",
     ]  # fmt: skip
@@ -308,3 +310,69 @@ def test_mean_of_all_inputs_is_computed_per_layer(layers: list[LayerAttention]) 
     change = attention_modes(layers, torch.Generator())["mean of all inputs"]["b"]
 
     torch.testing.assert_close(change(torch.rand(3, 2)), torch.tensor([[0.4, 0.6]] * 3))
+
+
+@pytest.mark.parametrize("kernels", [2, 3, 5, 8])
+def test_shuffle_within_leaves_no_kernel_its_weight(kernels: int) -> None:
+    weights = torch.rand(500, kernels, dtype=torch.float64)
+
+    shuffled = shuffle_within(torch.Generator().manual_seed(0))(weights)
+
+    assert torch.equal(shuffled.sort(1).values, weights.sort(1).values)
+    assert not (shuffled == weights).any()
+
+
+class _Digits(nn.Module):
+    """Layers at input strides 1, 2 and 4 whose attention shows in a digit of the output each, 1 as trained.
+
+    Each layer has two kernels, which map channel 0 to 10^i and to 0, and gives the first one all weight where channel 1
+    is positive, else none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DynamicConv2d(2, 1, 1, reduction=2, num_kernels=2, bias=False) for _ in range(3))
+        for digit, layer in enumerate(self.layers):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.attention.fc1.bias)
+            nn.init.zeros_(layer.attention.fc2.bias)
+            layer.weight.data[0, 0, 0] = 10.0**digit
+            layer.attention.fc1.weight.data.copy_(torch.tensor([[0.0, 1.0]]))
+            layer.attention.fc2.weight.data.copy_(torch.tensor([[1e6], [0.0]]))
+            layer.attention.temperature.fill_(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = [functional.avg_pool2d(images, 2**level) for level in range(3)]
+        return sum(layer(x).mean((1, 2, 3)) for layer, x in zip(self.layers, maps, strict=True))
+
+
+def test_each_mode_changes_the_attention_of_the_layers_it_names() -> None:
+    """Off is half a unit of a digit: both kernels weigh 1/2."""
+    model = _Digits().double().eval()
+    images = torch.ones(4, 2, 8, 8, dtype=torch.float64)
+    with AttentionRecord(model) as record:
+        outputs = {"as trained": model(images)}
+    layers = record.layers()
+    assert [layer.stride for layer in layers] == [1, 2, 4]
+    for mode, changes in attention_modes(layers, torch.Generator().manual_seed(0)).items():
+        with changed_attention(model, changes):
+            outputs[mode] = model(images)
+
+    assert {mode: output.unique().tolist() for mode, output in outputs.items()} == {
+        "as trained": [111.0],
+        "averaged": [55.5],
+        "mean of all inputs": [111.0],
+        "largest only": [111.0],
+        "shuffled within each image": [0.0],
+        "shuffled across images": [111.0],
+        "on from stride 4 to deeper": [105.5],
+        "on from stride 2 to deeper": [110.5],
+        "on up to stride 1": [56.0],
+        "on up to stride 2": [61.0],
+        "only at stride 1": [56.0],
+        "only at stride 2": [60.5],
+        "only at stride 4": [105.5],
+        "off at stride 1": [110.5],
+        "off at stride 2": [106.0],
+        "off at stride 4": [61.0],
+    }
