@@ -35,7 +35,7 @@ def warmup(step: int, warmup_steps: int) -> float:
 
 
 def temperature(epoch: int, start: float, final: float | None, anneal_epochs: int) -> float:
-    """Temperature tau of an epoch, counted from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
+    """Temperature tau of an epoch, from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
 
     Source: paper, sections 4.2 and 5.1 (ImageNet: 30 to 1 over 10 epochs) and 6 (COCO: constant, ``final=None``).
     """

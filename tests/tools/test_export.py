@@ -12,6 +12,7 @@ from pose.export import verify
 from pose.inference.exported import ExportedPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
+from pose.skeleton import COCO
 from pose.tools.export import NOT_STATED, main
 
 CONFIG = Config.model_validate(
@@ -98,3 +99,10 @@ def test_user_errors_exit_with_2(weights: Path, tmp_path: Path, capsys: pytest.C
     assert "expected a name ending in .onnx or .xml" in capsys.readouterr().err
     assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "model.onnx") == 2
     assert "none.pt: no such weight file" in capsys.readouterr().err
+
+
+def test_the_packaged_model_is_exported_to_openvino(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs openvino")
+    assert export("--output", tmp_path / "default.xml") == 0
+
+    assert ExportedPredictor(tmp_path / "default.xml").skeleton == COCO
