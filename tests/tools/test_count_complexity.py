@@ -1,6 +1,7 @@
 """tools/count_complexity.py: its tables, its file, and their copy in docs/complexity.md."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,32 @@ def test_all_compares_our_counts_with_the_paper(output_of_all: tuple[str, Path])
 
 def test_the_complexity_page_shows_what_the_tool_prints(output_of_all: tuple[str, Path]) -> None:
     assert output_of_all[0] in (ROOT / "docs/complexity.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_paper_has_every_config_and_the_counts_of_published_rows(
+    output_of_all: tuple[str, Path],
+) -> None:
+    page = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    counted = {row["config"]: row for row in json.loads(output_of_all[1].read_text())}
+    named = set(re.findall(r"`((?:imagenet|pose)/\w[\w./]+)`", page)) - {"pose/models/heads.py"}
+    for command in re.findall(r"--cfg ((?:imagenet|pose)/[^`\n\\]+)", page):
+        name, *words = command.split()
+        load_any_config(name, [word for word in words if "=" in word])
+        named.add(name)
+
+    assert named <= set(packaged_names())
+    assert {
+        name for name in packaged_names() if "ablation/kernels" not in name and name.startswith("imagenet/")
+    } <= named
+    assert {row.config for row in PUBLISHED} <= named
+    for row in PUBLISHED:
+        if row.params is not None:
+            parts = ("backbone", "head") if row.part == "classifier" else (row.part,)
+            count = counted[row.model.rpartition("/")[2]]
+            params, madds = (sum(count[f"{part}_{what}"] for part in parts) / 1e6 for what in ("params", "madds"))
+            separator = ", " if row.part == "classifier" else " | "
+            figures = f"{params:.2f} ({row.params}){separator}{madds:.1f} ({row.madds})"
+            assert any(row.config in line and figures in line for line in page.splitlines()), row
 
 
 def test_the_model_zoo_lists_every_config_with_its_counts(output_of_all: tuple[str, Path]) -> None:
