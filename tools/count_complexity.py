@@ -7,15 +7,19 @@ Examples:
 
 All counts are in 1e6, for one image of the config's input size. Multiply-adds (MAdds) are those of convolutions and
 linear layers; a dynamic convolution adds its attention and the aggregation of its kernels (paper, section 3.2).
+--all shows the figures of the paper that are at hand; "-" is one that is not.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pose.cli import ToolParser, run
 from pose.config.loader import load_any_config
+
+if TYPE_CHECKING:
+    from pose.models.published import Published
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,12 +30,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
 
-    names = dict.fromkeys(row.config for row in PUBLISHED) if args.all else args.cfg
-    configs = [load_any_config(name, args.overrides) for name in names]
-    counts = [{"config": config.name, **count_config(config)} for config in configs]
-    print(_comparison_table(dict(zip(names, counts, strict=True))) if args.all else _table(counts))
+    models = {name: (name, args.overrides) for name in args.cfg or ()}
+    if args.all:
+        models = {row.model: (row.config, [*row.overrides, *args.overrides]) for row in PUBLISHED}
+    counts: dict[str, dict[str, Any]] = {}
+    for model, (name, overrides) in models.items():
+        config = load_any_config(name, overrides)
+        own_overrides = model.split()[1:]  # not those of the command line
+        counts[model] = {"config": " ".join([config.name, *own_overrides]), **count_config(config)}
+    print(_comparison_tables(counts) if args.all else _table([*counts.values()]))
     if args.json is not None:
-        write_text(args.json, json.dumps(counts, indent=2) + "\n")
+        write_text(args.json, json.dumps([*counts.values()], indent=2) + "\n")
 
 
 def _parser() -> ToolParser:
@@ -60,21 +69,33 @@ def _table(counts: Sequence[Mapping[str, Any]]) -> str:
     return _markdown(rows)
 
 
-def _comparison_table(counts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a table of our counts, the paper's and the difference in percent, followed by the notes."""
-    from pose.models.published import PUBLISHED
+def _comparison_tables(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables of our counts, the paper's and the difference in percent, followed by the notes."""
+    from pose.models.published import SECTIONS
 
-    rows = [["net", "part", "params", "paper", "", "MAdds", "paper", "", "note"]]
     notes: dict[str, int] = {}
-    for row in PUBLISHED:
-        cells = [str(counts[row.config]["config"]), row.part]
-        for ours, digits, paper in zip(
-            _part(counts[row.config], row.part), (2, 1), (row.params, row.madds), strict=True
-        ):
-            cells += [f"{ours:.{digits}f}", str(paper), f"{100 * (ours / paper - 1):+.1f}%"]
+    blocks = []
+    for heading, rows in SECTIONS.items():
+        blocks += [f"### {heading}", _comparison_table(rows, counts, notes)]
+    return "\n\n".join([*blocks, "\n".join(f"{number}. {note}" for note, number in notes.items())])
+
+
+def _comparison_table(
+    rows: "Sequence[Published]", counts: Mapping[str, Mapping[str, Any]], notes: dict[str, int]
+) -> str:
+    """Return the table of a section; adds its notes to ``notes``, with their numbers."""
+    cells = [["net", "part", "params", "paper", "", "MAdds", "paper", "", "note"]]
+    for row in rows:
+        count = counts[row.model]
+        line = [str(count["config"]), row.part]
+        for ours, digits, paper in zip(_part(count, row.part), (2, 1), (row.params, row.madds), strict=True):
+            difference = "" if paper is None else f"{100 * (ours / paper - 1):+.1f}%"
+            line += [f"{ours:.{digits}f}", "-" if paper is None else str(paper), difference]
         numbers = [str(notes.setdefault(note, len(notes) + 1)) for note in row.notes]
-        rows.append([*cells, ", ".join(numbers)])
-    return "\n".join([_markdown(rows), "", *(f"{number}. {note}" for note, number in notes.items())])
+        cells.append([*line, ", ".join(numbers)])
+    if all(row.params is None and row.madds is None for row in rows):
+        cells = [[*line[:3], line[5]] for line in cells]
+    return _markdown(cells)
 
 
 def _part(count: Mapping[str, Any], part: str) -> tuple[float, float]:

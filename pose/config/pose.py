@@ -57,6 +57,8 @@ class BackboneConfig(Section):
     """Dynamic convolution in the blocks of the backbone."""
     dynamic_last: bool = False
     """Dynamic convolution also in a MobileNet's last 1x1 conv (implied by the paper's text, but not by its counts)."""
+    dynamic_shortcuts: bool = False
+    """Dynamic convolution also in a ResNet's 1x1 projection shortcuts (as `dynamic_last`: text, but not counts)."""
     num_kernels: PositiveInt | tuple[PositiveInt, ...] = 4
     """Number of kernels K per dynamic convolution; 1: static. If only the backbone's blocks are dynamic, also a list of
     one K per convolution of a block (paper, Table 5): expansion, depthwise, projection; in a ResNet: first, second."""
@@ -74,8 +76,11 @@ class BackboneConfig(Section):
         is_resnet = self.backbone.startswith("resnet")
         if self.dynamic_last and is_resnet:
             raise ValueError(f"dynamic_last needs a MobileNet backbone, which has a last 1x1 conv; got {self.backbone}")
-        if self.dynamic_last and not self.dynamic_backbone:
-            raise ValueError("dynamic_last needs dynamic_backbone: true")
+        if self.dynamic_shortcuts and not is_resnet:
+            raise ValueError(f"dynamic_shortcuts needs a ResNet backbone, which has shortcuts; got {self.backbone}")
+        for name in ("dynamic_last", "dynamic_shortcuts"):
+            if getattr(self, name) and not self.dynamic_backbone:
+                raise ValueError(f"{name} needs dynamic_backbone: true")
         if isinstance(self.num_kernels, tuple):
             positions = 2 if is_resnet else 3
             if len(self.num_kernels) != positions:
@@ -83,8 +88,9 @@ class BackboneConfig(Section):
                     f"num_kernels must be one K, or a list of one for each of the {positions} convolutions of a block "
                     f"of {self.backbone}, got {list(self.num_kernels)}"
                 )
-            if self.dynamic_last:
-                raise ValueError("dynamic_last needs one num_kernels for all; a list applies to the blocks only")
+            for name in ("dynamic_last", "dynamic_shortcuts"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} needs one num_kernels for all; a list applies to the blocks only")
         return self
 
 

@@ -55,7 +55,7 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
     Raises:
         CheckpointError: see `load_pretrained`.
     """
-    static = options.model_copy(update={"dynamic_backbone": False, "dynamic_last": False})
+    static = options.model_copy(update={"dynamic_backbone": False, "dynamic_last": False, "dynamic_shortcuts": False})
     with torch.device("meta"):  # only names and shapes are needed
         static_backbone = build_backbone(static, temperature=1.0)
     uncalibrated = load_pretrained(model, DEFAULT_WEIGHTS if start == "default" else Path(start), static_backbone)

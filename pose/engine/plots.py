@@ -69,7 +69,7 @@ def check_plot_name(path: Path) -> None:
 
 
 @contextmanager
-def _figure(path: Path, size_inches: tuple[float, float]) -> "Iterator[Figure]":
+def open_figure(path: Path, size_inches: tuple[float, float]) -> "Iterator[Figure]":
     """Yield a figure to draw on, and write it to ``path`` at the end."""
     check_plot_name(path)
     from matplotlib import rc_context
@@ -110,7 +110,7 @@ def draw_learning_curves(
     labels = list(dict.fromkeys([*cases, *entropies]))
     styles = {label: _case_style(index) for index, label in enumerate(labels)}
     panels = 3 if entropies else 2
-    with _figure(path, (3.2 * panels if entropies else 8.0, 3.2)) as figure:
+    with open_figure(path, (3.2 * panels if entropies else 8.0, 3.2)) as figure:
         from matplotlib.lines import Line2D
 
         axes = figure.subplots(1, panels)
@@ -233,7 +233,7 @@ def draw_attention(rows: Sequence[LayerRow], path: Path) -> None:
     """
     means, stds, variations = (_column(rows, name) for name in ("entropy_mean", "entropy_std", "variation"))
     numbers = np.arange(1, len(rows) + 1)
-    with _figure(path, (8.0, 4.6)) as figure:
+    with open_figure(path, (8.0, 4.6)) as figure:
         entropy, variation = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         entropy.plot(numbers, means, color="#BBBBBB", linewidth=1.0)
         for case, kind in enumerate(dict.fromkeys(row["kind"] for row in rows)):

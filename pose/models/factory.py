@@ -33,13 +33,14 @@ def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
     """
     block_conv = _block_conv_layers(model, temperature) if model.dynamic_backbone else Conv2d
     last_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_last else Conv2d
+    shortcut_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_shortcuts else Conv2d
     backbones: dict[str, Callable[[], Backbone]] = {
         "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, block_conv, last_conv),
         "mobilenet_v3_small": partial(
             MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, block_conv, last_conv
         ),
-        "resnet10": partial(ResNet, (1, 1, 1, 1), block_conv),
-        "resnet18": partial(ResNet, (2, 2, 2, 2), block_conv),
+        "resnet10": partial(ResNet, (1, 1, 1, 1), block_conv, shortcut_conv),
+        "resnet18": partial(ResNet, (2, 2, 2, 2), block_conv, shortcut_conv),
     }
     return backbones[model.backbone]()
 

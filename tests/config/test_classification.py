@@ -21,6 +21,7 @@ from pose.errors import ConfigError
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
 TABLE_8 = [name for name in NAMES if name.count("/") == 1]
 ABLATION = [name for name in NAMES if name.count("/") == 2]
+LAYERS = [name for name in ABLATION if "/layers_" in name and not name.endswith("temperature_1")]
 
 
 def message(name: str | Path, *overrides: str) -> str:
@@ -46,8 +47,11 @@ def test_all_configs_have_the_common_settings_of_section_5_1(name: str) -> None:
     train = config.train
     assert (train.momentum, train.batch_size, config.model.reduction) == (0.9, 256, 4)
     assert (config.input.size, config.data.root, config.num_classes) == (224, Path("data/imagenet"), 1000)
-    if "/temperature_" not in name:
-        assert (train.temperature, train.temperature_final, train.temperature_epochs) == (30, 1, 10)
+    annealed = name.count("/") == 1 or "squeeze_off" in name or name.endswith("_static")
+    assert train.temperature_final == (1 if annealed else None)
+    assert train.temperature_epochs == 10
+    if "temperature_" not in name:
+        assert train.temperature == 30
     if name.count("/") == 1:
         assert config.model.num_kernels == 4
 
@@ -113,35 +117,76 @@ def test_static_and_dynamic_configs_differ_only_in_the_model(model_name: str) ->
 
 @pytest.mark.parametrize("name", ABLATION)
 def test_an_ablation_changes_only_its_own_options(name: str) -> None:
-    config = load_classification_config(name)
-    model_name = "mobilenetv3_small" if "squeeze" in name else "mobilenetv2_w0.5"
-    base = load_classification_config(f"imagenet/{'static' if name.endswith('static') else 'dy'}_{model_name}")
-    allowed = {
-        "layers": {"model.num_kernels"},
-        "kernels": {"model.num_kernels"},
-        "temperature": {"train.temperature", "train.temperature_final"},
-        "squeeze": {"model.squeeze", "model.last_squeeze"},
-    }[name.split("/")[2].split("_")[0]]
-    changed = {
+    kind = name.split("/")[2].split("_")[0]
+    base, options = {
+        "layers": ("ablation/temperature_30", {"model.num_kernels"}),
+        "kernels": ("ablation/temperature_30", {"model.num_kernels"}),
+        "temperature": ("dy_mobilenetv2_w0.5", {"train.temperature", "train.temperature_final"}),
+        "depth": ("ablation/temperature_30", {"model.depth"}),
+        "squeeze": ("dy_mobilenetv3_small", {"model.squeeze", "model.last_squeeze"}),
+    }[kind]
+    if name.endswith("_static"):
+        base = "static_mobilenetv3_small" if kind == "squeeze" else "static_mobilenetv2_w0.5"
+    elif name.endswith("layers_c3_temperature_1"):
+        base, options = "ablation/layers_c3", {"train.temperature"}
+    elif name.endswith("temperature_30"):
+        options = {"train.temperature_final"}
+    assert changed_options(name, f"imagenet/{base}") == options
+
+
+def changed_options(name: str, other: str) -> set[str]:
+    """Return the options of ``name`` that differ from ``other``."""
+    first, second = load_classification_config(name), load_classification_config(other)
+    return {
         f"{section}.{key}"
         for section in ("model", "train", "data", "input", "augment", "test")
-        for key, value in getattr(config, section)
-        if value != getattr(getattr(base, section), key)
+        for key, value in getattr(first, section)
+        if value != getattr(getattr(second, section), key)
     }
-    assert changed <= allowed
+
+
+def test_no_two_configs_are_the_same_experiment() -> None:
+    configs = [load_classification_config(name).model_copy(update={"name": ""}) for name in NAMES]
+    repeated = [(a, b) for i, a in enumerate(NAMES) for j, b in enumerate(NAMES[:i]) if configs[i] == configs[j]]
+    assert repeated == []
 
 
 def test_table_5_has_every_combination_of_the_three_convolutions() -> None:
-    num_kernels = {load_classification_config(name).model.num_kernels for name in ABLATION if "layers_" in name}
+    num_kernels = {load_classification_config(name).model.num_kernels for name in LAYERS}
     combinations = {(a, b, c) for a in (1, 4) for b in (1, 4) for c in (1, 4)}
-    assert num_kernels == combinations - {(1, 1, 1), (4, 4, 4)}  # these two are rows of Table 8
+    assert num_kernels == combinations - {(1, 1, 1), (4, 4, 4)}  # static_mobilenetv2_w0.5 and temperature_30
+    assert len(num_kernels) == len(LAYERS)
+    for name in [*LAYERS, "imagenet/ablation/temperature_30"]:
+        train = load_classification_config(name).train
+        assert (train.temperature, train.temperature_final) == (30, None)
     assert load_classification_config("imagenet/ablation/layers_c1_c3").model.num_kernels == (4, 1, 4)
 
 
-def test_table_6_has_five_constant_temperatures_and_an_annealed_one() -> None:
-    trains = [load_classification_config(name).train for name in ABLATION if "temperature_" in name]
+def test_table_6_has_six_constant_temperatures_and_the_annealed_one_of_table_8() -> None:
+    rows = [name for name in ABLATION if "/temperature_" in name]
+    trains = [load_classification_config(name).train for name in [*rows, "imagenet/dy_mobilenetv2_w0.5"]]
     temperatures = {(train.temperature, train.temperature_final) for train in trains}
-    assert temperatures == {(tau, None) for tau in (1, 5, 10, 20, 30)} | {(30, 1)}
+    assert temperatures == {(tau, None) for tau in (1, 5, 10, 20, 30, 40)} | {(30, 1)}
+
+
+def test_figure_5_compares_two_temperatures_with_all_layers_and_with_the_last_of_each_block() -> None:
+    figure = {
+        (4, 1): "temperature_1",
+        (4, 30): "temperature_30",
+        ((1, 1, 4), 1): "layers_c3_temperature_1",
+        ((1, 1, 4), 30): "layers_c3",
+    }
+    for (num_kernels, temperature), name in figure.items():
+        config = load_classification_config(f"imagenet/ablation/{name}")
+        assert (config.model.num_kernels, config.train.temperature) == (num_kernels, temperature)
+        assert config.train.temperature_final is None
+
+
+def test_figures_6_and_7_have_three_depths() -> None:
+    for kind in ("static", "dy"):
+        for depth in (0.7, 0.5):
+            config = load_classification_config(f"imagenet/ablation/depth_{depth}_{kind}")
+            assert (config.model.depth, config.model.dynamic_backbone) == (depth, kind == "dy")
 
 
 def test_tables_7_and_1_have_the_options_of_their_rows() -> None:
@@ -155,7 +200,10 @@ def test_tables_7_and_1_have_the_options_of_their_rows() -> None:
         assert with_se.early_stride
         assert not without.squeeze
         assert not without.last_squeeze
-    kernels = {load_classification_config(name).model.num_kernels for name in ABLATION if "kernels_" in name}
+    rows = [name for name in ABLATION if "/kernels_" in name]
+    kernels = {
+        load_classification_config(name).model.num_kernels for name in [*rows, "imagenet/ablation/temperature_30"]
+    }
     assert kernels == {2, 4, 6, 8}
 
 

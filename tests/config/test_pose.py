@@ -73,6 +73,19 @@ def test_sizes_that_are_not_multiples_of_32_are_refused(side: int) -> None:
             {"model": {"backbone": "resnet18", "dynamic_backbone": True, "dynamic_last": True}},
             "needs a MobileNet backbone, .*; got resnet18",
         ),
+        ({"model": {"backbone": "resnet18", "dynamic_shortcuts": True}}, "dynamic_shortcuts needs dynamic_backbone"),
+        ({"model": {"dynamic_backbone": True, "dynamic_shortcuts": True}}, "needs a ResNet .*; got mobilenet_v2"),
+        (
+            {
+                "model": {
+                    "backbone": "resnet18",
+                    "dynamic_backbone": True,
+                    "dynamic_shortcuts": True,
+                    "num_kernels": [4, 1],
+                }
+            },
+            "dynamic_shortcuts needs one num_kernels",
+        ),
         ({"model": {"backbone": "resnet10", "width": 0.5}}, "width 0.5 needs backbone: mobilenet_v2, got resnet10"),
         ({"model": {"backbone": "mobilenet_v3_small", "depth": 2}}, "depth 2.0 needs .* got mobilenet_v3_small"),
         ({"model": {"early_stride": False}}, "early_stride False needs .* mobilenet_v3_small, got mobilenet_v2"),
@@ -108,6 +121,7 @@ def test_invalid_values_are_refused(options: dict[str, object], message: str) ->
         {"backbone": "mobilenet_v3_small", "early_stride": False, "squeeze": False, "num_kernels": [2, 4, 6]},
         {"backbone": "mobilenet_v3_small", "last_squeeze": False, "dynamic_backbone": True, "dynamic_last": True},
         {"backbone": "resnet18", "num_kernels": [4, 1], "early_stride": True, "width": 1},
+        {"backbone": "resnet18", "dynamic_backbone": True, "dynamic_shortcuts": True},
         {"backbone": "resnet10", "dynamic_backbone": True, "dynamic_head": True, "num_kernels": 8},
     ],
 )

@@ -355,6 +355,7 @@ FAMILIES = {
         ("mobilenet_v3_small", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[4,1,2]")),
         ("resnet18", STATIC),
         ("resnet18", DYNAMIC),
+        ("resnet18", (*DYNAMIC, "model.dynamic_shortcuts=true")),
         ("resnet18", (*DYNAMIC[:1], STATIC[1], "model.num_kernels=[1,4]")),
     ],
 )

@@ -34,10 +34,23 @@ def _one_thread_and_own_random_state():
     torch.set_num_threads(before)
 
 
+ROWS_BY_OPTION = [
+    "imagenet/dy_mobilenetv2 model.depth=0.7 model.num_kernels=2 train.temperature_final=null",
+    "imagenet/static_mobilenetv2_w0.35 model.depth=0.5",
+    "imagenet/dy_mobilenetv2_w0.75 model.num_kernels=8 train.temperature_final=null",
+    "imagenet/dy_mobilenetv2_w0.35 model.dynamic_last=true",
+    "imagenet/dy_mobilenetv3_small model.dynamic_last=true",
+    "imagenet/dy_resnet10 model.dynamic_shortcuts=true",
+]
+"""Rows of Figures 6 and 7, of Table 1 and of the literal reading that are options of a config."""
+
+
 def load(name: str, root: Path) -> ClassificationConfig:
-    """Load a config with 32x32 images and, for speed, a narrow MobileNetV2."""
+    """Load a config, and the overrides that follow its name, with 32x32 images and, for speed, a narrow MobileNetV2."""
+    name, *overrides = name.split()
     config = load_classification_config(
-        name, [f"data.root={root}", "input.size=32", "input.resize=36", "train.batch_size=4", "train.workers=0"]
+        name,
+        [*overrides, f"data.root={root}", "input.size=32", "input.resize=36", "train.batch_size=4", "train.workers=0"],
     )
     if config.model.backbone == "mobilenet_v2":
         width = 0.2 * config.model.width
@@ -74,7 +87,7 @@ def train_a_step(config: ClassificationConfig) -> TrainState:
     return state
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ROWS_BY_OPTION])
 def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, tmp_path):
     config = with_classes(load(name, class_folders), ("disc", "ring", "square"))
 

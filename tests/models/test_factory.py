@@ -147,6 +147,15 @@ def test_options_of_mobilenet_v3_apply_to_the_backbone() -> None:
     assert "last.conv" in dynamic_names(build_v3(dynamic_last=True))
 
 
+def test_shortcuts_of_resnets_are_dynamic_on_request() -> None:
+    for backbone in ("resnet10", "resnet18"):
+        options = {"backbone": backbone, "dynamic_backbone": True, "dynamic_shortcuts": True, "num_kernels": 3}
+        model = build_backbone(BackboneConfig.model_validate(options), temperature=30.0)
+        static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+        assert static == ["stem.conv"]
+        assert {m.num_kernels for m in model.modules() if isinstance(m, DynamicConv2d)} == {3}
+
+
 def test_activation_depends_on_the_loss() -> None:
     assert isinstance(build().activation, nn.Identity)
     softmax = build(train={"loss": "cross_entropy"}, input={"sigma": 3.0}).activation

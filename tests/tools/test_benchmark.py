@@ -22,7 +22,7 @@ def test_a_suite_prints_the_machine_and_rows_and_writes_the_rows_as_json(tmp_pat
 
     rows = json.loads((tmp_path / "new/rows.json").read_text())
     printed = capsys.readouterr().out
-    assert len(rows) == 4
+    assert len(rows) == 5  # a classifier, and backbone and pose model in two layouts
     assert all(set(row) == KEYS and row["suite"] == "latency" and row["unit"] == "ms" for row in rows)
     assert all(row["ratio"] == pytest.approx(row["ours"] / row["against"]) for row in rows)
     assert printed.startswith("suite     latency, one thread\nmachine   ")
@@ -94,6 +94,8 @@ def test_help_lists_the_suites(capsys):
         (["latency", "--seconds", "nan"], "expected seconds above 0, got 'nan'"),
         (["latency", "--seconds", "soon"], "expected seconds above 0, got 'soon'"),
         (["latency", "--rounds", "0"], "expected a whole number from 1, got '0'"),
+        (["latency", "--images", "0"], "expected a whole number from 1, got '0'"),
+        (["latency", "--parts", "heads"], "invalid choice: 'heads'"),
         (["latency", "--widths", "0.6"], "invalid choice: 0.6"),
         (["peer", "--weights", "a.pt"], "required: --peer"),
         (["peer", "--weights", "none.pt", "--peer", "none.onnx"], "none.onnx: no such ONNX file"),

@@ -3,14 +3,19 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from pose.config.pose import Config, ModelConfig
+from pose.config.classification import ClassificationConfig
+from pose.config.pose import BackboneConfig, Config, ModelConfig
 from pose.engine.state import to_channels_last
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
+from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
+
+Module = TypeVar("Module", bound=nn.Module)
 
 SIZE_HW = (256, 192)
 """Height and width of the model input in pixels."""
@@ -24,7 +29,18 @@ def build_model(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNe
     In a newly initialized model, activations decay to 1e-20 from layer to layer. Denormal numbers, which are smaller
     still, take the processor many times longer.
     """
-    model = build_pose_net(Config(model=ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)))
+    options = ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)
+    return with_statistics(build_pose_net(Config(model=options)), size_hw)
+
+
+def build_imagenet_classifier(width: float, dynamic: bool, size_hw: tuple[int, int]) -> Classifier:
+    """Return a MobileNetV2 classifier of 1,000 classes; activations as in `build_model`."""
+    options = BackboneConfig(width=width, dynamic_backbone=dynamic)
+    return with_statistics(build_classifier(ClassificationConfig(model=options)), size_hw)
+
+
+def with_statistics(model: Module, size_hw: tuple[int, int]) -> Module:
+    """Set the batch norm statistics of ``model`` to those of random inputs; returns it in evaluation mode."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0  # the next batch replaces the running statistics

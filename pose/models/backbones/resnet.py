@@ -8,21 +8,29 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pose.models.backbones.blocks import ConvBNAct, ConvLayers, per_conv_layers
+from pose.models.backbones.blocks import ConvBNAct, ConvLayer, ConvLayers, per_conv_layers
 from pose.models.depthwise import Conv2d
 
 
 class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions; the shortcut is a static 1x1 convolution where shapes differ.
+    """Residual block of two 3x3 convolutions; the shortcut is a 1x1 convolution where shapes differ.
 
     Args:
         in_channels: input channels.
         out_channels: output channels.
         stride: of the first convolution.
         conv_layer: type of the 3x3 convolutions, static or dynamic; one for both or one each.
+        shortcut_conv_layer: type of the shortcut's convolution.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, conv_layer: ConvLayers = Conv2d) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        conv_layer: ConvLayers = Conv2d,
+        shortcut_conv_layer: ConvLayer = Conv2d,
+    ) -> None:
         super().__init__()
         first, second = per_conv_layers(conv_layer, 2)
         self.first = ConvBNAct(in_channels, out_channels, 3, stride, activation=nn.ReLU, conv_layer=first)
@@ -30,7 +38,9 @@ class BasicBlock(nn.Module):
         self.shortcut = (
             nn.Identity()
             if stride == 1 and in_channels == out_channels
-            else ConvBNAct(in_channels, out_channels, stride=stride, activation=nn.Identity)
+            else ConvBNAct(
+                in_channels, out_channels, stride=stride, activation=nn.Identity, conv_layer=shortcut_conv_layer
+            )
         )
         self.act = nn.ReLU(inplace=True)
 
@@ -45,11 +55,18 @@ class ResNet(nn.Module):
 
     Args:
         stage_blocks: number of blocks in each of the four stages: 2 in ResNet-18, 1 in ResNet-10.
-        conv_layer: convolution type of the blocks, one for all or one each for first and second; stem and shortcuts are
-            always static.
+        conv_layer: convolution type of the blocks, one for all or one each for first and second; the stem is always
+            static.
+        shortcut_conv_layer: type of the 1x1 projection shortcuts; static by default, as the dynamic convolution
+            paper's counts imply.
     """
 
-    def __init__(self, stage_blocks: Sequence[int] = (2, 2, 2, 2), conv_layer: ConvLayers = Conv2d) -> None:
+    def __init__(
+        self,
+        stage_blocks: Sequence[int] = (2, 2, 2, 2),
+        conv_layer: ConvLayers = Conv2d,
+        shortcut_conv_layer: ConvLayer = Conv2d,
+    ) -> None:
         super().__init__()
         channels = 64
         self.stem = ConvBNAct(3, channels, 7, stride=2, activation=nn.ReLU)
@@ -58,7 +75,7 @@ class ResNet(nn.Module):
         for stage, (out_channels, blocks) in enumerate(zip((64, 128, 256, 512), stage_blocks, strict=True)):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                self.blocks.append(BasicBlock(channels, out_channels, stride, conv_layer))
+                self.blocks.append(BasicBlock(channels, out_channels, stride, conv_layer, shortcut_conv_layer))
                 channels = out_channels
         self.out_channels = channels
 

@@ -1,4 +1,4 @@
-"""ResNets: static models equal torchvision's, dynamic ones differ only in the 3x3 convolutions of their blocks."""
+"""ResNets: static models equal torchvision's, dynamic ones differ only in the convolutions of their blocks."""
 
 from collections.abc import Callable
 
@@ -51,12 +51,18 @@ def test_other_than_four_stages_is_rejected(stages: int) -> None:
         ResNet([1] * stages)
 
 
-def test_stem_and_shortcuts_are_always_static() -> None:
+def test_stem_and_shortcuts_are_static_by_default() -> None:
     model = ResNet(conv_layer=DynamicConv2d)
     dynamic = [name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)]
     static = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     assert dynamic == [f"blocks.{block}.{part}.conv" for block in range(8) for part in ("first", "second")]
     assert static == ["stem.conv", *SHORTCUTS_18]
+
+
+def test_shortcuts_are_dynamic_on_request() -> None:
+    model = ResNet(conv_layer=DynamicConv2d, shortcut_conv_layer=DynamicConv2d)
+    assert [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)] == ["stem.conv"]
+    assert {name for name, m in model.named_modules() if isinstance(m, DynamicConv2d)} >= set(SHORTCUTS_18)
 
 
 @pytest.mark.parametrize("position", [0, 1])

@@ -28,7 +28,8 @@ def timed(monkeypatch):
 
 
 def measure(**options):
-    return list(latency.measure(Budget(rounds=1), np.random.default_rng(0), size_hw=SIZE_HW, **options))
+    options = {"parts": ["pose"], "size_hw": SIZE_HW, "classifier_hw": SIZE_HW} | options
+    return list(latency.measure(Budget(rounds=1), np.random.default_rng(0), **options))
 
 
 def is_dynamic(model):
@@ -86,6 +87,29 @@ def test_activations_do_not_decay_to_denormals(timed):
 
     for features in (y for _, _, y in timed[0].values()):
         assert features.abs().max() > 0.1
+
+
+def test_classifiers_are_timed_as_trained_on_as_many_images_as_given(monkeypatch):
+    timed = []
+
+    def fake_times(calls, budget, rng):
+        timed.append((budget, {name: (*call.args, call()) for name, call in calls.items()}))
+        return {"dynamic": np.array([3e-3]), "static": np.array([2e-3])}
+
+    monkeypatch.setattr(latency, "time_interleaved", fake_times)
+    rows = measure(widths=(0.5, 0.35), parts=["classifiers"], images=5000, classifier_hw=(64, 64))
+    measure(widths=(0.35,), parts=["classifiers"], classifier_hw=(64, 64))
+
+    assert [(row.case, row.against_name, row.ratio.value, row.target) for row in rows] == [
+        (f"dynamic MobileNetV2 x{width} classifier, 64x64, batch 1", "static", 1.5, None) for width in (0.5, 0.35)
+    ]
+    assert [budget for budget, _ in timed] == [Budget(rounds=5000)] * 2 + [Budget(rounds=1)]
+    for _, calls in timed:
+        assert {name: is_dynamic(model) for name, (model, _, _) in calls.items()} == {"dynamic": True, "static": False}
+        for model, x, y in calls.values():
+            assert not model.training
+            assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+            assert (x.shape, y.shape) == ((1, 3, 64, 64), (1, 1000))
 
 
 def test_a_real_measurement_returns_times():
