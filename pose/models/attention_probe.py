@@ -184,7 +184,7 @@ def shuffle_within(generator: torch.Generator) -> Change:
     """
 
     def change(weights: Tensor) -> Tensor:
-        return weights.gather(1, _derangements(*weights.shape, generator).to(weights.device))
+        return weights.gather(1, _derangements(len(weights), weights.shape[1], generator).to(weights.device))
 
     return change
 
