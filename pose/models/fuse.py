@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
+from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fused_conv import FusedDynamicConv2d, fuse_temperature
+from pose.models.kernel_attention import KernelAttention
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -13,8 +13,9 @@ from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
 from pose.models.backbones.resnet import ResNet
 from pose.models.classifier import Classifier, ClassifierHead
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
+from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fuse import fuse
+from pose.models.kernel_attention import KernelAttention
 from pose.models.pose_net import PoseNet
 
 DYNAMIC = partial(DynamicConv2d, num_kernels=3, temperature=4.0)
