@@ -1,14 +1,14 @@
-"""Measure the speed of a part of the project against another way to do the same.
+"""Benchmark parts of the project against baselines: public code, static models or simpler code.
 
 Examples:
     python tools/benchmark.py latency --widths 0.5 --json latency.json
     python tools/benchmark.py peer --weights best.pt --peer movenet-lightning.onnx --seconds 30
     python tools/benchmark.py evaluate --peer deep-high-resolution-net.pytorch --rounds 3
 
-Everything runs on one thread. What is compared is timed in turns and in random order; a row shows medians and
-quartiles, the ratio of the medians (below 1: ours is faster) with a 95% interval, and the ratio we aim at where there
-is one. Calls of very different lengths are timed by what they take of the processor, not by the clock. Under a tenth
-apart is undecided: another machine, or another day, may say otherwise.
+Everything runs on one thread. Calls are timed interleaved and in random order. A row shows medians and quartiles, the
+ratio of the medians (below 1: ours is faster) with its 95% interval, and the latency target ("bar"), if there is one.
+Calls of very different lengths are timed by processor time, not by the clock. Differences below 10% are inconclusive:
+they may change on another machine or another day.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from pose.cli import ToolParser, positive_count, run
 from pose.errors import PoseError
 
 SECONDS = 10.0
+"""Default time per case."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, measure, print a row at a time, write all of them."""
+    """Parse arguments, run a suite, print each row and write all of them."""
     options = vars(_parser().parse_args(argv))
 
     import numpy as np
@@ -51,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _suites() -> Any:
-    """Return the package of suites, which the wheel does not hold.
+    """Return the package of suites, which is not part of the wheel.
 
     Raises:
-        PoseError: it is not there.
+        PoseError: the package is not available.
     """
     try:
         return import_module("pose.tools.benchmarks")
@@ -66,7 +67,7 @@ def _suites() -> Any:
 
 
 def positive_seconds(text: str) -> float:
-    """Parse a time above 0."""
+    """Parse a positive, finite number of seconds."""
     try:
         seconds = float(text)
     except ValueError:
@@ -78,11 +79,11 @@ def positive_seconds(text: str) -> float:
 
 def _parser() -> ToolParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
+    common.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
     common.add_argument(
-        "--seconds", type=positive_seconds, help=f"time for each case (default: {SECONDS:g}, or as --rounds take)"
+        "--seconds", type=positive_seconds, help=f"time per case (default: {SECONDS:g}, or unlimited with --rounds)"
     )
-    common.add_argument("--rounds", type=positive_count, help="time each call at most so often")
+    common.add_argument("--rounds", type=positive_count, help="maximum number of timings of each call")
     parser = ToolParser(__doc__)
     suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=argparse.ArgumentParser)
     for name in _suites().suite_names():

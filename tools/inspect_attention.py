@@ -1,13 +1,14 @@
-"""Inspect a dynamic model: its attention layer by layer, and its AP or accuracy with that attention changed.
+"""Attention ablation study of a dynamic model: attention by layer, and AP or accuracy with the attention replaced.
 
 Examples:
     python tools/inspect_attention.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/inspect_attention.py --cfg FILE --weights FILE --gt-boxes --limit 300 --output inspection/
     python tools/inspect_attention.py --cfg imagenet/dy_mobilenetv2_w0.5 --weights FILE data.root=FOLDER
 
-Tested once as trained and then as the paper's Tables 3 and 4 have it: attention averaged (all kernels weigh the same),
-the largest weight only, shuffled within each image, shuffled across images, switched off by resolution; and replaced by
-its mean over all inputs. The folder receives inspection.json and entropy.png; each test takes as long as tools/test.py.
+The model is evaluated as trained and with the attention of the paper's Tables 3 and 4: averaged (all kernels have equal
+weight), the largest weight only, shuffled within each image, shuffled across images, switched off by resolution; also
+replaced by its mean over all inputs. The output folder receives inspection.json and entropy.png. Each evaluation takes
+as long as tools/test.py.
 """
 
 import argparse
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, load config and weights, measure in every mode, print the table."""
+    """Parse arguments, load config and weights, measure in every mode and print the table."""
     args = _parser().parse_args(argv)
     config = load_any_config(args.cfg, args.overrides)
 
@@ -46,22 +47,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_plot_name(output / "entropy.png")
     with init_distributed(args.device) as dist:
         if isinstance(config, Config):
-            model, measure, protocol = _pose_net(config, weights, args, dist)
+            model, measure, protocol = _load_pose_net(config, weights, args, dist)
         else:
-            model, measure, protocol = _classifier(config, weights, args, dist)
-        figures, layers = measure_modes(model, measure, config.seed)
+            model, measure, protocol = _load_classifier(config, weights, args, dist)
+        metrics, layers = measure_modes(model, measure, config.seed)
     rows = [layer.as_dict() for layer in layers]
-    report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": figures, "layers": rows}
+    report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": metrics, "layers": rows}
     write_text(output / "inspection.json", json.dumps(report, indent=2) + "\n")
     draw_attention(rows, output / "entropy.png")
-    print(format_metrics(figures), protocol, sep="\n")
+    print(format_metrics(metrics), protocol, sep="\n")
 
 
 Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]
-"""A model, what measures it, and the protocol of that in words."""
+"""Model, function that measures it, and protocol line."""
 
 
-def _pose_net(config: Config, weights: Path, args: argparse.Namespace, dist: "DistContext") -> Subject:
+def _load_pose_net(config: Config, weights: Path, args: argparse.Namespace, dist: "DistContext") -> Subject:
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.attention_ablation import first_persons, pose_measure, require_dynamic
     from pose.engine.evaluate import load_test_set
@@ -78,14 +79,18 @@ def _pose_net(config: Config, weights: Path, args: argparse.Namespace, dist: "Di
     return model, measure, protocol_line(config, test_set, weights)
 
 
-def _classifier(config: ClassificationConfig, weights: Path, args: argparse.Namespace, dist: "DistContext") -> Subject:
+def _load_classifier(
+    config: ClassificationConfig, weights: Path, args: argparse.Namespace, dist: "DistContext"
+) -> Subject:
     from pose.datasets.imagenet import load_test_images
     from pose.engine.attention_ablation import classifier_measure, require_dynamic, shuffled_images
     from pose.engine.classification_task import protocol_line
     from pose.models.weights import load_classifier_for
 
     if args.gt_boxes or args.detections is not None:
-        raise ConfigError(f"--gt-boxes, --detections: {config.name} is a classifier, which takes whole images")
+        raise ConfigError(
+            f"--gt-boxes, --detections: {config.name} is a classifier, which uses whole images; remove the option"
+        )
     model, classes = load_classifier_for(config, weights)
     require_dynamic(model, weights)
     images = shuffled_images(load_test_images(config.data, classes), args.limit, config.seed)
@@ -101,15 +106,15 @@ def _parser() -> ToolParser:
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
-    boxes.add_argument("--gt-boxes", action="store_true", help="take the annotated boxes")
+    boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes")
     parser.add_argument(
         "--limit",
         type=int,
         metavar="N",
-        help="test on the first images only, with at most N persons in all; a classifier on N images",
+        help="evaluate on the first images only, with at most N persons in total (a classifier: on N images)",
     )
-    parser.add_argument("--output", type=Path, help="folder to write into (default: inspection beside the weights)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--output", type=Path, help="output folder (default: inspection/ next to the weights)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     return parser
 
 

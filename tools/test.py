@@ -1,12 +1,12 @@
-"""Evaluate a pose model: COCO AP with a detector's boxes, or with ground-truth boxes.
+"""Evaluate a pose model: COCO AP with detector boxes or ground-truth boxes.
 
 Examples:
     python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
     python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
     python tools/test.py --cfg FILE --weights FILE --gt-boxes
-    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (or model.xml: an exported model)
+    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (exported model, or model.xml)
 
-Published COCO results use a detector's boxes; ground-truth boxes give about 2 points more. For sets without annotations
+Published COCO results use detector boxes; ground-truth boxes give about 2 points more AP. For data without annotations
 (the COCO test sets) only results.json is written.
 """
 
@@ -22,7 +22,7 @@ from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments, load config and weights, predict, evaluate, write the results."""
+    """Parse arguments, load config and weights, predict, evaluate and write the results."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
     boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes (AP is about 2 points higher)")
     parser.add_argument(
-        "--output", type=Path, help="folder for results.json and metrics.json (default: beside the weights)"
+        "--output", type=Path, help="folder for results.json and metrics.json (default: test/ next to the weights)"
     )
-    parser.add_argument("--picture", type=Path, help="also draw predictions on the first images, into this file")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one; an exported model: cpu)")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, as the demo's option does")
+    parser.add_argument("--picture", type=Path, help="also draw the predictions of 12 images into this image file")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")
+    parser.add_argument("--bf16", action="store_true", help="run the model in bfloat16 (not for exported models)")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
@@ -62,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_image_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     if args.bf16 and is_exported(weights):
-        raise ConfigError(
-            "--bf16: an exported model computes in the precision it was exported in; leave the option out"
-        )
+        raise ConfigError("--bf16: an exported model computes in the precision it was exported in; remove the option")
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         start_logging(None)
         prepare_data(config)
@@ -89,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
         write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
     else:
-        print(f"{protocol}\nno annotations to measure against; results for the COCO server: {output / 'results.json'}")
+        print(f"{protocol}\nno annotations to evaluate against; results for the COCO server: {output / 'results.json'}")
     if args.picture is not None:
         draw_predictions(results, test_set, config, args.picture)
 

@@ -1,11 +1,11 @@
-"""Evaluate a classifier: top-1 and top-5 accuracy on ImageNet's validation images, or on any folders of classes.
+"""Evaluate a classifier: top-1 and top-5 accuracy on ImageNet's validation images or any other class folders.
 
 Examples:
     python tools/test_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml --weights runs/dy_mobilenetv2_w0.5
     python tools/test_imagenet.py --cfg FILE --weights FILE data.root=/data/imagenet --output results/
 
-Top-5 needs at least five classes. The class folders must be those that the model was trained on; its weight file names
-them.
+Top-5 needs at least five classes. The class folders must match the classes of the training set, which the weight file
+stores.
 """
 
 import json
@@ -18,14 +18,14 @@ from pose.files import write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments, load config and weights, classify, write the accuracy."""
+    """Parse arguments, load config and weights, classify and write the accuracy."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
         "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
     )
-    parser.add_argument("--output", type=Path, help="folder for metrics.json (default: beside the weights)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--output", type=Path, help="folder for metrics.json (default: test/ next to the weights)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
 
@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         start_logging(None)
         model, classes = load_classifier_for(config, weights)
         images = load_test_images(config.data, classes)
-        found = classify_images(model.to(dist.device), images, config, dist)
+        accuracy = classify_images(model.to(dist.device), images, config, dist)
         if not dist.is_main:
             return
     protocol = protocol_line(config, images, weights)
-    print(found, protocol, sep="\n")
+    print(accuracy, protocol, sep="\n")
     output = args.output or weights.parent / "test"
-    report = {"protocol": protocol, "weights": str(weights), "images": found.images, **found.figures()}
+    report = {"protocol": protocol, "weights": str(weights), "images": accuracy.images, **accuracy.figures()}
     write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
 
 

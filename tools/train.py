@@ -1,4 +1,4 @@
-"""Train a pose model.
+"""Train a pose model, or resume a training run.
 
 Examples:
     python tools/train.py --cfg configs/quickstart.yaml
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments, load the config, open the run folder, train."""
+    """Parse arguments, load the config, open the run folder and train."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     add_run_arguments(parser)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path | None = None) -> float:
-    """Build data and model, train, and return the best validation AP; errors as `pose.engine.trainer.train`."""
+    """Build data and model, train, and return the best validation AP; errors as in `pose.engine.trainer.train`."""
     import torch
 
     from pose.engine.evaluate import load_test_set

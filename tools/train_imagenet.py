@@ -1,4 +1,4 @@
-"""Train a classifier on ImageNet, or on any folders of classes.
+"""Train a classifier on ImageNet or any other class folders, or resume a training run.
 
 Examples:
     python tools/train_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml data.root=/data/imagenet
@@ -6,9 +6,9 @@ Examples:
     torchrun --nproc_per_node 8 tools/train_imagenet.py --cfg FILE train.workers=8 train.precision=fp16
     python tools/train_imagenet.py --cfg FILE --resume
 
-The images are in FOLDER/train/<class>/ and FOLDER/val/<class>/. The run folder runs/<config>/<time>/ receives the
-resolved config, train.log, metrics.jsonl, TensorBoard events, last.pt and best.pt. The option train.start of a pose
-config loads such weights into its backbone.
+Images are expected in FOLDER/train/<class>/ and FOLDER/val/<class>/. The run folder runs/<config>/<time>/ receives the
+resolved config, train.log, metrics.jsonl, TensorBoard events, last.pt and best.pt. A pose config loads the trained
+backbone with the option train.start.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments, load the config, open the run folder, train."""
+    """Parse arguments, load the config, open the run folder and train."""
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     add_run_arguments(parser)
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train_classifier(
     config: ClassificationConfig, folder: Path, dist: "DistContext", resume: Path | None = None
 ) -> float:
-    """Build data and model, train, and return the best top-1 accuracy; errors as `pose.engine.trainer.train`.
+    """Build data and model, train, and return the best top-1 accuracy; errors as in `pose.engine.trainer.train`.
 
-    The config that the run saves names the classes.
+    The config that the run saves holds the class names.
     """
     import torch
 

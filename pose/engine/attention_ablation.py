@@ -1,7 +1,7 @@
 """Attention ablation study (paper, Tables 3 and 4): metrics of a trained model with its attention replaced.
 
-`measure_modes` takes any model and any function that measures it: AP of a pose model (`pose_measure`), accuracy of a
-classifier (`classifier_measure`).
+`measure_modes` works with any model and measure function: AP of a pose model (`pose_measure`), accuracy of a classifier
+(`classifier_measure`).
 """
 
 import logging
@@ -35,9 +35,10 @@ from pose.models.pose_net import PoseNet
 logger = logging.getLogger(__name__)
 
 AS_TRAINED = "as trained"
+"""Name of the mode with unchanged attention."""
 
 Metrics = Mapping[str, float]
-"""By name, 0 to 1."""
+"""Values from 0 to 1 by name."""
 
 
 def measure_modes(
@@ -48,28 +49,28 @@ def measure_modes(
     Args:
         model: dynamic, in evaluation mode.
         measure: runs the model on the same inputs each time, in batches of two or more, and returns its metrics.
-        seed: of the random permutations.
+        seed: seed of the random permutations.
 
     Returns:
-        the metrics by mode, `AS_TRAINED` first, and the attention of each layer.
+        metrics by mode, `AS_TRAINED` first, and the attention of each layer.
     """
     with AttentionRecord(model) as record:
-        metrics = {AS_TRAINED: _measured(AS_TRAINED, measure)}
+        metrics = {AS_TRAINED: _measure_and_log(AS_TRAINED, measure)}
     layers = record.layers()
     for mode, changes in attention_modes(layers, torch.Generator().manual_seed(seed)).items():
         with changed_attention(model, changes):
-            metrics[mode] = _measured(mode, measure)
+            metrics[mode] = _measure_and_log(mode, measure)
     return metrics, layers
 
 
-def _measured(mode: str, measure: Callable[[], Metrics]) -> Metrics:
+def _measure_and_log(mode: str, measure: Callable[[], Metrics]) -> Metrics:
     metrics = measure()
     logger.info("attention %s: %s", mode, ", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items()))
     return metrics
 
 
 def format_metrics(metrics: Mapping[str, Metrics]) -> str:
-    """Return a table of metrics in percent, one mode a line."""
+    """Format metrics as a table in percent, one mode per line."""
     width = max(map(len, metrics))
     lines = [f"{'attention':<{width}}" + "".join(f"{name:>8}" for name in metrics[AS_TRAINED])]
     for mode, row in metrics.items():
@@ -78,10 +79,10 @@ def format_metrics(metrics: Mapping[str, Metrics]) -> str:
 
 
 def require_dynamic(model: nn.Module, weights: Path) -> None:
-    """Check that a model has attention to replace.
+    """Check that a model has dynamic convolutions.
 
     Raises:
-        CheckpointError: it has no dynamic convolution with two kernels or more.
+        CheckpointError: the model has no dynamic convolution with two or more kernels.
     """
     if not dynamic_layers(model):
         raise CheckpointError(
@@ -91,12 +92,12 @@ def require_dynamic(model: nn.Module, weights: Path) -> None:
 
 
 def first_persons(test_set: TestSet, limit: int) -> TestSet:
-    """Return the persons of the first images by id: whole images with at most ``limit`` persons, at least one image.
+    """Return all persons of the first images by id: at least one image, further ones up to ``limit`` persons in total.
 
     Raises:
         ConfigError: ``limit`` is not positive.
     """
-    _require_some(limit, "person")
+    _check_limit(limit, "person")
     persons = test_set.persons
     image_ids, counts = np.unique(persons.image_ids, return_counts=True)
     kept = image_ids[: max(1, np.searchsorted(counts.cumsum(), limit, side="right"))]
@@ -110,22 +111,21 @@ def pose_measure(
     """Return a function that measures AP and AP50 of a pose model by the COCO protocol.
 
     Args:
-        model: in evaluation mode, on this process's device.
+        model: in evaluation mode, on the device of ``dist``.
         test_set: persons to predict.
         config: its input and test sections are used.
-        dist: this process, the only one.
+        dist: rank, world size (1) and device.
         limited: evaluate on the images of these persons only, not on all annotated images.
 
     Raises:
-        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
-            several processes.
+        ConfigError: the batch size is 1, so no exchange across images is possible, or there are several ranks.
         DataError: there are no persons, or no annotations to evaluate against.
     """
-    _require_one_process_and_pairs(dist, config.test.batch_size)
+    _check_single_process_and_batch_size(dist, config.test.batch_size)
     if not test_set.annotated or not len(test_set.persons):
         raise DataError(
-            f"{test_set.annotations}: expected annotated persons to measure on, got "
-            f"{'no persons' if test_set.annotated else 'no annotations'} ({test_set.boxes}); name another file"
+            f"{test_set.annotations}: expected annotated persons to evaluate on, got "
+            f"{'no persons' if test_set.annotated else 'no annotations'} ({test_set.boxes}); give another file"
         )
     image_ids = np.unique(test_set.persons.image_ids).tolist() if limited else None
 
@@ -141,12 +141,12 @@ def pose_measure(
 
 
 def shuffled_images(images: LabeledImages, limit: int | None, seed: int) -> LabeledImages:
-    """Return images, or ``limit`` of them, in random order, so that batches mix the classes.
+    """Return the images, or ``limit`` of them, in random order, so that batches mix the classes.
 
     Raises:
         ConfigError: ``limit`` is not positive.
     """
-    _require_some(limit, "image")
+    _check_limit(limit, "image")
     return images.take(np.random.default_rng(seed).permutation(len(images))[:limit])
 
 
@@ -156,21 +156,20 @@ def classifier_measure(
     """Return a function that measures the accuracy of a classifier.
 
     Args:
-        model: in evaluation mode, on this process's device.
-        images: to classify, in an order that mixes the classes.
+        model: in evaluation mode, on the device of ``dist``.
+        images: images to classify, in an order that mixes the classes.
         config: its input, train and test sections are used.
-        dist: this process, the only one.
+        dist: rank, world size (1) and device.
 
     Raises:
-        ConfigError: the batch size is 1, so that there is no other image to exchange attention with, or there are
-            several processes.
+        ConfigError: the batch size is 1, so no exchange across images is possible, or there are several ranks.
     """
-    _require_one_process_and_pairs(dist, config.test.batch_size)
+    _check_single_process_and_batch_size(dist, config.test.batch_size)
     classify = partial(classify_images, model, images, config, dist)
     return lambda: classify().figures()
 
 
-def _require_one_process_and_pairs(dist: DistContext, batch_size: int) -> None:
+def _check_single_process_and_batch_size(dist: DistContext, batch_size: int) -> None:
     if dist.world_size > 1:
         raise ConfigError(
             f"expected one process, which records all attention, got {dist.world_size}; run without torchrun"
@@ -179,6 +178,6 @@ def _require_one_process_and_pairs(dist: DistContext, batch_size: int) -> None:
         raise ConfigError(f"test.batch_size: expected 2 or more, to exchange attention across images, got {batch_size}")
 
 
-def _require_some(limit: int | None, what: str) -> None:
+def _check_limit(limit: int | None, unit: str) -> None:
     if limit is not None and limit < 1:
-        raise ConfigError(f"--limit: expected 1 {what} or more, got {limit}")
+        raise ConfigError(f"--limit: expected 1 {unit} or more, got {limit}")

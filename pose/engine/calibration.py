@@ -10,14 +10,14 @@ from torch.nn import functional
 from pose.models.kernel_attention import KernelAttention
 
 SAMPLES = 128
-"""Training samples that calibration uses."""
+"""Number of training samples that calibration uses."""
 
 Hook = Callable[[Any, tuple[Tensor, ...]], None]
 
 
 @torch.no_grad()
 def calibrate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
-    """Set running statistics of every batch norm from ``inputs``; scale and shift keep the model's outputs unchanged.
+    """Set the running statistics of every batch norm from ``inputs``, and adapt scale and shift to keep the outputs.
 
     For weights whose batch norm was fused into the convolutions: their running statistics are placeholders, and the
     model would compute something else in training mode, with batch statistics. Afterwards both modes agree.
@@ -34,9 +34,9 @@ def calibrate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
 def calibrate_attention(model: nn.Module, attentions: Iterable[KernelAttention], inputs: Tensor) -> None:
     """Scale attentions so that their logits over tau have mean 0 and standard deviation 1 over ``inputs``.
 
-    As initialized they hardly depend on the input (in a trained MobileNetV2 the standard deviation of the logits is .02
-    to .2, in its type-B head .001), and the equal kernels of an inflated layer separate only as far as the attention
-    differs between inputs.
+    After initialization they hardly depend on the input (in a trained MobileNetV2 the standard deviation of the logits
+    is .02 to .2, in its type-B head .001), and the equal kernels of an inflated layer separate only as far as the
+    attention differs between inputs.
 
     Args:
         model: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.

@@ -1,4 +1,4 @@
-"""Checkpoints: all state that a run needs to resume exactly where it stopped.
+"""Save and load checkpoints: all state that a run needs to resume exactly where it stopped.
 
 A checkpoint is a weight file (`pose.models.weights`) that also holds optimizer, loss scaler, moving average, random
 state and progress.
@@ -21,7 +21,7 @@ def save_checkpoint(state: TrainState, config: ExperimentConfig, path: Path) -> 
     """Write a checkpoint atomically.
 
     Raises:
-        TrainingError: a weight is not finite; the file that ``path`` held stays.
+        TrainingError: a weight is not finite; an existing file at ``path`` is kept.
     """
     weights = state.model.state_dict()
     broken = [name for name, value in weights.items() if not value.isfinite().all()]
@@ -49,7 +49,7 @@ def load_checkpoint(state: TrainState, path: Path) -> ExperimentConfig:
     """Load a checkpoint into ``state`` and return the config that it was written with.
 
     Raises:
-        CheckpointError: it holds weights only, or was written for another model or optimizer.
+        CheckpointError: the file holds weights only, or is of another model or optimizer.
     """
     content = read_weights(path)
     if not content.keys() >= TRAINING_KEYS:
@@ -64,7 +64,7 @@ def load_checkpoint(state: TrainState, path: Path) -> ExperimentConfig:
         state.optimizer.load_state_dict(content["optimizer"])
     except ValueError:  # other parameter groups
         raise CheckpointError(
-            f"{path}: its optimizer state does not fit this run; begin a new run with train.start={path}"
+            f"{path}: its optimizer state does not match this run; start a new run with train.start={path}"
         ) from None
     state.scaler.load_state_dict(content["scaler"])
     state.progress = Progress(**content["progress"])

@@ -20,12 +20,12 @@ from pose.progress import ProgressLine
 
 
 def with_classes(config: ClassificationConfig, classes: tuple[str, ...]) -> ClassificationConfig:
-    """Return the config with the names of its classes."""
+    """Return a config with ``data.classes`` set."""
     return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
 
 
 def sgd(model: Classifier, options: ClassifierTrainConfig) -> torch.optim.Optimizer:
-    """Return SGD with momentum for two groups of weights, backbone and head (paper, section 5.1)."""
+    """Return SGD with momentum and two parameter groups, backbone and head (paper, section 5.1)."""
     groups = [{"params": list(part.parameters())} for part in (model.backbone, model.head)]
     return torch.optim.SGD(groups, options.learning_rate, options.momentum, weight_decay=options.weight_decay)
 
@@ -33,12 +33,12 @@ def sgd(model: Classifier, options: ClassifierTrainConfig) -> torch.optim.Optimi
 def classification_loss(options: ClassifierTrainConfig, num_classes: int, device: torch.device) -> LossFn:
     """Return cross-entropy with label smoothing and mixup (paper, section 5.1).
 
-    Mixup draws from torch's default generator, once a batch, and mixes images within the part of this rank.
+    Mixup draws from torch's default generator, once per batch, and mixes images within the batch of this rank.
 
     Args:
-        options: strength of both.
-        num_classes: of the labels.
-        device: of the model.
+        options: label smoothing and mixup strength.
+        num_classes: number of classes of the labels.
+        device: device of the model.
     """
     mixup = v2.MixUp(alpha=options.mixup, num_classes=num_classes) if options.mixup else None
 
@@ -56,13 +56,13 @@ def classification_loss(options: ClassifierTrainConfig, num_classes: int, device
 def classify_images(
     model: Classifier, labeled: LabeledImages, config: ClassificationConfig, dist: DistContext
 ) -> Accuracy:
-    """Measure accuracy; ranks share the images without padding, and all get the result.
+    """Measure top-1 and top-5 accuracy; ranks share the images without padding, and all get the result.
 
     Args:
         model: in evaluation mode, on this rank's device.
-        labeled: images to classify.
+        labeled: images to classify, with labels.
         config: its input, train and test sections are used.
-        dist: this process.
+        dist: rank, world size and device.
     """
     own = labeled.take(np.array_split(np.arange(len(labeled)), dist.world_size)[dist.rank])
     loader = test_loader(TestImages(own, config.input), config.test.batch_size, config.train.workers)
@@ -82,7 +82,7 @@ def validate(labeled: LabeledImages, config: ClassificationConfig, dist: DistCon
 
 
 def protocol_line(config: ClassificationConfig, labeled: LabeledImages, weights: Path) -> str:
-    """Describe in one line how an accuracy was measured."""
+    """Describe the evaluation protocol in one line."""
     square = config.input
     return (
         f"{config.name}: {len(labeled)} images of {len(labeled.classes)} classes in {labeled.folder}; "

@@ -64,10 +64,10 @@ def read_experiment(folder: Path) -> tuple[dict[str, list[Curves]], dict[str, li
 
 
 def thin(curves: Curves, max_rows: int) -> Curves:
-    """Average consecutive loss rows, about equally many at a time, so that at most ``max_rows`` are left.
+    """Average groups of consecutive loss rows, of nearly equal size, so that at most ``max_rows`` are left.
 
-    Samples are averaged like losses: what `pose.engine.plots.smooth` makes of the rows hardly changes, as long as they
-    lie closer together than its width.
+    Samples are averaged like losses: `pose.engine.plots.smooth` gives nearly the same curve as long as the spacing of
+    the rows is below its width.
     """
     groups = min(max_rows, len(curves.samples))
     samples, losses = (

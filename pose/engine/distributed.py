@@ -36,7 +36,7 @@ class DistContext:
 
 @contextmanager
 def init_distributed(device: str | None = None) -> Iterator[DistContext]:
-    """Initialize the process group that torchrun describes, and destroy it at the end; without torchrun, one process.
+    """Context manager: initialize torchrun's process group and destroy it at the end; without torchrun, one process.
 
     Args:
         device: ``"cpu"``, ``"cuda"``, ...; by default the GPU of this local rank, else the CPU.
@@ -66,10 +66,10 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
     """Wrap a model in DistributedDataParallel, so that its gradients are those of the global batch.
 
     Args:
-        model: to wrap; returned as it is for one process.
-        dist: this process.
+        model: model to wrap; returned unchanged for world size 1.
+        dist: rank, world size and device.
         sync_batch_norm: compute batch statistics over all ranks.
-        accumulate: backward passes a step; all but the last run without gradient exchange.
+        accumulate: backward passes per step; all but the last run without gradient exchange.
     """
     if dist.world_size == 1:
         return model
@@ -77,7 +77,7 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
         model = convert_sync_batch_norm(model)
     devices = [dist.device] if dist.device.type == "cuda" else None
     with warnings.catch_warnings():
-        # torch 2.15 renames `broadcast_buffers`; older versions know no other name.
+        # torch 2.15 renames `broadcast_buffers`; older versions do not accept the new name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
             model,
@@ -89,7 +89,7 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
 
 
 def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
-    """Replace every batch norm of a model by `SyncBatchNorm2d`, in place; names and weights stay."""
+    """Replace every batch norm of a model by `SyncBatchNorm2d`, in place; names and weights are kept."""
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
             synced = SyncBatchNorm2d(child.num_features, child.eps, child.momentum)
@@ -154,7 +154,7 @@ def broadcast_buffers(model: nn.Module, dist: DistContext) -> None:
 
 
 def all_gather(item: Item, dist: DistContext) -> list[Item]:
-    """Return the items of all ranks, in order of rank, on every rank."""
+    """Gather the items of all ranks on every rank, ordered by rank."""
     if dist.world_size == 1:
         return [item]
     items: list[Item | None] = [None] * dist.world_size
@@ -163,7 +163,7 @@ def all_gather(item: Item, dist: DistContext) -> list[Item]:
 
 
 def broadcast_object(item: Item, dist: DistContext) -> Item:
-    """Return the item of rank 0 on every rank."""
+    """Broadcast the item of rank 0 to every rank."""
     if dist.world_size == 1:
         return item
     items = [item]
@@ -172,7 +172,7 @@ def broadcast_object(item: Item, dist: DistContext) -> Item:
 
 
 def barrier(dist: DistContext) -> None:
-    """Wait until every rank is here."""
+    """Wait until every rank has called this."""
     if dist.world_size > 1:
         torch_dist.barrier()
 

@@ -10,7 +10,7 @@ class MovingAverage:
     """Exponential moving average of a model.
 
     Args:
-        model: copied as the first value of the average.
+        model: copied as the initial average.
         decay: weight of the old average in each update. The first updates use less, (1 + n) / (10 + n), so that the
             random initialization does not dominate a short run.
 

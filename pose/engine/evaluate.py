@@ -1,4 +1,4 @@
-"""Evaluation of a pose model: person boxes to predictions, results and AP, for testing and for validation."""
+"""Evaluation of a pose model for validation and testing: person boxes to predictions, COCO results and AP."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class TestSet:
     """Person boxes of a validation or test set.
 
     Attributes:
-        persons: with the boxes to predict in.
-        annotations: the annotation (or image-info) file of the images.
-        category_id: of the persons in that file.
+        persons: persons with their boxes.
+        annotations: annotation (or image-info) file of the images.
+        category_id: category id of the persons in that file.
         annotated: whether the file has annotations to evaluate against.
-        boxes: describes where the boxes come from.
+        boxes: description of the source of the boxes.
     """
 
     persons: Persons
@@ -43,12 +43,12 @@ class TestSet:
 
 
 def load_test_set(config: Config, ground_truth: bool, detections: Path | None = None) -> TestSet:
-    """Read the validation persons of a config.
+    """Load the validation persons of a config.
 
     Args:
-        config: names the data.
-        ground_truth: use the annotated boxes instead of a detector's.
-        detections: detector boxes to use instead of those of the config.
+        config: its data, skeleton and test sections are used.
+        ground_truth: use the annotated boxes instead of detector boxes.
+        detections: file of detector boxes that replaces the config's.
 
     Raises:
         DataError: a file is missing or cannot be used.
@@ -73,14 +73,9 @@ def predict_persons(
     dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Predict the keypoints of every person; ranks share the persons without padding, and all get the result.
+    """Predict the keypoints of every person with the flip average of the config; see `predict_crops`.
 
-    Args:
-        heatmap_fn: `PoseNet.heatmaps` of a model in evaluation mode, on this rank's device.
-        persons: with the boxes to predict in.
-        config: its input and test sections are used.
-        dist: this process.
-        workers: data loading processes.
+    ``heatmap_fn`` is `PoseNet.heatmaps` of a model in evaluation mode, on this rank's device.
     """
     pairs = config.keypoints.flip_pairs if config.test.flip else None
     crops_to_heatmaps = partial(predict_heatmaps, heatmap_fn, flip_pairs=pairs, shift=config.test.flip_shift)
@@ -94,16 +89,16 @@ def predict_crops(
     dist: DistContext,
     workers: int,
 ) -> Predictions:
-    """Predict as `predict_persons` does, from whole crops.
+    """Predict the keypoints of every person; ranks share the persons without padding, and all get the result.
 
     Args:
-        crops_to_heatmaps: (B, h, w, 3) uint8 RGB crops on this rank's device to (B, K, h / 4, w / 4) heatmaps.
-        persons: with the boxes to predict in.
+        crops_to_heatmaps: maps (B, h, w, 3) uint8 RGB crops on this rank's device to (B, K, h / 4, w / 4) heatmaps.
+        persons: persons with their boxes.
         config: its input and test sections are used.
-        dist: this process.
-        workers: data loading processes.
+        dist: rank, world size and device.
+        workers: number of data loading processes.
     """
-    by_image = np.argsort(persons.image_ids, kind="stable")  # boxes of one image share its decoding
+    by_image = np.argsort(persons.image_ids, kind="stable")  # so that an image with several persons is decoded once
     own = np.array_split(by_image, dist.world_size)[dist.rank]
     loader = test_loader(TestCrops(persons.take(own), config.input), config.test.batch_size, workers)
     num_keypoints = config.keypoints.num_keypoints
@@ -124,7 +119,7 @@ def predict_crops(
 
 
 def make_results(predictions: Predictions, test_set: TestSet, config: Config) -> list[Result]:
-    """Rescore predictions, suppress duplicates by OKS-NMS, and return COCO results."""
+    """Rescore predictions, remove duplicates by OKS-NMS, and return COCO results."""
     options, sigmas = config.test, config.keypoints.sigmas
     return to_results(
         predictions, sigmas, options.keypoint_threshold, options.nms_threshold, category_id=test_set.category_id
@@ -132,19 +127,19 @@ def make_results(predictions: Predictions, test_set: TestSet, config: Config) ->
 
 
 def score_results(results: list[Result], test_set: TestSet, config: Config) -> Metrics:
-    """Return COCO's keypoint metrics of results."""
+    """Return the COCO keypoint metrics of results."""
     return evaluate(test_set.annotations, results, config.keypoints.sigmas, category_id=test_set.category_id)
 
 
 def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
-    """Load an exported model for evaluation, on as many threads as PyTorch uses.
+    """Load an exported model for evaluation, with as many threads as PyTorch uses.
 
     Returns:
-        crops_to_heatmaps for `predict_crops`, and the config with the flip average that the file computes.
+        crops_to_heatmaps for `predict_crops`, and the config with the flip average that the exported model computes.
 
     Raises:
         PoseError: its backend is not installed.
-        CheckpointError: it is missing, damaged, or made for another input or skeleton than the config's.
+        CheckpointError: the file is missing or damaged, or has another input or skeleton than the config.
     """
     session = open_exported(path, torch.get_num_threads())
     metadata = read_metadata(session.metadata, path)

@@ -35,8 +35,8 @@ class Uncalibrated:
     """Parts of a model that need calibration on data before training (`pose.engine.calibration`).
 
     Attributes:
-        batch_norm: the backbone's batch norm was loaded without statistics.
-        attentions: of the inflated layers.
+        batch_norm: whether the backbone's batch norm was loaded without statistics.
+        attentions: attentions of the inflated layers.
     """
 
     batch_norm: bool
@@ -49,7 +49,7 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
     Args:
         model: on the CPU; changed in place.
         start: see `load_pretrained`, or ``default``, the packaged model.
-        options: the model's config.
+        options: config of the model.
         dataset: the training set, indexed by (epoch, row); calibration uses its first `SAMPLES` images.
 
     Raises:
@@ -69,14 +69,14 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
 
 
 def load_pretrained(model: PoseNet | Classifier, path: Path, static_backbone: nn.Module) -> Uncalibrated:
-    """Load the weights of a file that fit a model; the others keep their initialization.
+    """Load pretrained weights into a model; layers without matching weights keep their initialization.
 
-    The backbone must fit completely. A head is loaded if it fits, or fits except for the last layer (other keypoints
-    or classes). The head of a classifier never fits a pose model, nor the reverse.
+    The backbone must match completely. A head is loaded if it matches, or all but its last layer (other keypoints or
+    classes). The head of a classifier is never loaded into a pose model, nor the reverse.
 
     Args:
         model: changed in place.
-        path: a weight file or run folder of ours, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
+        path: our weight file or run folder, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
         static_backbone: static form of the model's backbone, to map torchvision's names.
 
     Raises:
@@ -104,7 +104,7 @@ def _select(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_backbone(model: PoseNet | Classifier, state: Mapping[str, Tensor], path: Path) -> list[KernelAttention]:
-    """Load a backbone, inflated where it is dynamic here and static there; return the attentions of these layers."""
+    """Load a backbone; inflate static weights into dynamic layers, and return the attentions of these layers."""
     own_temperatures = _temperatures(model.backbone.state_dict())
     load_strict(model.backbone, inflate(state, model.backbone), path)
     logger.info("backbone: weights loaded from %s", path)
@@ -121,7 +121,7 @@ def _temperatures(state: Mapping[str, Tensor]) -> set[float]:
 
 
 def _load_head(head: nn.Module, state: Mapping[str, Tensor], path: Path, outputs: str) -> list[KernelAttention]:
-    """Load a head if all but its last layer fit; return the attentions of its inflated layers."""
+    """Load a head if all layers but the last match; return the attentions of its inflated layers."""
     inflated = [layer.attention for layer in new_layers(state, head).values()]
     own, state = head.state_dict(), inflate(state, head)
     different = {name for name in own.keys() | state.keys() if name not in own or name not in state}

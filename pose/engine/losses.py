@@ -14,7 +14,7 @@ def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> to
     Args:
         maps: (B, K, H, W) output of the model.
         heatmaps: (B, K, H, W) targets with peak 1.
-        weights: (B, K) 1 where there is a target, else 0.
+        weights: (B, K) 1 if the keypoint has a target, else 0.
     """
     squared = (maps.float() - heatmaps).square().mean(dim=(2, 3))
     return 0.5 * (squared * weights.square()).mean()
@@ -23,8 +23,8 @@ def mse(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> to
 def cross_entropy(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Cross-entropy between the softmax over each map's pixels and the target normalized to sum 1.
 
-    Every map counts alike, however small its peak, so that a model leaves the all-zero plateau of MSE sooner. The
-    model's ``heatmaps`` turn its logits back into maps with peaks near 1. Arguments as for `mse`.
+    Every map has the same weight, however small its peak, so that a model leaves the all-zero plateau of MSE sooner.
+    `PoseNet.heatmaps` converts the logits to maps with peaks near 1. Arguments as for `mse`.
     """
     target = heatmaps.flatten(2)
     total = target.sum(dim=2).clamp_min(torch.finfo(target.dtype).eps)
@@ -34,4 +34,4 @@ def cross_entropy(maps: torch.Tensor, heatmaps: torch.Tensor, weights: torch.Ten
 
 
 LOSSES = {"mse": mse, "cross_entropy": cross_entropy}
-"""By the names of the option ``train.loss``."""
+"""Loss functions by the values of ``train.loss``."""

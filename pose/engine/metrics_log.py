@@ -16,11 +16,11 @@ RECORD_SECONDS = 10.0
 
 
 class MetricsLog:
-    """Writes ``metrics.jsonl`` and TensorBoard events of a run; a context manager.
+    """Writer of ``metrics.jsonl`` and TensorBoard events; a context manager.
 
     Args:
-        folder: of the run; made when missing.
-        active: write at all: rank 0 only.
+        folder: existing run folder.
+        active: whether to write; true on rank 0 only.
     """
 
     def __init__(self, folder: Path, active: bool) -> None:
@@ -43,7 +43,7 @@ class MetricsLog:
         Args:
             kind: ``train`` or ``validation``.
             samples: training samples seen so far, the horizontal axis of every curve.
-            metrics: by name.
+            metrics: values by name.
         """
         if self._file is None or self._board is None:
             return
@@ -60,10 +60,10 @@ class MetricsLog:
 
 
 class Meter:
-    """Training metrics since they were last read: mean loss, images per second, share of time spent waiting for data.
+    """Training metrics since the last `read`: mean loss, images per second, fraction of time spent waiting for data.
 
     Args:
-        samples: seen before.
+        samples: number of training samples seen before.
     """
 
     def __init__(self, samples: int) -> None:
@@ -73,13 +73,13 @@ class Meter:
         self._start = self._last = time.monotonic()
 
     def add(self, loss: float | None, learning_rate: float, wait_seconds: float, samples: int) -> float:
-        """Count one step and return the seconds since the step before.
+        """Add one step and return the seconds since the previous step.
 
         Args:
-            loss: mean since the last check; None if it was not checked.
-            learning_rate: of the step.
-            wait_seconds: time spent waiting for its data.
-            samples: seen in all.
+            loss: mean loss since the last check; None if it was not checked.
+            learning_rate: learning rate of the step.
+            wait_seconds: time spent waiting for data.
+            samples: total number of training samples seen.
         """
         self._last, before = time.monotonic(), self._last
         self._rate, self._samples = learning_rate, samples
@@ -90,11 +90,11 @@ class Meter:
 
     @property
     def due(self) -> bool:
-        """Whether `RECORD_SECONDS` have passed since the last reading."""
+        """Whether `RECORD_SECONDS` have passed since the last `read`."""
         return self._last - self._start >= RECORD_SECONDS
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics since the last reading."""
+        """Return the metrics since the last `read`."""
         seconds = max(self._last - self._start, 1e-9)
         loss = {"loss": sum(self._losses) / len(self._losses)} if self._losses else {}
         return loss | {
@@ -122,14 +122,14 @@ class Meter:
 
 
 class EpochLog:
-    """Progress line and training rows of one epoch; a context manager.
+    """Progress line and ``train`` rows of one epoch; a context manager.
 
     Args:
         metrics_log: receives the rows.
-        progress: of the run; its training time is updated.
-        epochs: of the run.
-        steps: of the epoch.
-        temperature: tau of the epoch.
+        progress: training progress; its ``seconds`` are updated.
+        epochs: number of epochs of the run.
+        steps: number of steps of the epoch.
+        temperature: softmax temperature tau of the epoch.
     """
 
     def __init__(
@@ -148,14 +148,14 @@ class EpochLog:
         self._line.__exit__(*error)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
-        """Return the next batch and measure the time it takes."""
+        """Return the next batch and measure the time spent waiting for it."""
         start = time.perf_counter()
         batch = next(batches)
         self._wait_seconds += time.perf_counter() - start
         return batch
 
     def step(self, loss: float | None, learning_rate: float) -> None:
-        """Count a step that ``progress`` counts already; see `Meter.add`."""
+        """Log a step; call it after ``progress`` was advanced. Arguments as for `Meter.add`."""
         progress = self._progress
         progress.seconds += self._meter.add(loss, learning_rate, self._wait_seconds, progress.samples)
         self._wait_seconds = 0.0
@@ -167,7 +167,7 @@ class EpochLog:
 
 
 def start_logging(folder: Path | None) -> None:
-    """Log to stderr and to ``train.log`` in a folder; None: only warnings, to stderr (all ranks but 0)."""
+    """Log to stderr and to ``train.log`` in a folder; without a folder (testing, ranks other than 0) warnings only."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

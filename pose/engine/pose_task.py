@@ -15,7 +15,7 @@ from pose.models.pose_net import PoseNet
 
 
 def training_samples(config: Config) -> TrainingSamples:
-    """Return the training persons of a config as augmented samples, from its crop cache if it names one.
+    """Return the training set of a config: augmented samples, read from its crop cache if it has one.
 
     Raises:
         DataError: a file is missing or cannot be used, or the crop cache was built for other data or options.
@@ -31,7 +31,7 @@ def training_samples(config: Config) -> TrainingSamples:
 
 
 def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """Return Adam for two groups of weights, backbone and head (AdamW where weight decay is positive)."""
+    """Return Adam with two parameter groups, backbone and head; AdamW if the weight decay is positive."""
     return torch.optim.AdamW(
         [{"params": list(part.parameters())} for part in (model.backbone, model.head)],
         options.learning_rate,
@@ -41,7 +41,7 @@ def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.op
 
 
 def pose_loss(options: TrainConfig, device: torch.device) -> LossFn:
-    """Return the loss function of training: the loss of ``options.loss`` on a batch's heatmaps."""
+    """Return the loss function of training, which compares the heatmaps of a batch by ``options.loss``."""
     loss = LOSSES[options.loss]
 
     def loss_fn(model: nn.Module, batch: PoseSample) -> tuple[Tensor, Tensor]:

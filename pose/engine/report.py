@@ -1,4 +1,4 @@
-"""Reports of an evaluation: one line that describes the protocol, and an image of predictions."""
+"""Report of an evaluation: protocol line and image of predictions."""
 
 import logging
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from pose.inference.visualize import prediction_sheet
 logger = logging.getLogger(__name__)
 
 MIN_SCORE = 0.2
-"""Persons with a lower score are not drawn."""
+"""Only persons with a higher score are drawn."""
 
 
 def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
-    """Describe in one line how a metric was measured."""
+    """Describe the evaluation protocol in one line."""
     test = config.test
     height, width = config.input.size_hw
     return (
@@ -34,7 +34,7 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
 
 
 def check_image_name(path: Path) -> None:
-    """Check that OpenCV can write an image of this name.
+    """Check that OpenCV can write an image with this file name; call it before long work.
 
     Raises:
         MediaError: OpenCV has no writer for the name's suffix.
@@ -44,32 +44,35 @@ def check_image_name(path: Path) -> None:
 
 
 def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
-    """Write one image with the predictions of ``count`` images, evenly spread over the set.
+    """Draw the predictions of ``count`` images, evenly spread over the test set, into one image file.
 
     Args:
-        results: of all images.
-        test_set: that they were made for.
+        results: results of all images.
+        test_set: test set of the results.
         config: its skeleton is used.
-        path: of the image to write.
+        path: image file to write.
         count: number of images.
+
+    Raises:
+        MediaError: the file cannot be written.
     """
     persons = test_set.persons
     if not len(persons):
-        logger.warning("%s: not drawn, as there are no %s", path, test_set.boxes)
+        logger.warning("%s: not written, because there are no %s", path, test_set.boxes)
         return
-    _, first = np.unique(persons.image_ids, return_index=True)
-    chosen = first[np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)]
-    records = [persons.record(int(row)) for row in chosen]
+    _, first_rows = np.unique(persons.image_ids, return_index=True)
+    rows = first_rows[np.linspace(0, len(first_rows) - 1, min(count, len(first_rows))).astype(int)]
+    records = [persons.record(int(row)) for row in rows]
     poses = [_poses([r for r in results if r["image_id"] == record.image_id], config) for record in records]
     images = [read_image(record.image_path) for record in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
     if not cv2.imwrite(str(path), sheet):
-        raise MediaError(f"{path}: cannot write the image; may you write to this folder, and is there room?")
+        raise MediaError(f"{path}: cannot write the image; check the permissions of the folder and the free disk space")
 
 
 def _poses(results: Sequence[Result], config: Config) -> Poses:
-    shown = [result for result in results if result["score"] > MIN_SCORE]
-    keypoints = np.array([result["keypoints"] for result in shown], dtype=np.float32)
-    keypoints = keypoints.reshape(len(shown), config.keypoints.num_keypoints, 3)
-    return Poses(keypoints[..., :2], keypoints[..., 2], np.zeros((len(shown), 4), dtype=np.float32))
+    drawn = [result for result in results if result["score"] > MIN_SCORE]
+    keypoints = np.array([result["keypoints"] for result in drawn], dtype=np.float32)
+    keypoints = keypoints.reshape(len(drawn), config.keypoints.num_keypoints, 3)
+    return Poses(keypoints[..., :2], keypoints[..., 2], np.zeros((len(drawn), 4), dtype=np.float32))

@@ -1,4 +1,4 @@
-"""The folder of a training run: where a new run writes, and which checkpoint a resumed run continues."""
+"""Run folders of training: the path of a new run, and the checkpoint that a resumed run continues."""
 
 from datetime import datetime
 from pathlib import Path
@@ -13,16 +13,16 @@ from pose.files import newest_below
 def open_run(
     config: ExperimentConfig, resume: Path | None, run_dir: Path | None, dist: DistContext
 ) -> tuple[Path, Path | None]:
-    """Return the folder of a run, the same on every rank, and the checkpoint to resume, if any.
+    """Return the run folder, the same on every rank, and the checkpoint to resume, if any.
 
     Args:
-        config: names the run.
+        config: config of the run.
         resume: a checkpoint, a folder of runs, or `pose.cli.NEWEST` for the newest run of this config.
-        run_dir: folder of the run; by default that of the checkpoint, or a new one.
-        dist: this process.
+        run_dir: run folder; by default that of the checkpoint, or a new one.
+        dist: rank, world size and device.
 
     Raises:
-        CheckpointError: there is nothing to resume, or the folder holds another run.
+        CheckpointError: there is no checkpoint to resume, or the folder holds another run.
     """
     if resume == NEWEST:
         resume = find_last(runs_folder(config))
@@ -40,7 +40,7 @@ def runs_folder(config: ExperimentConfig) -> Path:
 
 
 def new_run_folder(config: ExperimentConfig) -> Path:
-    """Return the path of a run that starts now: ``runs/<config name>/<time>``."""
+    """Return the path of a new run: ``runs/<config name>/<time>``."""
     return runs_folder(config) / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
@@ -48,7 +48,7 @@ def find_last(folder: Path) -> Path:
     """Return the newest ``last.pt`` below a folder of runs.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no ``last.pt``.
     """
     newest = newest_below(folder, "last.pt")
     if newest is None:
@@ -57,12 +57,12 @@ def find_last(folder: Path) -> Path:
 
 
 def check_run_folder(folder: Path, resume: Path | None) -> None:
-    """Refuse to overwrite the checkpoints of another run.
+    """Check that a run would not overwrite the checkpoints of another run.
 
     Raises:
-        CheckpointError: the folder holds a ``last.pt`` that is not being resumed.
+        CheckpointError: the folder holds a ``last.pt``, and ``resume`` is None.
     """
     if resume is None and (folder / "last.pt").exists():
         raise CheckpointError(
-            f"{folder}: holds a run already; resume it with --resume {folder / 'last.pt'}, or give another --run-dir"
+            f"{folder}: already holds a run; resume it with --resume {folder / 'last.pt'}, or give another --run-dir"
         )

@@ -7,7 +7,7 @@ from pose.config.base import OptimizationConfig
 
 
 def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -> float:
-    """Learning rate after ``epoch`` epochs (with a fraction) and ``global_step`` steps in all."""
+    """Return the learning rate after ``epoch`` epochs (fractional) and ``global_step`` steps in total."""
     factor = (
         cosine_decay(epoch, options.epochs)
         if options.schedule == "cosine"
@@ -17,25 +17,25 @@ def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -
 
 
 def step_decay(epoch: float, milestones: Sequence[int], decay: float) -> float:
-    """Factor of the learning rate after ``epoch`` whole epochs: ``decay`` for each milestone reached.
+    """Return the learning-rate factor after ``epoch`` epochs: ``decay`` for each milestone reached.
 
-    A milestone of 170 takes effect when 170 epochs are done (paper, section 6: dropped at 170 and 200 of 210).
+    A milestone of 170 takes effect after 170 complete epochs (paper, section 6: dropped at 170 and 200 of 210).
     """
     return decay ** sum(epoch >= milestone for milestone in milestones)
 
 
 def cosine_decay(epoch: float, epochs: int) -> float:
-    """Factor that falls from 1 to 0 along half a cosine over all epochs."""
+    """Return the cosine learning-rate factor, which falls from 1 to 0 over all epochs."""
     return 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
 
 
 def warmup(step: int, warmup_steps: int) -> float:
-    """Factor that grows linearly over the first steps: 1 / warmup_steps at step 0, then 1."""
+    """Return the linear warm-up factor: 1 / warmup_steps at step 0, rising to 1 at step warmup_steps - 1."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
 
 
 def temperature(epoch: int, start: float, final: float | None, anneal_epochs: int) -> float:
-    """Temperature tau of an epoch, counted from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
+    """Return tau of an epoch, from 0: linear from ``start`` to ``final`` over ``anneal_epochs``, then constant.
 
     Source: paper, sections 4.2 and 5.1 (ImageNet: 30 to 1 over 10 epochs) and 6 (COCO: constant, ``final=None``).
     """

@@ -13,14 +13,14 @@ from pose.engine.ema import MovingAverage
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """Training progress of a run.
 
     Attributes:
-        epoch: complete epochs.
-        step: steps in the epoch that follows them.
-        global_step: steps in all.
-        samples: training samples seen in all.
-        seconds: training time in all.
+        epoch: number of complete epochs.
+        step: number of steps in the epoch after them.
+        global_step: total number of steps.
+        samples: total number of training samples seen.
+        seconds: total training time.
         best_score: best validation score so far, AP or accuracy; -1 before the first.
     """
 
@@ -37,12 +37,12 @@ class TrainState:
     """All state that training changes.
 
     Attributes:
-        model: as it is saved.
-        optimizer: of its weights.
-        scaler: of the loss, for fp16.
-        ema: moving average of the weights, if the run keeps one.
-        wrapped_model: ``model`` as training calls it: wrapped for several ranks, or compiled.
-        progress: how far the run is.
+        model: the unwrapped model, whose weights are saved.
+        optimizer: optimizer of its weights.
+        scaler: loss scaler for fp16.
+        ema: moving average of the weights, if enabled.
+        wrapped_model: ``model`` wrapped in DistributedDataParallel, or compiled; training calls it.
+        progress: training progress.
     """
 
     model: nn.Module
@@ -54,7 +54,7 @@ class TrainState:
 
     @property
     def best_model(self) -> nn.Module:
-        """The model to validate: the moving average where there is one."""
+        """The model to validate: the moving average if enabled, else the model."""
         return self.ema.model if self.ema is not None else self.model
 
 
@@ -64,13 +64,13 @@ def make_state(
     options: OptimizationConfig,
     dist: DistContext,
 ) -> TrainState:
-    """Wrap, scale and average a model as ``options`` say.
+    """Build the training state of a model: memory layout, distributed wrapper, loss scaler, EMA, compilation.
 
     Args:
         model: on its device.
-        optimizer: of its weights, in two groups: backbone and head.
-        options: the optimization.
-        dist: this process.
+        optimizer: optimizer of its weights, in two groups: backbone and head.
+        options: optimization options.
+        dist: rank, world size and device.
     """
     if options.channels_last:
         to_channels_last(model)
@@ -83,7 +83,7 @@ def make_state(
 
 
 def to_channels_last(model: nn.Module) -> None:
-    """Convert 4-D weights to NHWC memory, in place. `Module.to` fails on the 5-D kernels of dynamic convolution."""
+    """Convert 4-D weights to channels-last memory, in place. `Module.to` fails on the 5-D dynamic kernels."""
     for weight in model.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)

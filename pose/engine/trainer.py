@@ -49,9 +49,9 @@ class Validation:
     """Result of a validation.
 
     Attributes:
-        score: decides which checkpoint is the best; higher is better.
+        score: selects the best checkpoint; higher is better.
         metrics: by name, for the log.
-        summary: one line for people.
+        summary: one line for the log.
     """
 
     score: float
@@ -60,7 +60,7 @@ class Validation:
 
 
 def describe_ids(ids: list[int]) -> str:
-    """Name the records of a batch by their ids."""
+    """Describe the records of a batch by their ids, for error messages."""
     return f"the records {ids}"
 
 
@@ -75,21 +75,21 @@ def train_one_epoch(
     checkpoint: Callable[[], None] | None = None,
     describe: Callable[[list[int]], str] = describe_ids,
 ) -> None:
-    """Train the rest of an epoch; ``state.progress`` counts its steps.
+    """Train the remaining steps of an epoch.
 
     Args:
-        state: changed in place.
+        state: changed in place; ``state.progress`` counts the steps.
         batches: ``options.accumulate`` for each step.
         loss_fn: see `LossFn`.
-        steps: in the whole epoch.
-        options: the optimization.
-        dist: this process.
-        log: told of every step.
-        checkpoint: called every ``options.checkpoint_minutes``.
-        describe: names the records of a batch whose loss is not finite.
+        steps: number of steps of the whole epoch.
+        options: optimization options.
+        dist: rank, world size and device.
+        log: receives loss and learning rate of every step.
+        checkpoint: saves a checkpoint; called every ``options.checkpoint_minutes``.
+        describe: describes the records of a batch, by their ids, for the error message.
 
     Raises:
-        TrainingError: a loss is not finite; the weights are those before the check.
+        TrainingError: a loss is not finite; raised before the weight update of the checked step.
     """
     model, scaler, progress = state.wrapped_model, state.scaler, state.progress
     model.train()
@@ -133,19 +133,19 @@ def train(
     """Train, validate and save checkpoints until the last epoch; return the best validation score.
 
     Args:
-        state: of `pose.engine.state.make_state`.
-        loader: of `make_loader`; its data set describes itself (``str``) and its records (``describe``).
+        state: made by `pose.engine.state.make_state`.
+        loader: made by `make_loader`; its data set describes itself (``str``) and its records (``describe``).
         loss_fn: see `LossFn`.
-        validate: measures a model in evaluation mode; every rank gets the whole result.
-        config: the experiment.
-        folder: of the run; receives the resolved config, ``metrics.jsonl``, TensorBoard events, ``last.pt`` and
+        validate: evaluates a model in evaluation mode; every rank gets the whole result.
+        config: config of the experiment.
+        folder: run folder; receives the resolved config, ``metrics.jsonl``, TensorBoard events, ``last.pt`` and
             ``best.pt``.
-        dist: this process.
-        resume: checkpoint to continue.
+        dist: rank, world size and device.
+        resume: checkpoint to resume.
 
     Raises:
         DataError: the data cannot be used.
-        CheckpointError: the checkpoint does not fit.
+        CheckpointError: the checkpoint does not match the model or the optimizer.
         TrainingError: the loss is not finite.
     """
     options, dataset = config.train, cast(Any, loader.dataset)
@@ -188,30 +188,30 @@ def train(
 def make_loader(
     dataset: Any, options: OptimizationConfig, dist: DistContext, seed: int, unit: str = "persons"
 ) -> DataLoader[Any]:
-    """Return the training batches of this rank.
+    """Return the training data loader of this rank.
 
     Args:
         dataset: indexed by (epoch, row).
-        options: the optimization.
-        dist: this process.
-        seed: of the order.
-        unit: what the rows are, for error messages.
+        options: optimization options.
+        dist: rank, world size and device.
+        seed: seed of the sample order.
+        unit: name of the rows in error messages.
 
     Raises:
-        ConfigError: the batch cannot be divided, or is larger than the data set.
+        ConfigError: ranks and accumulation steps do not divide the batch, or it is larger than the data set.
     """
     sampler = EpochSampler(len(dataset), options.batch_size, options.accumulate, dist.rank, dist.world_size, seed, unit)
     return training_loader(dataset, sampler, options.workers, pin_memory=dist.device.type == "cuda")
 
 
 def prepare_images(images_rgb: Tensor, options: OptimizationConfig, device: torch.device) -> Tensor:
-    """Return (B, 3, H, W) normalized images on a device, in the memory layout of training, from (B, H, W, 3) uint8."""
+    """Return normalized (B, 3, H, W) images on a device, in training's memory layout, from (B, H, W, 3) uint8 RGB."""
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     return normalize(images_rgb.to(device, non_blocking=True)).contiguous(memory_format=layout)
 
 
 def _set_learning_rate(state: TrainState, options: OptimizationConfig, steps: int) -> float:
-    """Set the rates of the optimizer's groups for the next step; return that of the head."""
+    """Set the learning rates of the parameter groups for the next step; return the head's."""
     progress = state.progress
     rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
     backbone_factor = (options.backbone_learning_rate or options.learning_rate) / options.learning_rate
@@ -221,7 +221,7 @@ def _set_learning_rate(state: TrainState, options: OptimizationConfig, steps: in
 
 
 def _gradient_exchange(model: nn.Module, enabled: bool) -> contextlib.AbstractContextManager[None]:
-    """Exchange gradients between ranks in the backward pass only if ``enabled``: once a step, in its last pass."""
+    """Return a context whose backward pass exchanges gradients between ranks only if ``enabled`` (once per step)."""
     if isinstance(model, DistributedDataParallel) and not enabled:
         return cast(contextlib.AbstractContextManager[None], model.no_sync())
     return contextlib.nullcontext()
@@ -238,15 +238,17 @@ def _check_losses(
     """Return the mean loss over all ranks.
 
     Raises:
-        TrainingError: a loss is not finite; names the records of its batch.
+        TrainingError: a loss is not finite; the message names the records of its batch.
     """
     losses = torch.stack([loss for loss, _ in pending])
     mean = float(all_reduce_mean(losses.mean(), dist))
     if not math.isfinite(mean):
-        bad = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
-        bad_ids = [ids for rank in all_gather([pending[row][1].tolist() for row in bad[:1]], dist) for ids in rank]
+        broken = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
+        broken_ids = [
+            ids for rank in all_gather([pending[row][1].tolist() for row in broken[:1]], dist) for ids in rank
+        ]
         raise TrainingError(
-            f"the loss is not finite ({mean}) on {describe(bad_ids[0] if bad_ids else [])}, lower "
+            f"the loss is not finite ({mean}) on {describe(broken_ids[0] if broken_ids else [])}, lower "
             "train.learning_rate, or set train.gradient_clip"
         )
     return mean
@@ -266,7 +268,7 @@ def _update_weights(state: TrainState, options: OptimizationConfig) -> None:
 def _validate(
     state: TrainState, validate: Callable[[Any], Validation], metrics_log: MetricsLog, dist: DistContext
 ) -> bool:
-    """Validate and log; return whether the score is the best so far."""
+    """Validate and log the metrics; return whether the score is the best so far."""
     model, progress = state.best_model, state.progress
     broadcast_buffers(model, dist)
     was_training = model.training

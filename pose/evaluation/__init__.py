@@ -1,1 +1,1 @@
-"""From predicted keypoints to COCO's AP: `oks` (similarity, score), `results` (result file), `coco_ap` (figures)."""
+"""COCO keypoint evaluation (OKS, OKS-NMS, result files, AP) and classification accuracy."""

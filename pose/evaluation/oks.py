@@ -1,7 +1,7 @@
-"""Object keypoint similarity (OKS), the suppression of double persons by it, and a person's score.
+"""Object keypoint similarity (OKS), OKS-NMS and person rescoring.
 
-Source: COCO's definition of OKS (cocoapi, ``computeOks``); suppression and score as in the public code of
-SimpleBaseline and HRNet, on which published COCO figures rest.
+Source: COCO's definition of OKS (cocoapi, ``computeOks``); NMS and rescoring as in the public code of SimpleBaseline
+and HRNet, which published COCO results use.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from pose.geometry import Array
 
 
 def oks(keypoints: ArrayLike, area: ArrayLike, others: ArrayLike, areas: ArrayLike, sigmas: ArrayLike) -> Array:
-    """Return the similarity of one person with others, mean over all K keypoints of exp(-d^2 / (2 s^2 (2 sigma)^2)).
+    """Return the OKS of one person with others: the mean over all K keypoints of exp(-d^2 / (2 s^2 (2 sigma)^2)).
 
-    Leading axes broadcast, so that ``oks(p[:, None], a[:, None], p, a, sigmas)`` compares everybody with everybody.
+    Leading axes broadcast: ``oks(p[:, None], a[:, None], p, a, sigmas)`` compares all pairs of persons.
 
     Args:
-        keypoints: (K, 2 or 3) x, y and anything, in image pixels.
+        keypoints: (K, 2 or 3) x, y in image pixels; a third column is ignored.
         area: of the person, in square image pixels; s^2 is the mean of both persons' areas.
         others: (N, K, 2 or 3).
         areas: (N,).
@@ -36,40 +36,40 @@ def oks(keypoints: ArrayLike, area: ArrayLike, others: ArrayLike, areas: ArrayLi
 def oks_nms(
     keypoints: ArrayLike, areas: ArrayLike, scores: ArrayLike, threshold: float, sigmas: ArrayLike
 ) -> NDArray[np.intp]:
-    """Drop every person whose OKS with a better one exceeds ``threshold``.
+    """OKS-NMS: drop every person whose OKS with a kept person of higher score exceeds ``threshold``.
 
     Args:
         keypoints: (N, K, 2 or 3) in image pixels, the persons of one image.
-        areas: (N,) in square image pixels; the protocol takes the padded view's.
-        scores: (N,) higher is better; equal scores keep their order.
+        areas: (N,) in square image pixels; the protocol uses the area of the padded view.
+        scores: (N,); equal scores keep their order.
         threshold: 0.9 in the protocol.
         sigmas: (K,) OKS constants.
 
     Returns:
-        Indices of the persons kept, best first.
+        Indices of the kept persons, highest score first.
     """
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    people, sizes = np.asarray(keypoints, dtype=np.float64)[order], np.asarray(areas, dtype=np.float64)[order]
-    too_close = oks(people[:, None], sizes[:, None], people, sizes, sigmas) > threshold
+    people, person_areas = np.asarray(keypoints, dtype=np.float64)[order], np.asarray(areas, dtype=np.float64)[order]
+    duplicate = oks(people[:, None], person_areas[:, None], people, person_areas, sigmas) > threshold
     kept = np.ones(len(order), dtype=bool)
     for person in range(len(order)):
         if kept[person]:
-            kept[person + 1 :] &= ~too_close[person, person + 1 :]
+            kept[person + 1 :] &= ~duplicate[person, person + 1 :]
     return order[kept]
 
 
 def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> Array:
-    """Return each person's score: the box's times the mean of the keypoint peaks above ``threshold``.
+    """Return the person scores: box score times the mean of the keypoint scores above ``threshold``.
 
     Args:
-        box_scores: (N,) of the detector (1 for ground truth).
-        keypoint_scores: (N, K) peaks of the heatmaps.
-        threshold: peaks at or below it do not count.
+        box_scores: (N,) detector scores (1 for ground-truth boxes).
+        keypoint_scores: (N, K) heatmap peak values.
+        threshold: peaks at or below it are ignored.
 
     Returns:
         (N,) scores; 0 for a person without a peak above the threshold.
     """
     peaks = np.asarray(keypoint_scores, dtype=np.float64)
-    strong = peaks > threshold
-    mean_peak = np.where(strong, peaks, 0).sum(axis=1) / np.maximum(strong.sum(axis=1), 1)
+    above = peaks > threshold
+    mean_peak = np.where(above, peaks, 0).sum(axis=1) / np.maximum(above.sum(axis=1), 1)
     return np.asarray(np.asarray(box_scores, dtype=np.float64) * mean_peak)

@@ -1,13 +1,13 @@
-"""A pose model as an ONNX file; `pose.export.verify` checks that it computes what the model does.
+"""Export a pose model to ONNX; `pose.export.verify` compares the file with the model.
 
-What is exported is the model as `pose.models.fuse` leaves it, its dynamic convolutions in a form of
-`pose.models.fused_conv`. By default that is `BatchFreeDynamicConv2d`, for ONNX Runtime: the number of crops is free,
-without loops or branches, and at one crop the file is faster than with kernels that are mixed and convolved (its
-docstring has the figures). `pose.export.write` takes a dynamic model for one crop, `OneSampleDynamicConv2d`.
+Batch norm is fused by `pose.models.fuse`, and each dynamic convolution becomes a variant from
+`pose.models.fused_conv`. The default, `BatchFreeDynamicConv2d`, is for ONNX Runtime: the batch size is free, the graph
+has no loops or branches, and even for one crop it is faster than mixing the kernels and convolving (measured in its
+docstring). For OpenVINO, `pose.export.write` exports a dynamic model for one crop, with `OneSampleDynamicConv2d`.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from pose.config.pose import STRIDE
 from pose.errors import PoseError
 from pose.heatmap import flip_average
 from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES, ExportMetadata
-from pose.inference.pytorch import normalize
+from pose.inference.pytorch import HeatmapFn, normalize
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fuse import fuse
 from pose.models.fused_conv import (
@@ -31,95 +31,102 @@ from pose.models.fused_conv import (
 )
 from pose.models.pose_net import PoseNet
 
-Heatmaps = Callable[[Tensor], Tensor]
-"""Normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
-
 OPSET = 17
 
 
-def to_onnx(net: PoseNet, size_hw: tuple[int, int]) -> bytes:
-    """Return the content of an ONNX file: ``images`` (N, 3, H, W), normalized, to ``heatmaps`` (N, K, H / 4, W / 4).
+def to_onnx(model: PoseNet, size_hw: tuple[int, int]) -> bytes:
+    """Export a model to ONNX: normalized ``images`` (N, 3, H, W) to ``heatmaps`` (N, K, H / 4, W / 4).
 
     Args:
-        net: static or dynamic; not changed.
+        model: static or dynamic; not modified.
         size_hw: height and width of the input in pixels.
+
+    Returns:
+        The content of the ONNX file.
 
     Raises:
         PoseError: the package onnx is not installed.
     """
     images = torch.zeros((1, 3, *size_hw))
-    return _export(_HeatmapNet(net, BatchFreeDynamicConv2d), images, "images", [HEATMAPS], {}, free_batch=True)
+    return _export(_HeatmapModel(model, BatchFreeDynamicConv2d), images, "images", [HEATMAPS], {}, free_batch=True)
 
 
-def predictor_to_onnx(net: PoseNet, card: ExportMetadata, *, decodes: bool, one_crop: bool = False) -> bytes:
-    """Return the content of an ONNX file that takes pixels: ``crops`` (N, h, w, 3) uint8 RGB to ``heatmaps``.
+def predictor_to_onnx(model: PoseNet, metadata: ExportMetadata, *, decodes: bool, one_crop: bool = False) -> bytes:
+    """Export a model with pre- and post-processing to ONNX: ``crops`` (N, h, w, 3) uint8 RGB to ``heatmaps``.
 
-    It normalizes the crops, and averages with the mirrored ones where the card says so. Its metadata are the card, and
-    `pose.inference.exported.ExportedPredictor` needs nothing else.
+    The graph normalizes the crops, and averages with the flipped crops if ``metadata.flip_shift`` is set. The metadata
+    is written into the file and is all that `pose.inference.exported.ExportedPredictor` needs.
 
     Args:
-        net: static or dynamic; not changed.
-        card: what the file is to say about the model.
-        decodes: also give ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K).
-        one_crop: N is 1 for good.
+        model: static or dynamic; not modified.
+        metadata: of the exported file.
+        decodes: add the outputs ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K).
+        one_crop: fix N to 1.
+
+    Returns:
+        The content of the ONNX file.
 
     Raises:
         PoseError: the package onnx is not installed.
     """
-    graph = _Predictor(net, card, decodes, OneSampleDynamicConv2d if one_crop else BatchFreeDynamicConv2d)
-    crops = torch.zeros((1, *card.input_config.size_hw, 3), dtype=torch.uint8)
+    predictor = _Predictor(model, metadata, decodes, OneSampleDynamicConv2d if one_crop else BatchFreeDynamicConv2d)
+    crops = torch.zeros((1, *metadata.input_config.size_hw, 3), dtype=torch.uint8)
     outputs = [HEATMAPS, KEYPOINTS, SCORES] if decodes else [HEATMAPS]
-    return _export(graph, crops, CROPS, outputs, card.to_properties(), free_batch=not one_crop)
+    return _export(predictor, crops, CROPS, outputs, metadata.to_properties(), free_batch=not one_crop)
 
 
-def is_dynamic(net: nn.Module) -> bool:
-    """Say whether a model has dynamic convolutions."""
-    return any(isinstance(layer, DynamicConv2d) for layer in net.modules())
+def is_dynamic(model: nn.Module) -> bool:
+    """Return whether a model has dynamic convolutions."""
+    return any(isinstance(layer, DynamicConv2d) for layer in model.modules())
 
 
-class _HeatmapNet(nn.Module):
-    """A pose model ready for export, from normalized images to heatmaps."""
+class _HeatmapModel(nn.Module):
+    """A fused pose model for tracing, from normalized images to heatmaps."""
 
-    def __init__(self, net: PoseNet, form: type[BackendDynamicConv2d]) -> None:
+    def __init__(self, model: PoseNet, variant: type[BackendDynamicConv2d]) -> None:
         super().__init__()
-        self.net = fuse(net).cpu()
-        self.form = form
-        _take_form(self.net, form)
+        self.model = fuse(model).cpu()
+        self.variant = variant
+        _replace_dynamic_convs(self.model, variant)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.form is OneSampleDynamicConv2d:
-            return torch.cat([self.net.heatmaps(image) for image in images.split(1)])
-        return self.net.heatmaps(images)
+        """Map normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4)."""
+        if self.variant is OneSampleDynamicConv2d:
+            return torch.cat([self.model.heatmaps(image) for image in images.split(1)])
+        return self.model.heatmaps(images)
 
 
 class _Predictor(nn.Module):
-    """`pose.inference.pytorch.predict_heatmaps`, and decoding behind it, for a tracer to follow."""
+    """`pose.inference.pytorch.predict_heatmaps`, optionally followed by decoding, for tracing."""
 
-    def __init__(self, net: PoseNet, card: ExportMetadata, decodes: bool, form: type[BackendDynamicConv2d]) -> None:
+    def __init__(
+        self, model: PoseNet, metadata: ExportMetadata, decodes: bool, variant: type[BackendDynamicConv2d]
+    ) -> None:
         super().__init__()
-        self.heatmap_fn = _HeatmapNet(net, form)
-        self.card, self.decodes = card, decodes
+        self.heatmap_fn = _HeatmapModel(model, variant)
+        self.metadata, self.decodes = metadata, decodes
 
     def forward(self, crops_rgb: Tensor) -> tuple[Tensor, ...]:
+        """Map (N, h, w, 3) uint8 crops to heatmaps and, with decoding, keypoints and scores."""
         images = normalize(crops_rgb)
-        if self.card.flip_shift is None:
+        if self.metadata.flip_shift is None:
             heatmaps = self.heatmap_fn(images)
         else:
-            # In one batch: called twice, the model would stand in the file twice.
+            # Both in one batch: calling the model twice would write it into the graph twice.
             both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
             heatmaps, flipped = self.heatmap_fn(both).unflatten(0, (-1, 2)).unbind(1)
-            heatmaps = flip_average(heatmaps, flipped, self.card.skeleton.flip_pairs, self.card.flip_shift)
+            heatmaps = flip_average(heatmaps, flipped, self.metadata.skeleton.flip_pairs, self.metadata.flip_shift)
         return (heatmaps, *decode_in_graph(heatmaps)) if self.decodes else (heatmaps,)
 
 
 def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Do what `pose.heatmap.decode` does, in operators that a tracer can follow.
+    """Decode heatmaps like `pose.heatmap.decode`, with traceable operators.
 
     Args:
         heatmaps: (N, K, H, W), finite.
 
     Returns:
-        keypoints (N, K, 2) x, y in crop pixels, a heatmap pixel being four of them, and scores (N, K).
+        keypoints (N, K, 2) x, y in crop pixels (four per heatmap pixel) and scores (N, K).
     """
     height, width = (int(side) for side in heatmaps.shape[2:])
     flat = heatmaps.flatten(2)
@@ -129,31 +136,31 @@ def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     x = peak - y * width
     inner = (scores > 0) & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
 
-    def slope(step: int) -> Tensor:
+    def slope_sign(step: int) -> Tensor:
         after, before = (flat.gather(2, (peak + s).clamp(0, height * width - 1)) for s in (step, -step))
         return (after - before).sign() * inner
 
-    keypoints = torch.cat([x + 0.25 * slope(1), y + 0.25 * slope(width)], 2) * (scores > 0)
+    keypoints = torch.cat([x + 0.25 * slope_sign(1), y + 0.25 * slope_sign(width)], 2) * (scores > 0)
     return keypoints * STRIDE, scores.squeeze(2)
 
 
-def _take_form(module: nn.Module, form: type[BackendDynamicConv2d]) -> None:
-    """Give the dynamic convolutions of a deployed model another form, in place."""
+def _replace_dynamic_convs(module: nn.Module, variant: type[BackendDynamicConv2d]) -> None:
+    """Replace the dynamic convolutions of a fused model by a backend's variant, in place."""
     for name, child in module.named_children():
         if isinstance(child, FusedDynamicConv2d):
-            setattr(module, name, form(child.conv, child.shift))
+            setattr(module, name, variant(child.conv, child.shift))
         elif isinstance(child, DynamicConv2d):
-            setattr(module, name, form(child))
+            setattr(module, name, variant(child))
         else:
-            _take_form(child, form)
+            _replace_dynamic_convs(child, variant)
 
 
 def _export(
-    graph: nn.Module,
+    module: nn.Module,
     example: Tensor,
     input_name: str,
     output_names: list[str],
-    metadata: Mapping[str, str],
+    properties: Mapping[str, str],
     *,
     free_batch: bool,
 ) -> bytes:
@@ -162,12 +169,12 @@ def _export(
     import onnx
 
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The tracer warns that sizes become constants, which is what we want, and that there is a newer exporter,
-        # which needs another package.
+        # The tracer warns that sizes become constants, which is intended, and that there is a newer exporter, which
+        # needs another package.
         warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
-            graph.eval(),
+            module.eval(),
             (example,),
             str(path),
             input_names=[input_name],
@@ -177,12 +184,12 @@ def _export(
             dynamo=False,
         )
         model = onnx.load(path)
-    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.helper.set_model_props(model, dict(properties))
     return bytes(model.SerializeToString())
 
 
-def heatmap_fn(session: Any) -> Heatmaps:
-    """Return what `to_onnx` exported in the form of `PoseNet.heatmaps`, for tensors on the CPU."""
+def session_heatmap_fn(session: Any) -> HeatmapFn:
+    """Return a session of a `to_onnx` file as a function like `PoseNet.heatmaps`, for tensors on the CPU."""
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run([HEATMAPS], {"images": images.numpy()})[0])

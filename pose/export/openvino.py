@@ -1,4 +1,4 @@
-"""OpenVINO models from ONNX files: read from memory, so that nothing is written twice; weights stay in float32."""
+"""Convert ONNX models to OpenVINO in memory and save them; weights remain float32."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,16 @@ from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, digest, im
 from pose.inference.metadata import ExportMetadata
 
 
-def to_openvino(content: bytes, card: ExportMetadata) -> Any:
-    """Return an ``openvino.Model`` that does what an ONNX file does, for any number of crops.
+def to_openvino(content: bytes, metadata: ExportMetadata) -> Any:
+    """Convert the content of an ONNX file to an ``openvino.Model`` that takes any number of crops.
 
-    A file of one crop becomes a loop over crops. OpenVINO runs convolutions whose kernels are computed almost as fast
-    as any, but not those whose number of groups is: so each crop meets its own kernels alone.
+    A model with a fixed batch of one becomes a loop over the crops. OpenVINO runs convolutions with computed kernels
+    almost as fast as those with constant kernels, but not convolutions whose number of groups is computed: so each crop
+    is convolved with its own kernels alone.
 
     Args:
-        content: of the file, as `build_onnx` returns it.
-        card: what the model is to say about the model.
+        content: of an ONNX file, as returned by `pose.export.write.build_onnx`.
+        metadata: to store in the model.
 
     Raises:
         PoseError: openvino is not installed.
@@ -23,32 +24,32 @@ def to_openvino(content: bytes, card: ExportMetadata) -> Any:
     openvino = import_openvino()
     model = openvino.Core().read_model(content)
     if model.input(0).partial_shape.is_static:
-        model = _for_each_crop(model)
-    for name, value in card.to_properties().items():
+        model = _loop_over_crops(model)
+    for name, value in metadata.to_properties().items():
         model.set_rt_info(value, [OPENVINO_SECTION, name])
     return model
 
 
-def _for_each_crop(body: Any) -> Any:
+def _loop_over_crops(body: Any) -> Any:
     openvino = import_openvino()
     ops = openvino.opset13
-    (inner,) = body.get_parameters()
-    crops = ops.parameter([-1, *inner.shape[1:]], inner.element_type)
-    crops.output(0).set_names(inner.output(0).names)
+    (body_input,) = body.get_parameters()
+    crops = ops.parameter([-1, *body_input.shape[1:]], body_input.element_type)
+    crops.output(0).set_names(body_input.output(0).names)
     loop = ops.tensor_iterator()
     loop.set_body(body)
-    first_to_last = {"start": 0, "stride": 1, "part_size": 1, "end": -1, "axis": 0}
-    loop.set_sliced_input(inner, crops.output(0), **first_to_last)
+    slices = {"start": 0, "stride": 1, "part_size": 1, "end": -1, "axis": 0}
+    loop.set_sliced_input(body_input, crops.output(0), **slices)
     results = []
-    for result in body.get_results():
-        together = ops.result(loop.get_concatenated_slices(result.output(0), **first_to_last))
-        together.output(0).set_names(result.output(0).names)
-        results.append(together)
+    for body_result in body.get_results():
+        result = ops.result(loop.get_concatenated_slices(body_result.output(0), **slices))
+        result.output(0).set_names(body_result.output(0).names)
+        results.append(result)
     return openvino.Model(results, [crops])
 
 
 def save_openvino(model: Any, path: Path) -> None:
-    """Write the graph, with the digest of its weights, as ``path`` and the weights beside it."""
+    """Write the graph to ``path`` (.xml), with the digest of its weights, and the weights to the .bin next to it."""
     openvino = import_openvino()
     openvino.save_model(model, path, compress_to_fp16=False)
     model.set_rt_info(digest(path.with_suffix(".bin").read_bytes()), [OPENVINO_SECTION, WEIGHTS_DIGEST])

@@ -1,9 +1,8 @@
-"""A static model's ONNX file in 8-bit integers, calibrated on crops.
+"""Quantize a static model's ONNX file to int8, calibrated on crops, with `onnxruntime.quantization`.
 
-Weights are scaled by output channel, activations by layer: from the smallest to the largest value that the crops bring
-about. The last convolution, whose maps are decoded, and the first three with what is before them stay in float32: their
-few channels, of such different ranges, cost the packaged model two AP otherwise. `onnxruntime.quantization` does the
-work.
+Weights are scaled per output channel and activations per layer, by the range of values (min to max) on the calibration
+crops. The last convolution, whose heatmaps are decoded, and the first three convolutions with the operators before them
+remain in float32: their few channels have very different ranges, and quantizing them costs the packaged model two AP.
 """
 
 from collections.abc import Iterator
@@ -19,30 +18,33 @@ from pose.images import Image
 from pose.inference.metadata import CROPS
 
 FLOAT_CONVOLUTIONS = 3
-"""At the beginning: the stem and the first block of a MobileNetV2 or a ResNet."""
-QUANTIZED = ("Conv", "Clip", "Relu", "Add", "Resize")
-"""Operators to quantize, where their input is."""
+"""First convolutions that remain in float32: the stem and the first block of a MobileNetV2 or a ResNet."""
+QUANTIZED_OPS = ("Conv", "Clip", "Relu", "Add", "Resize")
+"""ONNX operators to quantize, where their input is quantized."""
 
 
 def require_static(model: nn.Module) -> None:
-    """Refuse a model with dynamic convolutions.
+    """Refuse to quantize a model with dynamic convolutions.
 
     Raises:
-        ConfigError: it has them.
+        ConfigError: the model is dynamic.
     """
     if is_dynamic(model):
         raise ConfigError(
-            "--int8: expected a static model, got a dynamic one, whose kernels are mixed anew for each crop and have no "
-            "scale beforehand; leave --int8 out"
+            "--int8: expected a static model, got a dynamic one, whose kernels depend on the crop and have no constant "
+            "scale; leave --int8 out"
         )
 
 
 def quantize(content: bytes, crops_rgb: Image) -> bytes:
-    """Return the content of an ONNX file in 8-bit integers.
+    """Quantize a static model's ONNX file to int8.
 
     Args:
-        content: of a static model's file, as `pose.export.onnx.predictor_to_onnx` returns it.
-        crops_rgb: to calibrate on, (N, h, w, 3).
+        content: of the ONNX file, as returned by `pose.export.onnx.predictor_to_onnx`.
+        crops_rgb: calibration crops, (N, h, w, 3).
+
+    Returns:
+        The content of the quantized ONNX file.
 
     Raises:
         PoseError: onnxruntime is not installed.
@@ -57,13 +59,13 @@ def quantize(content: bytes, crops_rgb: Image) -> bytes:
         source.write_bytes(content)
         quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
-        convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+        convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
         first, last = nodes[: convolutions[FLOAT_CONVOLUTIONS]], nodes[convolutions[-1]]
         quantization.quantize_static(
             prepared,
             quantized,
-            _reader(quantization.CalibrationDataReader, crops_rgb),
-            op_types_to_quantize=list(QUANTIZED),
+            _calibration_reader(quantization.CalibrationDataReader, crops_rgb),
+            op_types_to_quantize=list(QUANTIZED_OPS),
             nodes_to_exclude=[node.name for node in (*first, last)],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -72,13 +74,14 @@ def quantize(content: bytes, crops_rgb: Image) -> bytes:
         return quantized.read_bytes()
 
 
-def _reader(base: Any, crops_rgb: Image) -> Any:
+def _calibration_reader(base: Any, crops_rgb: Image) -> Any:
     inputs: Iterator[dict[str, Image]] = ({CROPS: crop[None]} for crop in crops_rgb)
 
-    class Reader(base):  # type: ignore[misc]
-        """Gives one crop at a time."""
+    class CropReader(base):  # type: ignore[misc]
+        """Calibration data reader that returns one crop at a time."""
 
         def get_next(self) -> dict[str, Image] | None:
+            """Return the next crop as model input, None at the end."""
             return next(inputs, None)
 
-    return Reader()
+    return CropReader()

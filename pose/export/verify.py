@@ -1,4 +1,4 @@
-"""Whether an exported model computes what the model does: comparisons, and crops to compare on."""
+"""Verify exported models against PyTorch, and make crops for verification and int8 calibration."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,42 +11,50 @@ import torch
 from pose.config.pose import STRIDE, InputConfig
 from pose.datasets.synthetic.dataset import mask_box
 from pose.datasets.synthetic.scene import draw_scene
-from pose.export.onnx import Heatmaps
 from pose.geometry import Float32
 from pose.heatmap import decode
 from pose.images import Image, find_images, person_crop, read_upright_image
 from pose.inference.metadata import HEATMAPS, KEYPOINTS, SCORES
+from pose.inference.pytorch import HeatmapFn
 
 TOLERANCE = 1e-3
-"""Of the largest heatmap value. Rounding gives about 1e-6 in trained models and up to 1e-4 in new ones."""
+"""Largest heatmap difference, relative to the largest heatmap value. Rounding gives about 1e-6 in trained models and up
+to 1e-4 in newly initialized ones."""
 INT8_TOLERANCE = 0.3
-"""The same of a model in 8-bit integers."""
+"""The same for models quantized to int8."""
 PIXEL_TOLERANCE = 1e-3
-"""Crop pixels between decoding inside the file and `pose.heatmap.decode` of the same heatmaps."""
+"""Largest keypoint difference in crop pixels, between decoding in the file and `pose.heatmap.decode`."""
 SCENE_WH = (320, 240)
+"""Width and height of the synthetic images that crops are taken from."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest differences between an exported predictor and its model.
+    """Largest differences between an exported predictor and its PyTorch model.
 
     Attributes:
-        heatmap: of the largest heatmap value.
-        pixels: between keypoints, in crop pixels. Where two pixels of a map are alike, rounding may choose either.
+        heatmap: heatmap difference, relative to the largest heatmap value.
+        pixels: keypoint difference in crop pixels. It can be large where two heatmap pixels are almost equal: rounding
+            decides which one is the peak.
     """
 
     heatmap: float
     pixels: float
 
 
-def check_export(exported: Heatmaps, original: Heatmaps, images: torch.Tensor) -> float:
-    """Compare an exported model with the one it was made from.
+def check_export(exported: HeatmapFn, original: HeatmapFn, images: torch.Tensor) -> float:
+    """Compare the heatmaps of an exported model with those of the PyTorch model.
+
+    Args:
+        exported: runs the exported model.
+        original: runs the PyTorch model.
+        images: (N, 3, H, W), normalized.
 
     Returns:
-        The largest difference of their heatmaps for ``images``, of the largest heatmap value.
+        The largest difference of the heatmaps, relative to the largest heatmap value.
 
     Raises:
-        RuntimeError: it is more than rounding; the export is wrong.
+        RuntimeError: the difference exceeds `TOLERANCE`; the export is wrong.
     """
     with torch.inference_mode():
         return _compare_heatmaps(exported(images).numpy(), original(images).numpy(), TOLERANCE)
@@ -54,53 +62,54 @@ def check_export(exported: Heatmaps, original: Heatmaps, images: torch.Tensor) -
 
 def check_predictor(
     exported: Callable[[Image], Mapping[str, Float32]],
-    original: Heatmaps,
+    original: HeatmapFn,
     crops_rgb: Image,
     tolerance: float = TOLERANCE,
 ) -> Parity:
-    """Compare what `pose.export.onnx.predictor_to_onnx` made with the model it was made from.
+    """Compare an exported predictor with the PyTorch model.
 
-    Heatmaps must agree, and keypoints that the file decodes with `pose.heatmap.decode` of its heatmaps.
+    Heatmaps are compared with the model's, decoded keypoints and scores with `pose.heatmap.decode` of the file's
+    heatmaps.
 
     Args:
-        exported: `pose.inference.backends.InferenceSession.run` of the file.
-        original: gives the (N, K, H / 4, W / 4) heatmaps that are expected of (N, H, W, 3) uint8 RGB crops.
-        crops_rgb: to compare on, (N, H, W, 3).
-        tolerance: between the heatmaps, of the largest value.
+        exported: `pose.inference.backends.InferenceSession.run` of a `pose.export.onnx.predictor_to_onnx` model.
+        original: returns the expected (N, K, H / 4, W / 4) heatmaps for (N, H, W, 3) uint8 RGB crops.
+        crops_rgb: (N, H, W, 3) crops to compare on.
+        tolerance: largest heatmap difference, relative to the largest heatmap value.
 
     Raises:
-        RuntimeError: they do not; the export is wrong.
+        RuntimeError: a difference exceeds its tolerance; the export is wrong.
     """
-    found = exported(crops_rgb)
+    outputs = exported(crops_rgb)
     expected = original(torch.from_numpy(crops_rgb)).float().cpu().numpy()
-    heatmap = _compare_heatmaps(found[HEATMAPS], expected, tolerance)
-    keypoints_heatmap, scores = decode(found[HEATMAPS])
-    keypoints = keypoints_heatmap * STRIDE
-    if KEYPOINTS in found:
-        _compare_decoded(KEYPOINTS, found[KEYPOINTS], keypoints, PIXEL_TOLERANCE)
-        _compare_decoded(SCORES, found[SCORES], scores, TOLERANCE * float(np.abs(scores).max()))
-    return Parity(heatmap, float(np.abs(keypoints - decode(expected)[0] * STRIDE).max()))
+    heatmap_difference = _compare_heatmaps(outputs[HEATMAPS], expected, tolerance)
+    keypoints_heatmap, scores = decode(outputs[HEATMAPS])
+    keypoints_crop = keypoints_heatmap * STRIDE
+    if KEYPOINTS in outputs:
+        _compare_decoded(KEYPOINTS, outputs[KEYPOINTS], keypoints_crop, PIXEL_TOLERANCE)
+        _compare_decoded(SCORES, outputs[SCORES], scores, TOLERANCE * float(np.abs(scores).max()))
+    return Parity(heatmap_difference, float(np.abs(keypoints_crop - decode(expected)[0] * STRIDE).max()))
 
 
-def _compare_heatmaps(found: Float32, expected: Float32, tolerance: float) -> float:
-    if found.shape != expected.shape:
-        raise RuntimeError(f"export: heatmaps of {found.shape}, the model gives {expected.shape}")
-    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+def _compare_heatmaps(actual: Float32, expected: Float32, tolerance: float) -> float:
+    if actual.shape != expected.shape:
+        raise RuntimeError(f"export: expected heatmaps of shape {expected.shape}, got {actual.shape}")
+    difference = float(np.abs(actual - expected).max() / np.abs(expected).max())
     if not difference <= tolerance:
-        raise RuntimeError(f"export: heatmaps differ by {difference:.1e} of their largest value, above {tolerance}")
+        raise RuntimeError(f"export: heatmaps differ by {difference:.1e} of the largest value, tolerance {tolerance}")
     return difference
 
 
-def _compare_decoded(name: str, found: Float32, expected: Float32, tolerance: float) -> None:
-    if found.shape != expected.shape:
-        raise RuntimeError(f"export: {name} of {found.shape}, expected {expected.shape}")
-    difference = float(np.abs(found - expected).max())
+def _compare_decoded(name: str, actual: Float32, expected: Float32, tolerance: float) -> None:
+    if actual.shape != expected.shape:
+        raise RuntimeError(f"export: expected {name} of shape {expected.shape}, got {actual.shape}")
+    difference = float(np.abs(actual - expected).max())
     if not difference <= tolerance:
-        raise RuntimeError(f"export: {name} differ by {difference:.1e} from those of the file's own heatmaps")
+        raise RuntimeError(f"export: {name} differ by {difference:.1e} from decoding the file's own heatmaps")
 
 
 def synthetic_crops(input_config: InputConfig, number: int) -> Image:
-    """Draw people of the embedded data set; returns (number, h, w, 3) uint8 RGB crops."""
+    """Return (number, h, w, 3) uint8 RGB crops of synthetic people, always the same ones."""
     return np.stack(list(islice(_synthetic_crops(input_config), number)))
 
 
@@ -113,7 +122,12 @@ def _synthetic_crops(input_config: InputConfig) -> Iterator[Image]:
 
 
 def image_crops(folder: Path, input_config: InputConfig, number: int) -> Image:
-    """Take the images of a folder, each whole as one person, and again where they are too few.
+    """Return the images of a folder as crops, each whole image one person, repeated if there are too few.
+
+    Args:
+        folder: of images, or one image file.
+        input_config: size and padding of the crops.
+        number: of crops to return.
 
     Returns:
         (number, h, w, 3) uint8 RGB crops.

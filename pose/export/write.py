@@ -1,4 +1,4 @@
-"""Exported files, written whole or not at all: ONNX, or OpenVINO's pair of a graph and its weights."""
+"""Write exported models atomically: an ONNX file, or OpenVINO's graph (.xml) and weights (.bin)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,50 +12,54 @@ from pose.inference.metadata import ExportMetadata
 from pose.models.pose_net import PoseNet
 
 
-def is_openvino(path: Path) -> bool:
-    """Say whether a file's name is that of an OpenVINO model."""
-    return path.suffix.lower() == ".xml"
-
-
-def build_onnx(path: Path, net: PoseNet, card: ExportMetadata, *, decodes: bool) -> bytes:
-    """Return what `write_export` takes for ``path``, in the form that its engine is fast with.
+def build_onnx(path: Path, model: PoseNet, metadata: ExportMetadata, *, decodes: bool) -> bytes:
+    """Export a model to ONNX, in the variant that is fast with the backend of ``path``.
 
     Args:
-        path: of the file to make.
-        net: static or dynamic; not changed.
-        card: what the file is to say about the model.
-        decodes: also give keypoints and scores.
+        path: output file; its suffix selects the backend.
+        model: static or dynamic; not modified.
+        metadata: of the exported file.
+        decodes: add the outputs keypoints and scores.
+
+    Returns:
+        The content of the ONNX file, for `write_export`.
 
     Raises:
         PoseError: the package onnx is not installed.
     """
-    return predictor_to_onnx(net, card, decodes=decodes, one_crop=is_openvino(path) and is_dynamic(net))
+    return predictor_to_onnx(model, metadata, decodes=decodes, one_crop=_is_openvino(path) and is_dynamic(model))
 
 
 @contextmanager
-def write_export(path: Path, content: bytes, card: ExportMetadata) -> Iterator[Path]:
-    """Write an exported model under a temporary name; move it to ``path`` at the end, or remove it after an exception.
+def write_export(path: Path, content: bytes, metadata: ExportMetadata) -> Iterator[Path]:
+    """Write an exported model to a temporary path; rename it to ``path`` at the end, or remove it after an exception.
 
     Args:
-        path: a name ending in .onnx, or in .xml for OpenVINO, whose weights become a .bin beside it.
-        content: of an ONNX file, as `build_onnx` returns it.
-        card: what the file is to say about the model.
+        path: output file, .onnx or .xml; the weights of an OpenVINO model go into a .bin next to the .xml.
+        content: of an ONNX file, as returned by `build_onnx`.
+        metadata: of the exported file.
 
     Raises:
-        PoseError: openvino is needed and not installed.
-        CheckpointError: another file would have to make way for the weights.
+        PoseError: OpenVINO is needed and not installed.
+        CheckpointError: the .bin file exists without the .xml file, so it belongs to something else.
         MediaError: the folder cannot be written.
     """
-    if is_openvino(path):
+    if _is_openvino(path):
         weights = path.with_suffix(".bin")
         if weights.exists() and not path.exists():
-            raise CheckpointError(f"{weights}: is in the way of the weights of {path.name}; choose another name")
-        model = to_openvino(content, card)
-        # The inner one moves first: a new graph never stands beside old weights.
+            raise CheckpointError(
+                f"{weights}: exists without {path.name}, so its weights would overwrite another file; rename the output"
+            )
+        openvino_model = to_openvino(content, metadata)
+        # The inner file is renamed first: a new graph is never next to old weights.
         with replacing(path) as temporary, replacing(weights):
-            save_openvino(model, temporary)
+            save_openvino(openvino_model, temporary)
             yield temporary
     else:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
             yield temporary
+
+
+def _is_openvino(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"

@@ -174,11 +174,12 @@ def _open_openvino(path: Path, threads: int) -> InferenceSession:
             f"{path}: not an OpenVINO model that can be read, or {weights_path.name} is damaged; export it again"
         ) from None
     request = compiled.create_infer_request()
-    names = tuple(output.any_name for output in compiled.outputs)
+    # The compiled model may give its outputs further names of its own; their order is the model's.
+    names = tuple(output.any_name for output in model.outputs)
 
     def run(crops_rgb: Image) -> dict[str, Float32]:
         outputs = request.infer({CROPS: crops_rgb})
-        return {name: outputs[name] for name in names}
+        return {name: outputs[position] for position, name in enumerate(names)}
 
     return InferenceSession(metadata, names, run)
 

@@ -48,7 +48,8 @@ class Detections(NamedTuple):
 class Detector(Protocol):
     """Detects the persons in (H, W, 3) uint8 BGR images."""
 
-    def __call__(self, images: Sequence[Image]) -> list[Detections]: ...
+    def __call__(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the persons of each image."""
 
 
 def load_detector(
@@ -100,6 +101,7 @@ class YoloxDetector:
     nms_threshold: float
 
     def __call__(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the persons of each image; the model runs on one image at a time."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: Image) -> Detections:
@@ -241,6 +243,7 @@ class TorchvisionDetector:
     device: str
 
     def __call__(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the persons of each image; the model runs on all images at once."""
         import torch
 
         inputs = [

@@ -1,4 +1,4 @@
-"""A training run small enough for a second: the embedded data set and the quickstart model, both cut down."""
+"""Configs of training runs that take about a second: reduced synthetic data set, class folders and models."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +32,8 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Config]:
-    """Return a function from overrides to a config; its data are drawn once."""
-    root: Path = tmp_path_factory.mktemp("embedded") / "data"
+    """Return a function from overrides to a pose config; its data set is generated once."""
+    root: Path = tmp_path_factory.mktemp("synthetic") / "data"
 
     def make(*overrides: str) -> Config:
         return load_config("quickstart", [f"data.root={root}", *TINY, *overrides])
@@ -56,7 +56,7 @@ TINY_CLASSIFIER = (
 
 @pytest.fixture
 def tiny_classifier(class_folders: Path) -> Callable[..., ClassificationConfig]:
-    """Return a function from overrides to a config of drawn images and a model cut down."""
+    """Return a function from overrides to a classification config with generated images and a reduced model."""
 
     def make(*overrides: str, cfg: str = "imagenet/dy_mobilenetv2_w0.5") -> ClassificationConfig:
         return load_classification_config(cfg, [f"data.root={class_folders}", *TINY_CLASSIFIER, *overrides])
@@ -65,13 +65,14 @@ def tiny_classifier(class_folders: Path) -> Callable[..., ClassificationConfig]:
 
 
 @pytest.fixture(scope="session")
-def alone() -> DistContext:
+def dist() -> DistContext:
+    """Return the context of a process without torchrun, on the CPU."""
     return DistContext(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Models this small lose time to a second thread, above all beside other tests."""
+    """Use one thread: a second one slows models this small down, above all when tests run in parallel."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -80,7 +81,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _random_state() -> Iterator[None]:
-    """Each test starts from the same random state and leaves none behind."""
+    """Start each test with the same random state, and restore the state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

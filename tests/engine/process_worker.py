@@ -1,4 +1,4 @@
-"""Run alone or under torchrun with the same words; the first process saves what it found.
+"""Training steps and collectives, run as one process or under torchrun; rank 0 saves the results.
 
 Usage: process_worker.py OUTPUT.pt
 """
@@ -27,53 +27,53 @@ BATCH, STEPS = 6, 3
 
 def main(output: Path) -> None:
     with init_distributed("cpu") as dist:
-        found = {"model": train(dist), "exchange": exchange(dist), "broken_loss": broken_loss(dist)}
+        results = {"model": train(dist), "exchange": exchange(dist), "broken_loss": broken_loss(dist)}
         if dist.is_main:
-            torch.save(found, output)
+            torch.save(results, output)
 
 
 def train(dist: DistContext) -> dict[str, Any]:
-    """A model with two batch norms of unusual options, trained on this process's share of each global batch."""
+    """Train a model with two batch norms of unusual options on this rank's share of each global batch."""
     torch.manual_seed(3)
-    raw = nn.Sequential(
+    model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1e-2, momentum=0.3), nn.ReLU(), nn.Sequential(nn.BatchNorm2d(4))
     )
-    nn.init.uniform_(raw[1].weight)
-    names = list(raw.state_dict())
-    model = wrap_model(raw, dist, sync_batch_norm=True)
-    optimizer = torch.optim.SGD(raw.parameters(), 0.1)
+    nn.init.uniform_(model[1].weight)
+    names = list(model.state_dict())
+    wrapped = wrap_model(model, dist, sync_batch_norm=True)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
     outputs, gradients = [], []
     for images, targets in torch.randn(STEPS, 2, BATCH, 4, 8, 8).unbind():
         share = slice(dist.rank * BATCH // dist.world_size, (dist.rank + 1) * BATCH // dist.world_size)
         images, targets = images[share, :3] * 2 + 1, targets[share, :, :6, :6]
         optimizer.zero_grad()
-        y = model(images)
+        y = wrapped(images)
         (y - targets).square().mean().backward()
         outputs.append(torch.cat(all_gather(y.detach(), dist)))
-        gradients.append({name: value.grad.clone() for name, value in raw.named_parameters()})
+        gradients.append({name: value.grad.clone() for name, value in model.named_parameters()})
         optimizer.step()
-    assert list(raw.state_dict()) == names
-    evaluated = raw.eval()(torch.ones(1, 3, 8, 8)).detach()
-    return {"outputs": outputs, "gradients": gradients, "state": raw.state_dict(), "evaluated": evaluated}
+    assert list(model.state_dict()) == names
+    evaluated = model.eval()(torch.ones(1, 3, 8, 8)).detach()
+    return {"outputs": outputs, "gradients": gradients, "state": model.state_dict(), "evaluated": evaluated}
 
 
 def exchange(dist: DistContext) -> dict[str, Any]:
-    """What each of the small words gives on every process."""
+    """Return the results of the collectives on every rank."""
     statistics = nn.BatchNorm2d(1)
     statistics.running_mean.fill_(dist.rank + 5.0)
     broadcast_buffers(statistics, dist)
     mean = all_reduce_mean(torch.tensor(float(dist.rank)), dist)
-    mine = (
+    own = (
         dist.rank,
         broadcast_object(f"from {dist.rank}", dist),
         mean.item(),
         statistics.running_mean.item(),
     )
-    return {"all": all_gather(mine, dist)}
+    return {"all": all_gather(own, dist)}
 
 
 def broken_loss(dist: DistContext) -> list[str]:
-    """The message on every process when only the last one's second loss is not finite."""
+    """Return the error message of every rank when only the second loss of the last rank is not finite."""
     last = dist.rank == dist.world_size - 1
     pending = [
         (torch.tensor(1.0), torch.tensor([10 + dist.rank])),

@@ -1,4 +1,4 @@
-"""A model measured with its attention changed: a toy for the modes, the embedded data set for AP."""
+"""Attention ablation: the modes on a small classifier, AP on the synthetic data set."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from pose.models.kernel_attention import set_temperature
 
 @pytest.fixture
 def classifier():
-    """Two dynamic layers and a mean over pixels: nothing of a pose."""
+    """Two dynamic layers and global average pooling."""
     model = nn.Sequential(
         DynamicConv2d(3, 8, 3, stride=2, padding=1, bias=False),
         nn.ReLU(),
@@ -46,36 +46,36 @@ def classifier():
 
 @pytest.fixture
 def measure(classifier):
-    """Mean answers to two batches."""
+    """Mean outputs for two batches."""
     batches = torch.randn(2, 4, 3, 8, 8)
     return lambda: {"first": float(classifier(batches[0])[:, 0].mean()), "last": float(classifier(batches[1]).mean())}
 
 
-def test_any_model_is_measured_as_it_is_and_in_every_mode(classifier, measure):
-    plain = measure()
+def test_measure_modes_measures_the_unchanged_model_and_every_mode(classifier, measure):
+    unchanged = measure()
 
-    figures, layers = measure_modes(classifier, measure, seed=5)
+    metrics, layers = measure_modes(classifier, measure, seed=5)
 
     assert [(layer.name, layer.stride, len(layer.weights)) for layer in layers] == [("0", 2, 8), ("2", 4, 8)]
-    assert list(figures) == [AS_TRAINED, *attention_modes(layers, torch.Generator())]
-    assert figures[AS_TRAINED] == plain == measure()
+    assert list(metrics) == [AS_TRAINED, *attention_modes(layers, torch.Generator())]
+    assert metrics[AS_TRAINED] == unchanged == measure()
     for mode, changes in attention_modes(layers, torch.Generator().manual_seed(5)).items():
         with changed_attention(classifier, changes):
-            assert figures[mode] == measure(), mode
-        assert figures[mode] != plain
+            assert metrics[mode] == measure(), mode
+        assert metrics[mode] != unchanged
 
 
-def test_the_attention_recorded_is_the_unchanged_models(classifier, measure):
+def test_measure_modes_records_the_attention_of_the_unchanged_model(classifier, measure):
     with AttentionRecord(classifier) as record:
         measure()
 
     _, layers = measure_modes(classifier, measure, seed=0)
 
-    for ours, expected in zip(layers, record.layers(), strict=True):
-        assert torch.equal(ours.weights, expected.weights)
+    for layer, expected in zip(layers, record.layers(), strict=True):
+        assert torch.equal(layer.weights, expected.weights)
 
 
-def test_only_the_random_orders_depend_on_the_seed(classifier, measure):
+def test_only_shuffling_within_each_image_depends_on_the_seed(classifier, measure):
     one, _ = measure_modes(classifier, measure, seed=1)
     same, _ = measure_modes(classifier, measure, seed=1)
     other, _ = measure_modes(classifier, measure, seed=2)
@@ -84,7 +84,7 @@ def test_only_the_random_orders_depend_on_the_seed(classifier, measure):
     assert [mode for mode in one if one[mode] != other[mode]] == ["shuffled within each image"]
 
 
-def test_the_table_is_in_percent():
+def test_format_metrics_writes_a_table_in_percent():
     table = format_metrics({AS_TRAINED: {"AP": 0.33821, "AP50": 1.0}, "averaged": {"AP": 0.0, "AP50": 0.05}})
 
     assert table.split("\n") == [
@@ -103,12 +103,12 @@ def test_a_static_model_is_refused_in_one_line(tiny_config, classifier):
     require_dynamic(classifier, Path("runs/best.pt"))
 
 
-def test_a_model_of_single_kernels_is_static(tiny_config):
+def test_a_model_with_one_kernel_per_layer_is_static(tiny_config):
     with pytest.raises(CheckpointError):
         require_dynamic(build_pose_net(tiny_config("model.num_kernels=1")), Path("best.pt"))
 
 
-# --- which persons
+# --- limits
 
 
 @pytest.fixture
@@ -116,29 +116,29 @@ def test_set(tiny_config):
     return load_test_set(tiny_config(), ground_truth=True)
 
 
-def counts(test_set):
-    """Persons by image, in the order of its id."""
+def count_persons(test_set):
+    """Number of persons by image id, ascending."""
     image_ids, numbers = np.unique(test_set.persons.image_ids, return_counts=True)
     return dict(zip(image_ids.tolist(), numbers.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 1000])
-def test_a_limit_takes_as_many_whole_first_images_as_fit(limit, test_set):
-    whole, few = counts(test_set), counts(first_persons(test_set, limit))
+def test_first_persons_keeps_all_persons_of_the_first_images_up_to_the_limit(limit, test_set):
+    counts, limited = count_persons(test_set), count_persons(first_persons(test_set, limit))
 
-    taken = list(whole)[: len(few)]
-    assert few == {image_id: whole[image_id] for image_id in taken}
-    assert sum(few.values()) <= limit or len(few) == 1
-    if len(few) < len(whole):
-        assert sum(few.values()) + whole[list(whole)[len(few)]] > limit
+    first_images = list(counts)[: len(limited)]
+    assert limited == {image_id: counts[image_id] for image_id in first_images}
+    assert sum(limited.values()) <= limit or len(limited) == 1
+    if len(limited) < len(counts):
+        assert sum(limited.values()) + counts[list(counts)[len(limited)]] > limit
 
 
-def test_a_limit_is_said(test_set):
+def test_first_persons_states_the_number_of_images(test_set):
     assert first_persons(test_set, 1).boxes == "ground-truth boxes of the first 1 images"
 
 
 @pytest.mark.parametrize("limit", [0, -3])
-def test_a_limit_of_nobody_is_refused(limit, test_set):
+def test_a_limit_below_one_is_refused(limit, test_set):
     with pytest.raises(ConfigError, match="--limit"):
         first_persons(test_set, limit)
 
@@ -148,36 +148,36 @@ def test_a_limit_of_nobody_is_refused(limit, test_set):
 
 @pytest.fixture
 def model(tiny_config):
-    made = build_pose_net(tiny_config()).eval()
-    nn.init.normal_(made.head[-1].weight)
-    return made
+    model = build_pose_net(tiny_config()).eval()
+    nn.init.normal_(model.head[-1].weight)
+    return model
 
 
-def test_the_measure_is_the_usual_test(tiny_config, model, test_set, alone):
+def test_pose_measure_equals_the_usual_evaluation(tiny_config, model, test_set, dist):
     config = tiny_config()
-    predictions = predict_persons(model.heatmaps, test_set.persons, config, alone, 0)
+    predictions = predict_persons(model.heatmaps, test_set.persons, config, dist, 0)
     metrics = score_results(make_results(predictions, test_set, config), test_set, config)
 
-    assert pose_measure(model, test_set, config, alone, limited=False)() == {"AP": metrics.AP, "AP50": metrics.AP50}
+    assert pose_measure(model, test_set, config, dist, limited=False)() == {"AP": metrics.AP, "AP50": metrics.AP50}
 
 
-def test_limited_only_the_images_of_these_persons_count(tiny_config, test_set, alone, monkeypatch):
+def test_limited_pose_measure_evaluates_only_the_images_of_these_persons(tiny_config, test_set, dist, monkeypatch):
     config = tiny_config("test.nms_threshold=1")
-    some = first_persons(test_set, 4)
+    limited = first_persons(test_set, 4)
 
-    def perfect(heatmap_fn, persons, *_):
-        predicted = predict_persons(lambda images: torch.zeros(len(images), 17, 16, 16), persons, config, alone, 0)
+    def predict_ground_truth(heatmap_fn, persons, *_):
+        predicted = predict_persons(lambda images: torch.zeros(len(images), 17, 16, 16), persons, config, dist, 0)
         return replace(predicted, keypoints_image=persons.keypoints_image, keypoint_scores=persons.visibility + 1.0)
 
-    monkeypatch.setattr("pose.engine.attention_ablation.predict_persons", perfect)
+    monkeypatch.setattr("pose.engine.attention_ablation.predict_persons", predict_ground_truth)
     model = build_pose_net(config)
 
-    assert 0 < len(some.persons) < len(test_set.persons)
-    assert pose_measure(model, some, config, alone, limited=True)()["AP"] == pytest.approx(1)
-    assert pose_measure(model, some, config, alone, limited=False)()["AP"] < 0.99
+    assert 0 < len(limited.persons) < len(test_set.persons)
+    assert pose_measure(model, limited, config, dist, limited=True)()["AP"] == pytest.approx(1)
+    assert pose_measure(model, limited, config, dist, limited=False)()["AP"] < 0.99
 
 
-def test_averaged_in_every_layer_the_model_is_the_static_one_of_the_mean_kernels(tiny_config, model):
+def test_averaged_attention_equals_a_static_model_with_the_mean_kernels(tiny_config, model):
     static = build_pose_net(tiny_config("model.dynamic_backbone=false", "model.dynamic_head=false")).eval()
     state = model.state_dict()
     static.load_state_dict(
@@ -196,9 +196,9 @@ def test_averaged_in_every_layer_the_model_is_the_static_one_of_the_mean_kernels
     torch.testing.assert_close(changed, static.heatmaps(images).detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_batches_of_one_have_nobody_to_exchange_with(tiny_config, model, test_set, alone):
+def test_a_batch_size_of_one_is_refused(tiny_config, model, test_set, dist):
     with pytest.raises(ConfigError, match=r"test\.batch_size"):
-        pose_measure(model, test_set, tiny_config("test.batch_size=1"), alone, limited=False)
+        pose_measure(model, test_set, tiny_config("test.batch_size=1"), dist, limited=False)
 
 
 def test_several_processes_are_refused(tiny_config, model, test_set):
@@ -206,21 +206,21 @@ def test_several_processes_are_refused(tiny_config, model, test_set):
         pose_measure(model, test_set, tiny_config(), DistContext(0, 2, torch.device("cpu")), limited=False)
 
 
-def test_a_test_set_to_measure_nothing_on_is_refused(tiny_config, model, test_set, alone):
-    nobody = replace(test_set, persons=test_set.persons.take(np.arange(0)))
-    for bad, words in ((nobody, "no persons"), (replace(test_set, annotated=False), "no annotations")):
-        with pytest.raises(DataError, match=words):
-            pose_measure(model, bad, tiny_config(), alone, limited=False)
+def test_a_test_set_without_persons_or_annotations_is_refused(tiny_config, model, test_set, dist):
+    empty = replace(test_set, persons=test_set.persons.take(np.arange(0)))
+    for unusable, message in ((empty, "no persons"), (replace(test_set, annotated=False), "no annotations")):
+        with pytest.raises(DataError, match=message):
+            pose_measure(model, unusable, tiny_config(), dist, limited=False)
 
 
-def test_images_of_all_classes_are_mixed(class_folders):
-    pictures = load_images(class_folders / "train", class_folders_of(class_folders / "train"))
+def test_shuffled_images_mixes_the_classes(class_folders):
+    images = load_images(class_folders / "train", class_folders_of(class_folders / "train"))
 
-    mixed = shuffled_images(pictures, None, seed=1)
+    shuffled = shuffled_images(images, None, seed=1)
 
-    assert sorted(mixed.names) == sorted(pictures.names)
-    assert (np.diff(pictures.labels) >= 0).all()
-    assert (np.diff(mixed.labels) < 0).sum() > 1
-    assert {mixed.path(row).parent.name for row in range(12)} == set(pictures.classes)
-    assert all(mixed.path(row).parent.name == mixed.classes[mixed.labels[row]] for row in range(12))
-    assert (shuffled_images(pictures, 5, seed=1).names == mixed.names[:5]).all()
+    assert sorted(shuffled.names) == sorted(images.names)
+    assert (np.diff(images.labels) >= 0).all()
+    assert (np.diff(shuffled.labels) < 0).sum() > 1
+    assert {shuffled.path(row).parent.name for row in range(12)} == set(images.classes)
+    assert all(shuffled.path(row).parent.name == shuffled.classes[shuffled.labels[row]] for row in range(12))
+    assert (shuffled_images(images, 5, seed=1).names == shuffled.names[:5]).all()

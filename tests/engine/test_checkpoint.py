@@ -1,4 +1,4 @@
-"""Checkpoints are whole, refuse what they cannot use, and are never half written."""
+"""Checkpoints: bit-exact resume, error messages for unusable files, atomic writes."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ def make_state(config, ema: bool = True, seed: int = 0) -> TrainState:
     return TrainState(model, optimizer, torch.amp.GradScaler("cpu", init_scale=4.0), average, model)
 
 
-def train_a_little(state: TrainState, steps: int = 2) -> None:
-    """Steps that draw their data from torch's random state."""
+def train_steps(state: TrainState, steps: int = 2) -> None:
+    """Train on random data drawn from torch's random state."""
     for _ in range(steps):
         loss = state.model(torch.randn(2, 3, 64, 64)).square().mean()
         state.scaler.scale(loss).backward()
@@ -34,7 +34,7 @@ def train_a_little(state: TrainState, steps: int = 2) -> None:
 
 
 def assert_same(one: TrainState, other: TrainState) -> None:
-    """Bit for bit."""
+    """Compare bit for bit."""
     assert one.progress == other.progress
     pairs = [
         (one.model.state_dict(), other.model.state_dict()),
@@ -42,47 +42,47 @@ def assert_same(one: TrainState, other: TrainState) -> None:
         (one.optimizer.state_dict(), other.optimizer.state_dict()),
         (one.scaler.state_dict(), other.scaler.state_dict()),
     ]
-    for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    for actual, expected in pairs:
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
-def test_four_steps_equal_two_steps_a_checkpoint_and_two_steps(tiny_config, tmp_path):
+def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(tiny_config, tmp_path):
     config = tiny_config()
-    straight = make_state(config)
-    straight.progress = Progress(epoch=3, samples=77, seconds=1.5, best_score=0.25)
-    train_a_little(straight, 2)
-    save_checkpoint(straight, config, tmp_path / "last.pt")
-    train_a_little(straight, 2)
+    uninterrupted = make_state(config)
+    uninterrupted.progress = Progress(epoch=3, samples=77, seconds=1.5, best_score=0.25)
+    train_steps(uninterrupted, 2)
+    save_checkpoint(uninterrupted, config, tmp_path / "last.pt")
+    train_steps(uninterrupted, 2)
     random_after = torch.get_rng_state()
 
     resumed = make_state(config, seed=123)  # other weights, other random state
     assert load_checkpoint(resumed, tmp_path / "last.pt") == config
-    train_a_little(resumed, 2)
+    train_steps(resumed, 2)
 
-    assert_same(resumed, straight)
+    assert_same(resumed, uninterrupted)
     assert torch.equal(torch.get_rng_state(), random_after)
 
 
-def test_the_learning_rate_and_the_moments_of_adam_come_back(tiny_config, tmp_path):
+def test_a_checkpoint_restores_the_learning_rate_and_the_moments_of_adam(tiny_config, tmp_path):
     config = tiny_config()
     state = make_state(config)
-    train_a_little(state)
+    train_steps(state)
     state.optimizer.param_groups[0]["lr"] = 1.25e-5
     save_checkpoint(state, config, tmp_path / "last.pt")
 
-    fresh = make_state(config, seed=9)
-    load_checkpoint(fresh, tmp_path / "last.pt")
+    loaded = make_state(config, seed=9)
+    load_checkpoint(loaded, tmp_path / "last.pt")
 
-    assert fresh.optimizer.param_groups[0]["lr"] == 1.25e-5
-    first = next(iter(fresh.model.parameters()))
-    assert fresh.optimizer.state[first]["exp_avg"].any()
-    assert fresh.optimizer.state[first]["step"] == 2
+    assert loaded.optimizer.param_groups[0]["lr"] == 1.25e-5
+    first = next(iter(loaded.model.parameters()))
+    assert loaded.optimizer.state[first]["exp_avg"].any()
+    assert loaded.optimizer.state[first]["step"] == 2
 
 
-def test_a_moving_average_begun_on_resuming_starts_at_the_weights(tiny_config, tmp_path):
+def test_a_moving_average_enabled_on_resume_is_initialized_with_the_weights(tiny_config, tmp_path):
     config = tiny_config()
     without = make_state(config, ema=False)
-    train_a_little(without)
+    train_steps(without)
     save_checkpoint(without, config, tmp_path / "last.pt")
 
     resumed = make_state(config, seed=9)
@@ -100,16 +100,16 @@ def test_the_temperature_is_saved_with_the_weights(tiny_config, tmp_path):
         state.model.get_buffer(name).fill_(7.5)
     save_checkpoint(state, config, tmp_path / "last.pt")
 
-    fresh = make_state(config, seed=9)
-    load_checkpoint(fresh, tmp_path / "last.pt")
+    loaded = make_state(config, seed=9)
+    load_checkpoint(loaded, tmp_path / "last.pt")
 
-    assert {fresh.model.get_buffer(name).item() for name in buffers} == {7.5}
+    assert {loaded.model.get_buffer(name).item() for name in buffers} == {7.5}
 
 
-def test_a_checkpoint_is_a_weight_file_that_predicts_with_its_moving_average(tiny_config, tmp_path):
+def test_load_pose_net_loads_the_moving_average_of_a_checkpoint(tiny_config, tmp_path):
     config = tiny_config()
     state = make_state(config)
-    train_a_little(state)
+    train_steps(state)
     save_checkpoint(state, config, tmp_path / "last.pt")
 
     model, saved = load_pose_net(tmp_path / "last.pt")
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_model_is_refused(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
-def test_a_damaged_file_is_named(damage, tiny_config, tmp_path):
+def test_a_damaged_file_is_refused_with_its_name(damage, tiny_config, tmp_path):
     config, path = tiny_config(), tmp_path / "last.pt"
     state = make_state(config)
     save_checkpoint(state, config, path)
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_named(damage, tiny_config, tmp_path):
         load_checkpoint(state, path)
 
 
-def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_config, tmp_path, monkeypatch):
+def test_an_interrupted_write_keeps_the_old_checkpoint_and_leaves_no_other_file(tiny_config, tmp_path, monkeypatch):
     config, path = tiny_config(), tmp_path / "run/last.pt"
     state = make_state(config)
     save_checkpoint(state, config, path)
@@ -160,7 +160,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_co
         raise KeyboardInterrupt
 
     monkeypatch.setattr(weight_files.torch, "save", save_half)
-    train_a_little(state)
+    train_steps(state)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(state, config, path)
 
@@ -168,7 +168,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint_and_nothing_else(tiny_co
     assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
 
 
-def test_all_of_a_checkpoint_is_required(tiny_config, tmp_path):
+def test_every_key_of_a_checkpoint_is_required(tiny_config, tmp_path):
     config = tiny_config()
     state = make_state(config)
     save_checkpoint(state, config, tmp_path / "last.pt")
@@ -181,7 +181,7 @@ def test_all_of_a_checkpoint_is_required(tiny_config, tmp_path):
             load_checkpoint(state, tmp_path / "part.pt")
 
 
-def test_weights_that_are_not_finite_never_replace_good_ones(tiny_config, tmp_path):
+def test_weights_that_are_not_finite_do_not_overwrite_a_checkpoint(tiny_config, tmp_path):
     state = make_state(tiny_config())
     save_checkpoint(state, tiny_config(), tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()

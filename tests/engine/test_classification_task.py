@@ -1,4 +1,4 @@
-"""Training and testing a classifier: the loss against algebra, steps against a plain loop, runs against each other."""
+"""Training and testing a classifier: loss, training compared with a plain loop, exact resume, accuracy."""
 
 import json
 import logging
@@ -14,8 +14,7 @@ from pose.config.classification import ClassifierTrainConfig
 from pose.config.loader import load_classification_config
 from pose.datasets.imagenet import ImageSample, TrainingImages, load_training_images
 from pose.datasets.loading import EpochSampler, batches, training_loader
-from pose.engine import classification_task as classify_module
-from pose.engine import trainer as run_module
+from pose.engine import classification_task, trainer
 from pose.engine.classification_task import classification_loss, classify_images, protocol_line
 from pose.engine.distributed import DistContext
 from pose.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -44,14 +43,14 @@ def make_scores(size: int = 4) -> torch.Tensor:
 
 
 def read_rows(folder, kind):
-    """Rows of metrics.jsonl without what the clock says."""
-    clock = ("seconds", "images_per_second", "data_wait_share")
+    """Read the rows of metrics.jsonl without measured times."""
+    timings = ("seconds", "images_per_second", "data_wait_share")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: row[name] for name in row if name not in clock} for row in rows if row["kind"] == kind]
+    return [{name: row[name] for name in row if name not in timings} for row in rows if row["kind"] == kind]
 
 
-class Remembering(nn.Module):
-    """Gives the same scores for all images, and keeps the images."""
+class FixedScores(nn.Module):
+    """Returns the same scores for every batch, and stores the images."""
 
     def __init__(self, scores: torch.Tensor) -> None:
         super().__init__()
@@ -66,11 +65,11 @@ class Remembering(nn.Module):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
-def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
+def test_classification_loss_is_cross_entropy_with_smoothed_targets(smoothing):
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(label_smoothing=smoothing)
 
-    model = Remembering(scores)
+    model = FixedScores(scores)
     loss, ids = classification_loss(options, 3, CPU)(model, batch)
 
     targets = (1 - smoothing) * functional.one_hot(batch.label, 3) + smoothing / 3
@@ -81,41 +80,41 @@ def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_mixup_mixes_images_and_losses_in_one_proportion(smoothing):
-    """Lambda x_i + (1 - lambda) x_j, and the same of their losses (Zhang et al., ICLR 2018, equation 1)."""
+def test_mixup_mixes_images_and_losses_with_the_same_lambda(smoothing):
+    """Images become lambda x_i + (1 - lambda) x_j, and losses likewise (Zhang et al., ICLR 2018, equation 1)."""
     batch, scores = make_batch(), make_scores()
     options = ClassifierTrainConfig(mixup=0.2, label_smoothing=smoothing)
-    loss_fn, model = classification_loss(options, 3, CPU), Remembering(scores)
-    images, proportions = normalize(batch.image), []
+    loss_fn, model = classification_loss(options, 3, CPU), FixedScores(scores)
+    images, lambdas = normalize(batch.image), []
     partners = torch.arange(4).roll(1)
 
     for _ in range(300):
         loss, _ = loss_fn(model, batch)
-        rest, change = images - images[partners], model.images - images[partners]
-        proportion = ((rest * change).sum() / rest.square().sum()).item()
-        torch.testing.assert_close(model.images, proportion * images + (1 - proportion) * images[partners])
+        difference, mixed_difference = images - images[partners], model.images - images[partners]
+        lambda_ = ((difference * mixed_difference).sum() / difference.square().sum()).item()
+        torch.testing.assert_close(model.images, lambda_ * images + (1 - lambda_) * images[partners])
         own, other = (
             functional.cross_entropy(scores, labels, label_smoothing=smoothing)
             for labels in (batch.label, batch.label[partners])
         )
-        expected = proportion * own + (1 - proportion) * other
+        expected = lambda_ * own + (1 - lambda_) * other
         assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
-        proportions.append(proportion)
+        lambdas.append(lambda_)
 
     # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)).
-    assert np.mean(proportions) == pytest.approx(0.5, abs=0.08)
-    assert np.var(proportions) == pytest.approx(1 / (4 * 1.4), rel=0.15)
+    assert np.mean(lambdas) == pytest.approx(0.5, abs=0.08)
+    assert np.var(lambdas) == pytest.approx(1 / (4 * 1.4), rel=0.15)
 
 
-def test_without_mixup_nothing_is_drawn():
+def test_without_mixup_no_random_number_is_drawn():
     before = torch.get_rng_state()
 
-    classification_loss(ClassifierTrainConfig(), 3, CPU)(Remembering(make_scores()), make_batch())
+    classification_loss(ClassifierTrainConfig(), 3, CPU)(FixedScores(make_scores()), make_batch())
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_batch_whose_loss_is_not_finite_is_named_by_its_images(labeled, tiny_classifier):
+def test_describe_names_the_images_of_a_batch(labeled, tiny_classifier):
     config = tiny_classifier()
     samples = TrainingImages(labeled, config.input, config.augment, 0)
 
@@ -126,8 +125,8 @@ def test_a_batch_whose_loss_is_not_finite_is_named_by_its_images(labeled, tiny_c
 # --- a run
 
 
-class _Plain(nn.Sequential):
-    """A backbone without batch norm, which would make chaos of rounding."""
+class _PlainBackbone(nn.Sequential):
+    """A backbone without batch norm, which would amplify rounding errors."""
 
     out_channels = 8
 
@@ -135,17 +134,17 @@ class _Plain(nn.Sequential):
         super().__init__(DynamicConv2d(3, 8, 4, stride=4), nn.ReLU())
 
 
-def test_a_run_follows_a_plain_loop_of_gradient_descent(tiny_classifier, alone, tmp_path, monkeypatch):
-    """All of section 5.1: momentum, weight decay on all weights, a cosine, label smoothing, a falling temperature."""
-    build = lambda config: Classifier(_Plain(), ClassifierHead(8, config.num_classes))  # noqa: E731
+def test_training_equals_a_plain_loop_with_sgd(tiny_classifier, dist, tmp_path, monkeypatch):
+    """The setup of section 5.1: momentum, weight decay on all weights, cosine decay, label smoothing, annealing."""
+    build = lambda config: Classifier(_PlainBackbone(), ClassifierHead(8, config.num_classes))  # noqa: E731
     monkeypatch.setattr("pose.models.build_classifier", build)
     config = tiny_classifier(
         "train.label_smoothing=0.1", "train.weight_decay=0.01", "train.temperature_epochs=2", "train.epochs=3",
         "train.learning_rate=0.1",
     )  # fmt: skip
     torch.manual_seed(config.seed)
-    model = Classifier(_Plain(), ClassifierHead(8, 3))
-    velocity = [torch.zeros_like(weight) for weight in model.parameters()]
+    model = Classifier(_PlainBackbone(), ClassifierHead(8, 3))
+    momentums = [torch.zeros_like(weight) for weight in model.parameters()]
     sampler = EpochSampler(12, 4, seed=config.seed)
     samples = TrainingImages(load_training_images(config.data)[0], config.input, config.augment, config.seed)
     losses = []
@@ -157,21 +156,21 @@ def test_a_run_follows_a_plain_loop_of_gradient_descent(tiny_classifier, alone, 
             loss = functional.cross_entropy(model(normalize(batch.image)), batch.label, label_smoothing=0.1)
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
-                for weight, gradient, speed in zip(model.parameters(), gradients, velocity, strict=True):
-                    speed.mul_(0.9).add_(gradient + 0.01 * weight)
-                    weight -= rate * speed
+                for weight, gradient, momentum in zip(model.parameters(), gradients, momentums, strict=True):
+                    momentum.mul_(0.9).add_(gradient + 0.01 * weight)
+                    weight -= rate * momentum
             losses.append(loss.item())
 
-    train(config, tmp_path / "run", alone)
+    train(config, tmp_path / "run", dist)
 
     rows = read_rows(tmp_path / "run", "train")
     assert [row["temperature"] for row in rows] == [30, 15.5, 1]
     assert [row["loss"] for row in rows] == pytest.approx(np.reshape(losses, (3, 3)).mean(1), rel=1e-5)
-    found = torch.load(tmp_path / "run/last.pt", weights_only=True)["model"]
-    torch.testing.assert_close(dict(found), dict(model.state_dict()), rtol=1e-4, atol=1e-6)
+    trained = torch.load(tmp_path / "run/last.pt", weights_only=True)["model"]
+    torch.testing.assert_close(dict(trained), dict(model.state_dict()), rtol=1e-4, atol=1e-6)
 
 
-FORGETFUL = (
+STATEFUL_OPTIONS = (
     "train.dropout=0.2",
     "train.mixup=0.2",
     "train.label_smoothing=0.1",
@@ -180,40 +179,42 @@ FORGETFUL = (
     "train.temperature_epochs=2",
     "train.checkpoint_minutes=1e-9",  # after every step
 )
-"""Everything that draws random numbers or could forget where it was."""
+"""Options with random numbers, state or a schedule that a resumed run must continue."""
 
 
 @pytest.mark.parametrize("saves", [1, 2, 5])  # inside the first epoch, and at and after its end
-def test_a_run_stopped_anywhere_and_resumed_ends_as_if_it_had_not(saves, tiny_classifier, alone, tmp_path):
-    config = tiny_classifier(*FORGETFUL)
-    train(config, tmp_path / "straight", alone)
-    save, written = run_module.save_checkpoint, []
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(saves, tiny_classifier, dist, tmp_path):
+    config = tiny_classifier(*STATEFUL_OPTIONS)
+    train(config, tmp_path / "uninterrupted", dist)
+    save, written = trainer.save_checkpoint, []
 
-    def save_and_stop(state, config, path):
+    def save_and_interrupt(state, config, path):
         save(state, config, path)
         written.append(path.name)
         if len(written) == saves:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run_module, "save_checkpoint", save_and_stop)
-        train(config, tmp_path / "stopped", alone)
+        patch.setattr(trainer, "save_checkpoint", save_and_interrupt)
+        train(config, tmp_path / "interrupted", dist)
     torch.manual_seed(1234)  # a new process
-    train(config, tmp_path / "stopped", alone, resume=tmp_path / "stopped/last.pt")
+    train(config, tmp_path / "interrupted", dist, resume=tmp_path / "interrupted/last.pt")
 
     states = []
-    for name in ("straight", "stopped"):
+    for name in ("uninterrupted", "interrupted"):
         content = torch.load(tmp_path / name / "last.pt", weights_only=True)
         del content["progress"]["seconds"], content["config"]
         states.append(content)
     torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
-    assert read_rows(tmp_path / "stopped", "validation")[-1] == read_rows(tmp_path / "straight", "validation")[-1]
+    assert (
+        read_rows(tmp_path / "interrupted", "validation")[-1] == read_rows(tmp_path / "uninterrupted", "validation")[-1]
+    )
 
 
-def test_the_run_folder_names_the_classes(tiny_classifier, alone, tmp_path):
+def test_the_run_folder_stores_the_class_names(tiny_classifier, dist, tmp_path):
     config = tiny_classifier("train.epochs=1")
 
-    best = train(config, tmp_path / "run", alone)
+    best = train(config, tmp_path / "run", dist)
 
     saved = load_classification_config(tmp_path / "run/config.yaml")
     assert saved.data.classes == ("disc", "ring", "square")
@@ -223,67 +224,71 @@ def test_the_run_folder_names_the_classes(tiny_classifier, alone, tmp_path):
     assert torch.load(tmp_path / "run/best.pt", weights_only=True)["progress"]["best_score"] == best
 
 
-def test_a_model_learns_to_tell_drawn_shapes_by_heart(tiny_classifier, alone, tmp_path, caplog):
-    """Twelve images, which also are the ones to validate on."""
+def test_a_classifier_overfits_twelve_images_of_shapes(tiny_classifier, dist, tmp_path, caplog):
+    """Trains and validates on the same twelve images."""
     config = tiny_classifier(
         "data.val_images=train", "train.epochs=30", "train.learning_rate=0.05", "train.validate_every=5",
         "augment.crop_area=[0.8, 1]", "input.size=64", "input.resize=64", "train.batch_size=6",
     )  # fmt: skip
 
     with caplog.at_level(logging.INFO):
-        best = train(config, tmp_path / "run", alone)
+        best = train(config, tmp_path / "run", dist)
 
     assert best >= 0.75
     assert "12 images of 3 classes, global batch 6 (1 processes x 1 parts x 6), 2 steps an epoch" in caplog.text
     assert "no top-5 below 5 classes of 12 images" in caplog.text
 
 
-def test_a_run_starts_from_a_classifier_of_other_classes(tiny_classifier, alone, tmp_path, caplog):
-    train(tiny_classifier("train.epochs=1"), tmp_path / "before", alone)
+def test_a_classifier_is_initialized_from_one_with_other_classes(tiny_classifier, dist, tmp_path, caplog):
+    train(tiny_classifier("train.epochs=1"), tmp_path / "before", dist)
     before = torch.load(tmp_path / "before/best.pt", weights_only=True)["model"]
     config = tiny_classifier(
         "data.classes=[ring, disc]", f"train.start={tmp_path / 'before'}", "train.learning_rate=1e-12"
     )
 
     with caplog.at_level(logging.INFO):
-        train(config, tmp_path / "now", alone)
+        train(config, tmp_path / "finetuned", dist)
 
     assert "except the last layer (other classes)" in caplog.text
-    now = torch.load(tmp_path / "now/last.pt", weights_only=True)["model"]
+    after = torch.load(tmp_path / "finetuned/last.pt", weights_only=True)["model"]
     weights = [name for name in before if name.startswith("backbone") and name.endswith("conv.weight")]
     for name in weights:
-        torch.testing.assert_close(now[name], before[name], rtol=0, atol=1e-6)
-    assert now["head.3.weight"].shape == (2, 1280)
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+    assert after["head.3.weight"].shape == (2, 1280)
 
 
-# --- mistakes
+# --- user errors
 
 
-def test_a_batch_larger_than_the_data_is_the_users_mistake(tiny_classifier, alone, tmp_path):
+def test_a_batch_larger_than_the_data_set_is_refused(tiny_classifier, dist, tmp_path):
     with pytest.raises(ConfigError, match=r"train\.batch_size 64 is larger than the 12 training images"):
-        train(tiny_classifier("train.batch_size=64"), tmp_path, alone)
+        train(tiny_classifier("train.batch_size=64"), tmp_path, dist)
 
 
-def test_a_checkpoint_of_another_model_is_not_resumed(tiny_classifier, alone, tmp_path):
-    train(tiny_classifier("train.epochs=1"), tmp_path, alone)
+def test_a_checkpoint_of_another_model_is_not_resumed(tiny_classifier, dist, tmp_path):
+    train(tiny_classifier("train.epochs=1"), tmp_path, dist)
 
     for other in ("model.width=0.3", "data.classes=[ring, disc]", "model.dynamic_backbone=false"):
         with pytest.raises(CheckpointError, match=r"last\.pt: made for another model"):
-            train(tiny_classifier(other), tmp_path, alone, resume=tmp_path / "last.pt")
+            train(tiny_classifier(other), tmp_path, dist, resume=tmp_path / "last.pt")
 
 
-def test_an_unreadable_image_ends_the_run_with_its_name(tiny_classifier, class_folders, alone, tmp_path):
+def test_an_unreadable_training_image_is_named(tiny_classifier, class_folders, dist, tmp_path):
     (class_folders / "train/ring/2.JPEG").write_bytes(b"")
 
     with pytest.raises(DataError, match=r"train/ring/2\.JPEG: not an image"):
-        train(tiny_classifier(), tmp_path, alone)
+        train(tiny_classifier(), tmp_path, dist)
 
 
-def test_a_loss_that_is_not_finite_names_images_and_leaves_no_checkpoint(tiny_classifier, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(classify_module.functional, "cross_entropy", lambda scores, *_, **__: scores.sum() * math.nan)
+def test_a_loss_that_is_not_finite_names_the_images_and_writes_no_checkpoint(
+    tiny_classifier, dist, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        classification_task.functional, "cross_entropy", lambda scores, *_, **__: scores.sum() * math.nan
+    )
 
     with pytest.raises(TrainingError, match=r"not finite \(nan\) on a batch with the images .*/train/.*; look at th"):
-        train(tiny_classifier(), tmp_path, alone)
+        train(tiny_classifier(), tmp_path, dist)
 
     assert not list(tmp_path.glob("*.pt"))
 
@@ -291,8 +296,8 @@ def test_a_loss_that_is_not_finite_names_images_and_leaves_no_checkpoint(tiny_cl
 # --- testing
 
 
-class _Counter(nn.Module):
-    """Says of an image the class whose brightness it has: of 0, 10, 20, ... of 255."""
+class _BrightnessClassifier(nn.Module):
+    """Classifies an image by its mean brightness: class i for brightness 10 i of 255."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -304,41 +309,41 @@ class _Counter(nn.Module):
 
 
 @pytest.fixture
-def brightness(tmp_path):
-    """Six classes of two images: of their own brightness, and of that two classes further on."""
+def gray_images(tmp_path):
+    """Six classes with two images each: one of the brightness of its class, one of the class two further on."""
     import cv2
 
     for number in range(6):
-        folder = tmp_path / "grey/val" / f"class{number}"
+        folder = tmp_path / "gray/val" / f"class{number}"
         folder.mkdir(parents=True)
         for file, shift in (("a.png", 0), ("b.png", 2)):
             cv2.imwrite(str(folder / file), np.full((40, 40, 3), 10 * ((number + shift) % 6), dtype=np.uint8))
-    return tmp_path / "grey"
+    return tmp_path / "gray"
 
 
-@pytest.mark.parametrize("processes", [1, 2, 5])
-def test_accuracy_counts_every_image_once(processes, brightness, tiny_classifier, monkeypatch):
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+def test_accuracy_counts_every_image_once(world_size, gray_images, tiny_classifier, monkeypatch):
     from pose.datasets.imagenet import load_images
 
-    labeled = load_images(brightness / "val", tuple(f"class{number}" for number in range(6)))
+    labeled = load_images(gray_images / "val", tuple(f"class{number}" for number in range(6)))
     config = tiny_classifier("test.batch_size=3")
-    shares = []
-    # Each process's share is gathered by hand.
-    monkeypatch.setattr(classify_module, "all_gather", lambda item, dist: shares.append(item) or [item])
-    for rank in range(processes):
-        classify_images(_Counter(6), labeled, config, DistContext(rank, processes, CPU))
-    monkeypatch.setattr(classify_module, "all_gather", lambda item, dist: shares)
+    rank_results = []
+    # Collect the result of each rank, then return all of them as all_gather would.
+    monkeypatch.setattr(classification_task, "all_gather", lambda item, dist: rank_results.append(item) or [item])
+    for rank in range(world_size):
+        classify_images(_BrightnessClassifier(6), labeled, config, DistContext(rank, world_size, CPU))
+    monkeypatch.setattr(classification_task, "all_gather", lambda item, dist: rank_results)
 
-    found = classify_images(_Counter(6), labeled, config, DistContext(0, processes, CPU))
+    accuracy = classify_images(_BrightnessClassifier(6), labeled, config, DistContext(0, world_size, CPU))
 
-    # The image of another class's brightness ranks its own class 4th to 6th: classes 0 and 5 lie at the ends.
-    assert (found.images, found.top1) == (12, 0.5)
-    ranks = torch.cat(shares)
+    # For the image with the brightness of another class, the true class ranks 4th to 6th.
+    assert (accuracy.images, accuracy.top1) == (12, 0.5)
+    ranks = torch.cat(rank_results)
     assert (ranks == 0).sum() == 6
-    assert found.top5 == (ranks < 5).float().mean()
+    assert accuracy.top5 == (ranks < 5).float().mean()
 
 
-def test_the_protocol_says_how_it_was_measured(tiny_classifier, labeled, tmp_path):
+def test_protocol_line_states_images_crop_and_weights(tiny_classifier, labeled, tmp_path):
     line = protocol_line(tiny_classifier(), labeled, tmp_path / "best.pt")
 
     assert line == (
@@ -347,5 +352,5 @@ def test_the_protocol_says_how_it_was_measured(tiny_classifier, labeled, tmp_pat
     )
 
 
-def test_accuracy_reads_in_percent():
+def test_accuracy_is_printed_in_percent():
     assert str(Accuracy(10, 0.5, None)) == "top-1 50.00 %, no top-5 below 5 classes"

@@ -1,4 +1,4 @@
-"""Reading metrics.jsonl and inspection.json, damaged files included."""
+"""Reading metrics.jsonl and inspection.json, including damaged files."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def validation(samples: int, ap: float) -> dict[str, Any]:
     return {"kind": "validation", "samples": samples, "AP": ap, "AP50": 0.9}
 
 
-def written(folder: Path, *rows: dict[str, Any]) -> Path:
+def write_metrics(folder: Path, *rows: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "metrics.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -45,7 +45,7 @@ def test_read_curves_reads_what_the_metrics_log_writes(tmp_path: Path) -> None:
 
 
 def test_validation_accuracy_of_a_classifier_is_read(tmp_path: Path) -> None:
-    curves = read_curves(written(tmp_path, train(10, 5), {"kind": "validation", "samples": 10, "top1": 0.625}))
+    curves = read_curves(write_metrics(tmp_path, train(10, 5), {"kind": "validation", "samples": 10, "top1": 0.625}))
 
     assert curves.metric == "top1"
     assert curves.validation_samples.tolist() == [10]
@@ -53,7 +53,7 @@ def test_validation_accuracy_of_a_classifier_is_read(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_resumed_run_replace_the_ones_they_repeat(tmp_path: Path) -> None:
-    file = written(
+    file = write_metrics(
         tmp_path,
         train(10, 5), train(20, 4), validation(20, 0.1), train(30, 9),
         train(15, 4.5), train(20, 3.5), validation(20, 0.2), validation(20, 0.3), train(28, 3),
@@ -67,12 +67,12 @@ def test_rows_of_a_resumed_run_replace_the_ones_they_repeat(tmp_path: Path) -> N
 
 
 def test_a_run_without_validation_has_no_ap(tmp_path: Path) -> None:
-    curves = read_curves(written(tmp_path, train(10, 5)))
+    curves = read_curves(write_metrics(tmp_path, train(10, 5)))
     assert len(curves.validation_values) == len(curves.validation_samples) == 0
 
 
 def test_the_newest_run_of_a_folder_is_read(tmp_path: Path) -> None:
-    new, old = written(tmp_path / "run/0900", train(1, 2)), written(tmp_path / "run/1000", train(1, 3))
+    new, old = write_metrics(tmp_path / "run/0900", train(1, 2)), write_metrics(tmp_path / "run/1000", train(1, 3))
     os.utime(old, (1, 1))
 
     assert read_curves(tmp_path / "run").losses.tolist() == [2]
@@ -108,7 +108,7 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [(), (validation(3, 0.5),)])
 def test_a_run_without_losses_is_refused(rows: tuple[dict[str, Any], ...], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training losses yet"):
-        read_curves(written(tmp_path, *rows))
+        read_curves(write_metrics(tmp_path, *rows))
 
 
 LAYER = {

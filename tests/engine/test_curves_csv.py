@@ -1,4 +1,4 @@
-"""CSV files of learning curves and attention: written, thinned, read again, damaged."""
+"""CSV files of learning curves and attention: writing, thinning, reading, damaged files."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ LAYER = {
 }  # fmt: skip
 
 
-def run_of(rows: int, metric: str = "AP", level: float = 3.0) -> Curves:
+def make_run(rows: int, metric: str = "AP", level: float = 3.0) -> Curves:
     """A run with a noisy loss that falls by 1, validated at half and at the end."""
     samples = np.arange(1.0, rows + 1) * 8
     losses = level - np.arange(rows) / rows + 0.1 * np.random.default_rng(rows).normal(size=rows)
@@ -35,8 +35,8 @@ def write_curves(folder: Path, *lines: str) -> Path:
 # --- writing and reading
 
 
-def test_runs_and_attention_are_read_as_they_were_written(tmp_path: Path) -> None:
-    cases = {"static, 2x": [run_of(20), run_of(30)], "dynamic": [run_of(9)]}
+def test_read_experiment_returns_what_write_experiment_wrote(tmp_path: Path) -> None:
+    cases = {"static, 2x": [make_run(20), make_run(30)], "dynamic": [make_run(9)]}
     attention = {"dynamic": [LAYER, {**LAYER, "name": "b"}], "other": [LAYER]}
 
     files = write_experiment(tmp_path / "new", cases, attention)
@@ -54,7 +54,7 @@ def test_runs_and_attention_are_read_as_they_were_written(tmp_path: Path) -> Non
             np.testing.assert_allclose(run.validation_values, [12.346, 45])
 
 
-def test_the_csv_has_plain_columns(tmp_path: Path) -> None:
+def test_write_experiment_writes_these_columns_and_digits(tmp_path: Path) -> None:
     curves = Curves(np.array([8.0, 16.0]), np.array([3.25, 1 / 3]), np.array([16.0]), np.array([50.0]), "top1")
 
     write_experiment(tmp_path, {"a": [curves]}, {"a": [LAYER]})
@@ -67,8 +67,8 @@ def test_the_csv_has_plain_columns(tmp_path: Path) -> None:
     )
 
 
-def test_without_attention_there_is_one_file(tmp_path: Path) -> None:
-    write_experiment(tmp_path, {"a": [run_of(3)]}, {})
+def test_without_attention_only_curves_csv_is_written(tmp_path: Path) -> None:
+    write_experiment(tmp_path, {"a": [make_run(3)]}, {})
 
     assert [path.name for path in tmp_path.iterdir()] == ["curves.csv"]
     assert read_experiment(tmp_path)[1] == {}
@@ -82,8 +82,8 @@ def test_a_run_without_validation_is_kept(tmp_path: Path) -> None:
     assert len(run.validation_samples) == len(run.validation_values) == 0
 
 
-def test_many_long_runs_make_a_small_file(tmp_path: Path) -> None:
-    cases = {f"case number {number}": [run_of(700), run_of(50)] for number in range(10)}
+def test_loss_rows_of_many_long_runs_are_limited(tmp_path: Path) -> None:
+    cases = {f"case number {number}": [make_run(700), make_run(50)] for number in range(10)}
 
     (file,) = write_experiment(tmp_path, cases, {})
 
@@ -93,7 +93,7 @@ def test_many_long_runs_make_a_small_file(tmp_path: Path) -> None:
     assert [len(run.samples) for run in runs] == [50, 50]
 
 
-def test_samples_of_thinned_runs_still_ascend(tmp_path: Path) -> None:
+def test_samples_of_thinned_runs_are_ascending(tmp_path: Path) -> None:
     samples = np.arange(1.0, 3.5 * MAX_LOSS_ROWS)
     write_experiment(tmp_path, {"a": [Curves(samples, np.ones(len(samples)), samples[:0], samples[:0])]}, {})
 
@@ -133,13 +133,13 @@ def test_thin_averages_consecutive_rows() -> None:
     assert thinned.metric == "top1"
 
 
-def test_thin_keeps_a_short_run_as_it_is() -> None:
-    curves = run_of(5)
+def test_thin_does_not_change_a_short_run() -> None:
+    curves = make_run(5)
     assert thin(curves, 5).losses.tolist() == thin(curves, 99).losses.tolist() == curves.losses.tolist()
 
 
 def test_thin_hardly_changes_the_smoothed_curve() -> None:
-    curves = run_of(1000)
+    curves = make_run(1000)
     thinned, grid = thin(curves, 70), np.linspace(500, 7500, 50)
 
     before = smooth(curves.samples, curves.losses, grid, 120)
@@ -196,14 +196,14 @@ def test_a_header_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\x89PNG\xff\xfe", HEADER.encode() + b'\n"a,0,loss,1,3\n'])
-def test_a_file_that_is_missing_or_no_csv_is_refused(content: bytes | None, tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_csv_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "curves.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"curves\.csv: cannot read it .*; expected what plot_runs --save-csv writes"):
         read_experiment(tmp_path)
 
 
-def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+def test_a_csv_file_with_bom_and_crlf_is_read(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_bytes(f"\ufeff{HEADER}\r\na,0,loss,1,3\r\n".encode())
     assert list(read_experiment(tmp_path)[0]) == ["a"]
 

@@ -1,4 +1,4 @@
-"""One process and two ranks under torchrun (gloo) compute the same."""
+"""Two ranks under torchrun (gloo) compute the same as one process."""
 
 import os
 import runpy
@@ -18,17 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def alone_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Results of one process, with torch's own batch norm."""
-    output = tmp_path_factory.mktemp("alone") / "found.pt"
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Results of one process, with torch's batch norm."""
+    output = tmp_path_factory.mktemp("one") / "results.pt"
     with torch.random.fork_rng(devices=[]):
         runpy.run_path(str(WORKER))["main"](output)
     return torch.load(output, weights_only=True)
 
 
 @pytest.fixture(scope="module")
-def two_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    output = tmp_path_factory.mktemp("two") / "found.pt"
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Results of two ranks, gathered by rank 0."""
+    output = tmp_path_factory.mktemp("two") / "results.pt"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*torchrun, WORKER, output], env=environment, capture_output=True, text=True, timeout=300)
@@ -36,36 +37,36 @@ def two_found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return torch.load(output, weights_only=True)
 
 
-def test_sync_batch_norm_gives_the_outputs_of_the_whole_batch(alone_found, two_found):
-    torch.testing.assert_close(two_found["model"]["outputs"], alone_found["model"]["outputs"], atol=1e-5, rtol=1e-5)
+def test_sync_batch_norm_gives_the_outputs_of_the_whole_batch(one_process, two_ranks):
+    torch.testing.assert_close(two_ranks["model"]["outputs"], one_process["model"]["outputs"], atol=1e-5, rtol=1e-5)
 
 
-def test_sync_batch_norm_gives_the_gradients_of_the_whole_batch(alone_found, two_found):
-    torch.testing.assert_close(two_found["model"]["gradients"], alone_found["model"]["gradients"], atol=1e-6, rtol=1e-4)
+def test_sync_batch_norm_gives_the_gradients_of_the_whole_batch(one_process, two_ranks):
+    torch.testing.assert_close(two_ranks["model"]["gradients"], one_process["model"]["gradients"], atol=1e-6, rtol=1e-4)
 
 
-def test_sync_batch_norm_keeps_the_running_statistics_of_the_whole_batch(alone_found, two_found):
-    two, one = two_found["model"]["state"], alone_found["model"]["state"]
+def test_sync_batch_norm_keeps_the_running_statistics_of_the_whole_batch(one_process, two_ranks):
+    two, one = two_ranks["model"]["state"], one_process["model"]["state"]
 
     assert one["1.num_batches_tracked"] == 3
     torch.testing.assert_close(dict(two), dict(one), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(two_found["model"]["evaluated"], alone_found["model"]["evaluated"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(two_ranks["model"]["evaluated"], one_process["model"]["evaluated"], atol=1e-5, rtol=1e-5)
 
 
-def test_collectives_exchange_between_all_ranks(two_found):
-    assert two_found["exchange"]["all"] == [(0, "from 0", 0.5, 5.0), (1, "from 0", 0.5, 5.0)]
+def test_collectives_return_the_same_on_every_rank(two_ranks):
+    assert two_ranks["exchange"]["all"] == [(0, "from 0", 0.5, 5.0), (1, "from 0", 0.5, 5.0)]
 
 
-def test_collectives_of_one_process_return_their_input(alone_found):
-    assert alone_found["exchange"]["all"] == [(0, "from 0", 0.0, 5.0)]
+def test_collectives_of_one_process_return_their_input(one_process):
+    assert one_process["exchange"]["all"] == [(0, "from 0", 0.0, 5.0)]
 
 
-def test_every_rank_names_the_records_of_the_rank_whose_loss_is_not_finite(alone_found, two_found):
-    first, second = two_found["broken_loss"]
+def test_every_rank_names_the_records_of_the_rank_whose_loss_is_not_finite(one_process, two_ranks):
+    first, second = two_ranks["broken_loss"]
 
     assert first == second
     assert "on the records [21]" in first
-    assert "on the records [20]" in alone_found["broken_loss"][0]
+    assert "on the records [20]" in one_process["broken_loss"][0]
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch):
@@ -79,7 +80,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
-def test_conversion_keeps_names_weights_and_parameters():
+def test_convert_sync_batch_norm_keeps_names_weights_and_parameters():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=0.1, momentum=0.4)))
     model[1][0].running_mean.fill_(3)
     before, parameters = {name: value.clone() for name, value in model.state_dict().items()}, list(model.parameters())

@@ -1,4 +1,4 @@
-"""The moving average, against a plain loop."""
+"""Exponential moving average, compared with a plain loop."""
 
 import torch
 from torch import nn
@@ -10,19 +10,19 @@ def model_with_buffers() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
 
 
-def disturb(model: nn.Module) -> None:
+def change_weights(model: nn.Module) -> None:
     """Change every weight and buffer, as a training step does."""
     for value in model.state_dict().values():
         value.add_(torch.randn(value.shape) if value.is_floating_point() else 1)
 
 
-def test_every_weight_and_statistic_follows_the_formula():
+def test_update_averages_every_weight_and_running_statistic():
     model = model_with_buffers()
     average = MovingAverage(model, decay=0.8)
     expected = {name: value.clone() for name, value in model.state_dict().items()}
 
     for step in range(60):
-        disturb(model)
+        change_weights(model)
         average.update(model, step)
         decay = min(0.8, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
@@ -34,7 +34,7 @@ def test_every_weight_and_statistic_follows_the_formula():
         torch.testing.assert_close(value, expected[name], msg=name)
 
 
-def test_early_steps_keep_little_of_the_random_start():
+def test_the_first_updates_reduce_the_weight_of_the_initial_model():
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 100)
     average = MovingAverage(model, decay=0.9999)
@@ -46,12 +46,12 @@ def test_early_steps_keep_little_of_the_random_start():
     assert average.model.weight.item() < 100 / 10_000
 
 
-def test_the_average_is_a_model_apart_that_does_not_train():
+def test_the_average_is_a_separate_model_in_evaluation_mode_without_gradients():
     model = model_with_buffers()
     average = MovingAverage(model, decay=0.9)
     before = average.model[0].weight.clone()
 
-    disturb(model)
+    change_weights(model)
 
     assert torch.equal(average.model[0].weight, before)
     assert not average.model.training

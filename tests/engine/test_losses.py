@@ -1,4 +1,4 @@
-"""The losses, against the protocol written as a loop and against torch's own cross-entropy."""
+"""Losses, compared with a loop over keypoints and with torch's cross-entropy."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ BATCH, KEYPOINTS, HEIGHT, WIDTH = 4, 3, 8, 6
 
 @pytest.fixture
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Maps of a model, targets and weights; some keypoints have no target, and their maps are not empty."""
+    """Model output, targets and weights; some keypoints have no target, although their maps are not zero."""
     maps = torch.randn(BATCH, KEYPOINTS, HEIGHT, WIDTH, requires_grad=True)
     heatmaps = torch.rand(BATCH, KEYPOINTS, HEIGHT, WIDTH)
     weights = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 1]]).float()
     return maps, heatmaps, weights
 
 
-def test_mse_is_the_protocols_mean_over_keypoints_of_half_the_weighted_error(example):
+def test_mse_is_half_the_weighted_mean_squared_error_averaged_over_keypoints(example):
     maps, heatmaps, weights = example
     criterion = nn.MSELoss()
     expected = torch.tensor(0.0)
@@ -30,7 +30,7 @@ def test_mse_is_the_protocols_mean_over_keypoints_of_half_the_weighted_error(exa
     torch.testing.assert_close(mse(maps, heatmaps, weights), expected / KEYPOINTS)
 
 
-def test_cross_entropy_is_torchs_with_the_targets_as_probabilities(example):
+def test_cross_entropy_equals_torchs_with_normalized_targets(example):
     maps, heatmaps, weights = example
     probabilities = heatmaps.flatten(2) / heatmaps.flatten(2).sum(dim=2, keepdim=True)
     per_map = F.cross_entropy(maps.flatten(2).flatten(0, 1), probabilities.flatten(0, 1), reduction="none")
@@ -40,7 +40,7 @@ def test_cross_entropy_is_torchs_with_the_targets_as_probabilities(example):
     torch.testing.assert_close(cross_entropy(maps, heatmaps, weights), expected)
 
 
-def test_cross_entropy_is_least_where_the_softmax_is_the_target(example):
+def test_cross_entropy_has_zero_gradient_where_the_softmax_equals_the_target(example):
     _, heatmaps, weights = example
     maps = heatmaps.log().requires_grad_()
 
@@ -60,14 +60,14 @@ def test_a_keypoint_without_target_has_no_gradient(loss, example):
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_the_mean_over_parts_is_the_loss_of_the_whole(loss, example):
+def test_the_mean_over_parts_of_a_batch_equals_the_loss_of_the_batch(loss, example):
     parts = [loss(*part) for part in zip(*(values.split(2) for values in example), strict=True)]
 
     torch.testing.assert_close(torch.stack(parts).mean(), loss(*example))
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_a_batch_without_any_target_is_zero_and_not_nan(loss):
+def test_the_loss_of_a_batch_without_targets_is_zero(loss):
     maps = torch.randn(2, KEYPOINTS, HEIGHT, WIDTH, requires_grad=True)
 
     value = loss(maps, torch.zeros(2, KEYPOINTS, HEIGHT, WIDTH), torch.zeros(2, KEYPOINTS))
@@ -78,7 +78,7 @@ def test_a_batch_without_any_target_is_zero_and_not_nan(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_maps_in_half_precision_are_compared_in_float32(loss, example):
+def test_half_precision_maps_are_converted_to_float32(loss, example):
     maps, heatmaps, weights = example
     half = maps.detach().bfloat16()
 

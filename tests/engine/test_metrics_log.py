@@ -1,4 +1,4 @@
-"""What a run writes about itself."""
+"""Metrics log: rows, TensorBoard events, meter and log file."""
 
 import json
 import logging
@@ -11,13 +11,13 @@ from pose.engine.metrics_log import Meter, MetricsLog, start_logging
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is moved: ``clock[0] += seconds``."""
+    """A monotonic clock that only the test advances: ``clock[0] += seconds``."""
     now = [1000.0]
     monkeypatch.setattr(metrics_log.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_rows_are_json_and_curves_are_tensorboard_events(tmp_path):
+def test_metrics_are_written_as_json_rows_and_tensorboard_events(tmp_path):
     log = MetricsLog(tmp_path, active=True)
     log.write("train", 16, {"loss": 0.5, "epoch": 1.0})
     log.write("validation", 16, {"AP": 0.25})
@@ -37,7 +37,7 @@ def test_rows_are_json_and_curves_are_tensorboard_events(tmp_path):
     assert (curve.step, curve.value) == (16, 0.25)
 
 
-def test_a_resumed_run_adds_to_its_rows(tmp_path):
+def test_a_resumed_run_appends_rows(tmp_path):
     for samples in (16, 32):
         log = MetricsLog(tmp_path, active=True)
         log.write("train", samples, {"loss": 0.5})
@@ -48,7 +48,7 @@ def test_a_resumed_run_adds_to_its_rows(tmp_path):
     assert rows == [16, 32]
 
 
-def test_other_processes_write_nothing(tmp_path):
+def test_an_inactive_log_writes_nothing(tmp_path):
     log = MetricsLog(tmp_path, active=False)
     log.write("train", 16, {"loss": 0.5})
     log.close()
@@ -56,7 +56,7 @@ def test_other_processes_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_figures_are_means_since_the_last_reading(clock):
+def test_meter_averages_since_the_last_read(clock):
     meter = Meter(samples=100)
     clock[0] += 2
     assert meter.add(1.0, 1e-3, 0.5, 108) == pytest.approx(2)
@@ -75,20 +75,20 @@ def test_figures_are_means_since_the_last_reading(clock):
     )
 
 
-def test_a_row_is_due_every_ten_seconds(clock):
+def test_meter_is_due_every_ten_seconds(clock):
     meter = Meter(samples=0)
-    dues = []
+    due_after_steps = []
     for _ in range(6):
         clock[0] += 4
         meter.add(1.0, 1e-3, 0.0, 8)
-        dues.append(meter.due)
+        due_after_steps.append(meter.due)
         if meter.due:
             meter.read()
 
-    assert dues == [False, False, True, False, False, True]
+    assert due_after_steps == [False, False, True, False, False, True]
 
 
-def test_before_the_first_loss_nothing_false_is_shown(clock):
+def test_meter_has_no_loss_before_the_first_check(clock):
     meter = Meter(samples=0)
     clock[0] += 1
     meter.add(None, 1e-3, 0.0, 8)
@@ -97,7 +97,7 @@ def test_before_the_first_loss_nothing_false_is_shown(clock):
     assert meter.summary() == {"loss": "nan", "lr": "1.0e-03", "images/s": "8.0", "wait": "0%"}
 
 
-def test_the_first_process_logs_to_stderr_and_to_the_runs_file(tmp_path, capsys):
+def test_start_logging_logs_to_stderr_and_to_train_log(tmp_path, capsys):
     start_logging(tmp_path / "run")
     logging.getLogger("pose.engine.trainer").info("epoch %d", 3)
 
@@ -106,11 +106,11 @@ def test_the_first_process_logs_to_stderr_and_to_the_runs_file(tmp_path, capsys)
 
 
 @pytest.mark.usefixtures("_root_logger_restored")
-def test_without_a_folder_only_warnings_are_heard(capsys):
+def test_start_logging_without_a_folder_logs_only_warnings(capsys):
     start_logging(None)
-    logging.getLogger("pose").info("quiet")
-    logging.getLogger("pose").warning("loud")
+    logging.getLogger("pose").info("some info")
+    logging.getLogger("pose").warning("some warning")
 
-    heard = capsys.readouterr().err
-    assert "loud" in heard
-    assert "quiet" not in heard
+    stderr = capsys.readouterr().err
+    assert "some warning" in stderr
+    assert "some info" not in stderr

@@ -1,4 +1,4 @@
-"""Plots: what is drawn, read from the axes before they are saved to a file."""
+"""Plots: lines, texts and limits of the axes, and the files written."""
 
 import sys
 from collections.abc import Callable
@@ -49,11 +49,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list
     return draw
 
 
-def strong(axes: Axes) -> list[Line2D]:
+def opaque_lines(axes: Axes) -> list[Line2D]:
     return [line for line in axes.get_lines() if line.get_alpha() is None]
 
 
-def faint(axes: Axes) -> list[Line2D]:
+def faint_lines(axes: Axes) -> list[Line2D]:
     return [line for line in axes.get_lines() if line.get_alpha() is not None]
 
 
@@ -72,14 +72,14 @@ def test_smooth_is_a_gaussian_weighted_mean() -> None:
     rng = np.random.default_rng(0)
     samples, values, at = np.sort(rng.uniform(0, 100, 30)), rng.normal(size=30), np.array([0.0, 37.5, 100.0])
 
-    ours = smooth(samples, values, at, 5.0)
+    smoothed = smooth(samples, values, at, 5.0)
 
-    for place, value in zip(at, ours, strict=True):
-        weights = [np.exp(-((place - sample) ** 2) / 50) for sample in samples]
+    for position, value in zip(at, smoothed, strict=True):
+        weights = [np.exp(-((position - sample) ** 2) / 50) for sample in samples]
         assert value == pytest.approx(np.average(values, weights=weights))
 
 
-def test_smooth_keeps_a_constant_and_takes_the_nearest_value_in_a_gap() -> None:
+def test_smooth_keeps_a_constant_and_uses_the_nearest_value_in_a_gap() -> None:
     samples = np.array([0.0, 1.0, 1e6])
     np.testing.assert_allclose(smooth(samples, np.full(3, 2.5), np.linspace(0, 1e6, 7), 1.0), 2.5)
     np.testing.assert_allclose(smooth(samples, np.array([1.0, 1, 9]), np.array([4e5, 6e5]), 1.0), [1, 9])
@@ -93,11 +93,11 @@ def test_loss_and_ap_are_drawn_in_the_color_of_their_case(drawn: Callable[..., l
 
     loss, ap = drawn(draw_learning_curves, cases, {})
 
-    assert [line.get_color() for line in strong(loss)] == [line.get_color() for line in strong(ap)]
-    assert [line.get_color() for line in strong(ap)] == [BLUE, VERMILLION]
-    assert [points(line) for line in strong(ap)] == [[(500, 10), (1000, 20)], [(500, 15), (1000, 25.25)]]
+    assert [line.get_color() for line in opaque_lines(loss)] == [line.get_color() for line in opaque_lines(ap)]
+    assert [line.get_color() for line in opaque_lines(ap)] == [BLUE, VERMILLION]
+    assert [points(line) for line in opaque_lines(ap)] == [[(500, 10), (1000, 20)], [(500, 15), (1000, 25.25)]]
     assert texts(ap) == ["20.0", "25.2"]
-    middle = np.asarray(strong(loss)[1].get_xydata())[150:250]
+    middle = np.asarray(opaque_lines(loss)[1].get_xydata())[150:250]
     np.testing.assert_allclose(middle[:, 1], 2.5 - middle[:, 0] / 1000, atol=1e-3)  # smoothing keeps a straight line
 
 
@@ -109,16 +109,16 @@ def test_the_legend_lists_every_case_once(drawn: Callable[..., list[Axes]]) -> N
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["static", "dynamic", "other"]
 
 
-def test_seeds_are_drawn_as_a_strong_mean_and_faint_single_runs(drawn: Callable[..., list[Axes]]) -> None:
+def test_seeds_are_drawn_as_an_opaque_mean_and_faint_single_runs(drawn: Callable[..., list[Axes]]) -> None:
     seeds = [curves({500: 10, 1000: 20}, level=3), curves({500: 20, 1000: 22}, level=5)]
 
     loss, ap = drawn(draw_learning_curves, {"static": seeds}, {})
 
-    assert [points(line) for line in strong(ap)] == [[(500, 15), (1000, 21)]]
-    assert [points(line) for line in faint(ap)] == [[(500, 10), (1000, 20)], [(500, 20), (1000, 22)]]
+    assert [points(line) for line in opaque_lines(ap)] == [[(500, 15), (1000, 21)]]
+    assert [points(line) for line in faint_lines(ap)] == [[(500, 10), (1000, 20)], [(500, 20), (1000, 22)]]
     assert texts(ap) == ["21.0"]
-    (mean,) = strong(loss)
-    assert len(faint(loss)) == 2
+    (mean,) = opaque_lines(loss)
+    assert len(faint_lines(loss)) == 2
     np.testing.assert_allclose(np.interp(500, *np.asarray(mean.get_xydata()).T), 4 - 0.5, atol=1e-3)
 
 
@@ -127,22 +127,22 @@ def test_the_mean_ends_with_the_shortest_run(drawn: Callable[..., list[Axes]]) -
 
     loss, ap = drawn(draw_learning_curves, {"static": seeds}, {})
 
-    assert points(strong(ap)[0]) == [(400, (10 + 10) / 2), (600, (15 + 20) / 2)]
-    assert points(strong(loss)[0])[-1][0] == 700
+    assert points(opaque_lines(ap)[0]) == [(400, (10 + 10) / 2), (600, (15 + 20) / 2)]
+    assert points(opaque_lines(loss)[0])[-1][0] == 700
 
 
 def test_runs_without_common_samples_have_no_mean(drawn: Callable[..., list[Axes]]) -> None:
     _, ap = drawn(draw_learning_curves, {"static": [curves({100: 1, 200: 2}), curves({800: 5, 900: 6})]}, {})
 
-    assert strong(ap) == []
-    assert len(faint(ap)) == 2
+    assert opaque_lines(ap) == []
+    assert len(faint_lines(ap)) == 2
 
 
 def test_the_loss_of_a_run_without_validation_is_drawn(drawn: Callable[..., list[Axes]]) -> None:
     loss, ap = drawn(draw_learning_curves, {"new": [curves({})], "old": [curves({900: 0.0})]}, {})
 
-    assert len(strong(loss)) == 2
-    assert [line.get_color() for line in strong(ap)] == [VERMILLION]
+    assert len(opaque_lines(loss)) == 2
+    assert [line.get_color() for line in opaque_lines(ap)] == [VERMILLION]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_validation_panel_is_named_after_the_metrics(
 def test_a_run_with_one_row_is_drawn(drawn: Callable[..., list[Axes]]) -> None:
     loss, _ = drawn(draw_learning_curves, {"new": [curves({}, until=10)]}, {})
 
-    assert points(strong(loss)[0])[0] == (10, pytest.approx(2.99))
+    assert points(opaque_lines(loss)[0])[0] == (10, pytest.approx(2.99))
 
 
 def test_high_first_losses_do_not_set_the_axis_limit(drawn: Callable[..., list[Axes]]) -> None:
@@ -192,7 +192,7 @@ def test_labels_of_close_last_values_do_not_overlap(drawn: Callable[..., list[Ax
 def test_many_cases_have_different_line_styles(drawn: Callable[..., list[Axes]]) -> None:
     _, ap = drawn(draw_learning_curves, {str(n): [curves({500: n, 1000: 2 * n})] for n in range(20)}, {})
 
-    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in strong(ap)}
+    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in opaque_lines(ap)}
     assert len(styles) == 20
 
 
@@ -252,7 +252,7 @@ def test_the_image_is_1600_pixels_wide_and_no_temporary_file_remains(tmp_path: P
     image = cv2.imread(str(tmp_path / "new/a.png"))
     assert image is not None
     assert image.shape[1] == 1600
-    blue = np.array([int(BLUE[place : place + 2], 16) for place in (5, 3, 1)])
+    blue = np.array([int(BLUE[start : start + 2], 16) for start in (5, 3, 1)])
     assert (image == blue).all(axis=2).sum() > 500
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
 

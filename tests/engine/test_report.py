@@ -1,4 +1,4 @@
-"""What a test says in words, and the image it leaves."""
+"""Report of an evaluation: protocol line and image of predictions."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pose.engine.evaluate import load_test_set
 from pose.engine.report import draw_predictions, protocol_line
 
 
-def test_the_protocol_says_in_words_how_a_figure_came_about(tiny_config):
+def test_protocol_line_states_boxes_input_flip_scoring_and_weights(tiny_config):
     config = tiny_config("input.size_hw=[96,64]", "test.nms_threshold=0.8", "test.keypoint_threshold=0.3")
     test_set = load_test_set(config, ground_truth=True)
 
@@ -22,7 +22,7 @@ def test_the_protocol_says_in_words_how_a_figure_came_about(tiny_config):
     )
 
 
-def test_a_detectors_boxes_and_a_missing_flip_are_said(tiny_config):
+def test_protocol_line_states_detector_boxes_and_a_disabled_flip_average(tiny_config):
     config = tiny_config("test.flip=false")
 
     line = protocol_line(config, load_test_set(config, ground_truth=False), Path("best.pt"))
@@ -32,8 +32,8 @@ def test_a_detectors_boxes_and_a_missing_flip_are_said(tiny_config):
 
 
 @pytest.fixture
-def perfect(tiny_config):
-    """A test set, and its annotations as results."""
+def ground_truth_results(tiny_config):
+    """Config, test set, and the annotations as results."""
     config = tiny_config()
     test_set = load_test_set(config, ground_truth=True)
     persons = test_set.persons
@@ -49,23 +49,23 @@ def perfect(tiny_config):
     return config, test_set, results
 
 
-def test_predictions_are_drawn_into_one_image(perfect, tmp_path):
-    config, test_set, results = perfect
-    weak = [{**result, "score": 0.01} for result in results]
+def test_draw_predictions_draws_only_persons_above_the_minimum_score(ground_truth_results, tmp_path):
+    config, test_set, results = ground_truth_results
+    low_scored = [{**result, "score": 0.01} for result in results]
 
-    draw_predictions(results, test_set, config, tmp_path / "new/shown.png")
-    draw_predictions(weak, test_set, config, tmp_path / "weak.png")
+    draw_predictions(results, test_set, config, tmp_path / "new/high.png")
+    draw_predictions(low_scored, test_set, config, tmp_path / "low.png")
 
-    shown, without = cv2.imread(str(tmp_path / "new/shown.png")), cv2.imread(str(tmp_path / "weak.png"))
-    assert shown.shape == without.shape
-    assert (shown != without).any(axis=2).mean() > 0.005
+    with_poses, without = cv2.imread(str(tmp_path / "new/high.png")), cv2.imread(str(tmp_path / "low.png"))
+    assert with_poses.shape == without.shape
+    assert (with_poses != without).any(axis=2).mean() > 0.005
 
 
-def test_as_many_images_as_wanted_are_drawn(perfect, tmp_path):
-    config, test_set, results = perfect
+def test_draw_predictions_draws_the_given_number_of_images(ground_truth_results, tmp_path):
+    config, test_set, results = ground_truth_results
 
     draw_predictions(results, test_set, config, tmp_path / "one.png", count=1)
     draw_predictions(results, test_set, config, tmp_path / "all.png")
 
-    one, whole = (cv2.imread(str(tmp_path / name)) for name in ("one.png", "all.png"))
-    assert one.size < whole.size
+    one, several = (cv2.imread(str(tmp_path / name)) for name in ("one.png", "all.png"))
+    assert one.size < several.size

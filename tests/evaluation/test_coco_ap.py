@@ -1,4 +1,4 @@
-"""AP on small annotation sets whose figures are known from COCO's definition."""
+"""AP on small annotation sets whose metrics follow from COCO's definition."""
 
 import json
 import logging
@@ -25,12 +25,12 @@ def person(number: int, image_id: int, area: float, **other: Any) -> dict[str, A
 
 
 def annotation_set() -> dict[str, Any]:
-    """Four persons that count (two medium, two large), a crowd, a person without keypoints, an image of nobody."""
+    """Four evaluated persons (two medium, two large), a crowd, a person without keypoints, an image without people."""
     return {
         "images": [{"id": n, "file_name": f"{n}.jpg", "width": 300, "height": 300} for n in (10, 20, 30, 40)],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO.names)}],
         "annotations": [
-            person(0, 10, MEDIUM),  # an id of 0 counts as well
+            person(0, 10, MEDIUM),  # id 0 is evaluated too
             person(1, 10, LARGE),
             person(2, 20, MEDIUM),
             person(3, 30, LARGE),
@@ -51,7 +51,7 @@ def annotations(tmp_path: Path) -> Path:
     return write(tmp_path, annotation_set())
 
 
-def truth_as_results(content: dict[str, Any]) -> list[dict[str, Any]]:
+def ground_truth_results(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"image_id": a["image_id"], "category_id": 1, "keypoints": list(a["keypoints"]), "score": 0.9}
         for a in content["annotations"]
@@ -61,10 +61,10 @@ def truth_as_results(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def perfect() -> list[dict[str, Any]]:
-    return truth_as_results(annotation_set())
+    return ground_truth_results(annotation_set())
 
 
-def figures(metrics: Metrics) -> list[float]:
+def metric_values(metrics: Metrics) -> list[float]:
     return [getattr(metrics, name) for name in METRIC_NAMES]
 
 
@@ -74,14 +74,14 @@ def shifted(result: dict[str, Any], keypoint: int, dx: float) -> dict[str, Any]:
     return moved
 
 
-def test_ground_truth_fed_as_predictions_is_perfect(annotations, perfect):
+def test_ground_truth_as_results_has_ap_1(annotations, perfect):
     metrics = evaluate(annotations, perfect, COCO.sigmas)
 
-    assert figures(metrics) == pytest.approx([1.0] * 10)
+    assert metric_values(metrics) == pytest.approx([1.0] * 10)
     assert metrics.keypoint_similarity == dict.fromkeys(COCO.names, 1.0)
 
 
-def test_one_of_four_persons_found(annotations, perfect):
+def test_ap_and_ar_with_one_of_four_persons_detected(annotations, perfect):
     metrics = evaluate(annotations, perfect[1:2], COCO.sigmas)
 
     assert pytest.approx(26 / 101) == metrics.AP  # precision 1 at the recalls 0, .01, ... .25
@@ -90,23 +90,24 @@ def test_one_of_four_persons_found(annotations, perfect):
     assert metrics.APM == 0
 
 
-def test_a_better_scored_stranger_costs_precision(annotations, perfect):
-    stranger = {**perfect[0], "image_id": 40, "score": 0.99}
+def test_a_false_positive_with_a_higher_score_lowers_ap_but_not_ar(annotations, perfect):
+    false_positive = {**perfect[0], "image_id": 40, "score": 0.99}
 
-    metrics = evaluate(annotations, [*perfect, stranger], COCO.sigmas)
+    metrics = evaluate(annotations, [*perfect, false_positive], COCO.sigmas)
 
     assert pytest.approx(4 / 5) == metrics.AP
     assert pytest.approx(1.0) == metrics.AR
 
 
-def test_a_double_of_a_found_person_is_a_false_positive(annotations, perfect):
-    doubles = [*perfect, {**perfect[0], "score": 0.95}]
+def test_a_duplicate_of_a_detected_person_is_a_false_positive(annotations, perfect):
+    with_duplicate = [*perfect, {**perfect[0], "score": 0.95}]
 
-    assert evaluate(annotations, doubles, COCO.sigmas).AP < 0.9
+    assert evaluate(annotations, with_duplicate, COCO.sigmas).AP < 0.9
 
 
-def test_ap_falls_by_threshold_as_oks_does(annotations, perfect):
-    # Every keypoint off by d with exp(-d^2 / (2 s^2 (2 sigma)^2)) = 0.72: found at .50 to .70, five of ten thresholds.
+def test_ap_counts_the_thresholds_below_the_oks(annotations, perfect):
+    # Every keypoint is off by d with exp(-d^2 / (2 s^2 (2 sigma)^2)) = 0.72: matched at the thresholds .50 to .70, five
+    # of ten.
     areas = [MEDIUM, LARGE, MEDIUM, LARGE]
     factor = np.sqrt(-2 * np.log(0.72)) * 2 * np.array(COCO.sigmas)
     moved = deepcopy(perfect)
@@ -122,18 +123,18 @@ def test_ap_falls_by_threshold_as_oks_does(annotations, perfect):
     assert list(metrics.keypoint_similarity.values()) == pytest.approx([0.72] * 17)
 
 
-def test_keypoint_similarity_is_over_the_labelled_keypoints_of_persons_found(tmp_path, perfect):
+def test_keypoint_similarity_is_over_the_labeled_keypoints_of_matched_persons(tmp_path, perfect):
     content = annotation_set()
-    content["annotations"][1]["keypoints"][3 * 9 + 2] = 0  # person 1's left wrist is not labelled
-    content["annotations"][0]["area"] = TINY  # counts like everybody, although COCO has no figure for tiny persons
+    content["annotations"][1]["keypoints"][3 * 9 + 2] = 0  # the left wrist of person 1 is not labeled
+    content["annotations"][0]["area"] = TINY  # counts too, although COCO has no metric for tiny persons
     for annotation in content["annotations"]:
-        annotation["keypoints"][3 * 3 + 2] = 0  # nobody's left ear is
+        annotation["keypoints"][3 * 3 + 2] = 0  # no left ear is labeled
     crowd = {**perfect[3], "keypoints": list(content["annotations"][4]["keypoints"])}
     results = [
         shifted(perfect[0], 9, dx=4.0),
         shifted(perfect[1], 9, dx=100.0),
         shifted(perfect[2], 10, dx=3.0),
-        shifted(crowd, 9, dx=50.0),  # on a crowd: neither right nor wrong
+        shifted(crowd, 9, dx=50.0),  # matches a crowd: ignored
     ]
 
     metrics = evaluate(write(tmp_path, content), results, COCO.sigmas)
@@ -145,7 +146,7 @@ def test_keypoint_similarity_is_over_the_labelled_keypoints_of_persons_found(tmp
     assert metrics.keypoint_similarity["left_ear"] is None
 
 
-def test_the_given_sigmas_count(tmp_path):
+def test_evaluate_uses_the_given_sigmas_and_category(tmp_path):
     names = ["tip", "middle", "root"]
     annotation = {"image_id": 1, "category_id": 5, "area": LARGE, "bbox": [0, 0, 99, 99]}  # no id, crowd or count
     content = {
@@ -165,7 +166,7 @@ def test_the_given_sigmas_count(tmp_path):
     assert loose.keypoint_similarity["tip"] == pytest.approx(np.exp(-36 / (2 * LARGE * 0.6**2)))
 
 
-def test_images_without_results_count_unless_a_subset_is_named(annotations, perfect):
+def test_images_without_results_count_unless_image_ids_selects_a_subset(annotations, perfect):
     first_image = [row for row in perfect if row["image_id"] == 10]
 
     assert pytest.approx(0.5) == evaluate(annotations, first_image, COCO.sigmas).AR
@@ -173,21 +174,21 @@ def test_images_without_results_count_unless_a_subset_is_named(annotations, perf
     assert pytest.approx(1.0) == evaluate(annotations, perfect, COCO.sigmas, image_ids=[10]).AP
 
 
-def test_no_results_give_zero_and_a_warning(annotations, caplog):
+def test_no_results_give_0_and_a_warning(annotations, caplog):
     with caplog.at_level(logging.WARNING):
         metrics = evaluate(annotations, [], COCO.sigmas)
 
-    assert figures(metrics) == [0.0] * 10
+    assert metric_values(metrics) == [0.0] * 10
     assert set(metrics.keypoint_similarity.values()) == {None}
     assert "no results" in caplog.text
 
 
-def test_results_of_another_category_only_are_no_results(annotations, perfect, caplog):
+def test_results_of_another_category_are_ignored(annotations, perfect, caplog):
     assert evaluate(annotations, [{**row, "category_id": 2} for row in perfect], COCO.sigmas).AP == 0
     assert "category 1" in caplog.text
 
 
-def test_results_are_not_changed_and_nothing_is_printed(annotations, perfect, capsys):
+def test_evaluate_does_not_modify_the_results_and_prints_nothing(annotations, perfect, capsys):
     before = deepcopy(perfect)
 
     evaluate(annotations, perfect, COCO.sigmas)
@@ -196,7 +197,7 @@ def test_results_are_not_changed_and_nothing_is_printed(annotations, perfect, ca
     assert capsys.readouterr().out == ""
 
 
-def test_an_image_id_that_the_annotations_lack_is_an_error(annotations, perfect):
+def test_an_image_id_not_in_the_annotations_is_an_error(annotations, perfect):
     with pytest.raises(DataError, match=r"has no image 11 \(1 such ids\)"):
         evaluate(annotations, [{**perfect[0], "image_id": 11}], COCO.sigmas)
     with pytest.raises(DataError, match="has no image 99"):
@@ -225,7 +226,7 @@ def rename_category(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("edit", "message"),
     [
         (remove_area, "annotation 2 lacks 'area'"),
         (shorten_keypoints, "annotation 2 has 3 keypoint numbers, expected 51"),
@@ -233,22 +234,22 @@ def rename_category(content: dict[str, Any]) -> None:
         (rename_category, "expected category 1"),
     ],
 )
-def test_annotations_that_cannot_be_measured_against_are_an_error(tmp_path, perfect, damage, message):
+def test_incomplete_annotations_are_an_error(tmp_path, perfect, edit, message):
     content = annotation_set()
-    damage(content)
+    edit(content)
 
     with pytest.raises(DataError, match=message):
         evaluate(write(tmp_path, content), perfect, COCO.sigmas)
 
 
-def test_metrics_go_into_json(annotations, perfect):
+def test_metrics_as_dict_is_json_serializable(annotations, perfect):
     content = json.loads(json.dumps(evaluate(annotations, perfect, COCO.sigmas).as_dict()))
 
     assert content["AP"] == pytest.approx(1.0)
     assert set(content) == {*METRIC_NAMES, "keypoint_similarity"}
 
 
-def test_the_table_has_cocos_names_and_marks_what_could_not_be_measured(annotations, perfect):
+def test_the_table_has_coco_names_and_a_dash_for_missing_values(annotations, perfect):
     metrics = replace(evaluate(annotations, perfect, COCO.sigmas), AP=0.4567, APL=-1.0)
     metrics.keypoint_similarity["nose"] = None
 

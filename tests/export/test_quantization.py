@@ -1,4 +1,4 @@
-"""A model in 8-bit integers: which of its weights are, and that it still finds the same people."""
+"""Int8 quantization: which weights are quantized, and that predictions stay close to float32."""
 
 import sys
 
@@ -24,69 +24,69 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `expo
 
 @pytest.fixture(scope="module")
 def trained():
-    """The packaged model, its file in floats and in integers, and drawn people that it was not calibrated on."""
-    net, config = load_pose_net(DEFAULT_WEIGHTS)
-    content = predictor_to_onnx(net, ExportMetadata(config.input, config.keypoints, None, "of a test"), decodes=False)
+    """The packaged model, its float32 and int8 files, and synthetic crops that were not used for calibration."""
+    model, config = load_pose_net(DEFAULT_WEIGHTS)
+    content = predictor_to_onnx(model, ExportMetadata(config.input, config.keypoints, None, "test"), decodes=False)
     crops = synthetic_crops(config.input, 40)
-    return net, content, quantize(content, crops[8:]), crops[:8]
+    return model, content, quantize(content, crops[8:]), crops[:8]
 
 
 def convolutions(content):
     return [node for node in onnx.load_from_string(content).graph.node if node.op_type == "Conv"]
 
 
-def test_all_weights_but_the_first_and_the_last_are_bytes(trained):
-    _, floats, integers, _ = trained
-    graph = onnx.load_from_string(integers).graph
-    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
+def test_all_convolution_weights_except_the_first_and_last_are_int8(trained):
+    _, float32, int8, _ = trained
+    graph = onnx.load_from_string(int8).graph
+    data_types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
 
-    weights = [made_by.get(node.input[1]) for node in convolutions(integers)]
+    weights = [producers.get(node.input[1]) for node in convolutions(int8)]
 
-    assert len(weights) == len(convolutions(floats))
+    assert len(weights) == len(convolutions(float32))
     is_float = [node is None for node in weights]
     assert is_float == [True] * FLOAT_CONVOLUTIONS + [False] * (len(weights) - FLOAT_CONVOLUTIONS - 1) + [True]
-    quantised = weights[FLOAT_CONVOLUTIONS:-1]
-    assert {node.op_type for node in quantised} == {"DequantizeLinear"}
-    assert {kinds[node.input[0]] for node in quantised} == {onnx.TensorProto.INT8}
-    assert len(integers) < 0.35 * len(floats)
+    quantized = weights[FLOAT_CONVOLUTIONS:-1]
+    assert {node.op_type for node in quantized} == {"DequantizeLinear"}
+    assert {data_types[node.input[0]] for node in quantized} == {onnx.TensorProto.INT8}
+    assert len(int8) < 0.35 * len(float32)
 
 
-def test_a_scale_of_weights_is_of_one_output_channel(trained):
-    _, _, integers, _ = trained
-    graph = onnx.load_from_string(integers).graph
+def test_weights_are_quantized_per_output_channel(trained):
+    _, _, int8, _ = trained
+    graph = onnx.load_from_string(int8).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
 
-    for node in convolutions(integers)[FLOAT_CONVOLUTIONS:-1]:
-        weight, scale = made_by[node.input[1]].input[:2]
+    for node in convolutions(int8)[FLOAT_CONVOLUTIONS:-1]:
+        weight, scale = producers[node.input[1]].input[:2]
         assert shapes[scale] == shapes[weight][:1]
 
 
-def test_people_are_found_where_the_model_in_floats_finds_them(trained):
-    net, _, integers, crops = trained
-    session = open_session(integers, threads=1)
+def test_the_int8_model_predicts_keypoints_close_to_the_float_model(trained):
+    model, _, int8, crops = trained
+    session = open_session(int8, threads=1)
 
-    (found,) = session.run([HEATMAPS], {CROPS: crops})
+    (heatmaps,) = session.run([HEATMAPS], {CROPS: crops})
 
-    expected = predict_heatmaps(net.heatmaps, torch.from_numpy(crops), None).numpy()
-    (ours, scores), (theirs, their_scores) = decode(found), decode(expected)
-    seen = their_scores > 0.3
-    assert seen.sum() > 30
-    distance = np.linalg.norm(ours - theirs, axis=-1)[seen]  # heatmap pixels
+    expected = predict_heatmaps(model.heatmaps, torch.from_numpy(crops), None).numpy()
+    (keypoints, scores), (expected_keypoints, expected_scores) = decode(heatmaps), decode(expected)
+    confident = expected_scores > 0.3
+    assert confident.sum() > 30
+    distance = np.linalg.norm(keypoints - expected_keypoints, axis=-1)[confident]  # heatmap pixels
     assert np.median(distance) <= 0.5
     assert np.quantile(distance, 0.9) <= 2
-    assert np.abs(scores - their_scores)[seen].mean() < 0.1
+    assert np.abs(scores - expected_scores)[confident].mean() < 0.1
 
 
-def test_a_dynamic_model_is_refused():
-    net = build_pose_net(Config(model=ModelConfig(width=0.35, depth=0.1, head_width=0.25, dynamic_head=True)))
+def test_require_static_refuses_a_dynamic_model():
+    model = build_pose_net(Config(model=ModelConfig(width=0.35, depth=0.1, head_width=0.25, dynamic_head=True)))
 
     with pytest.raises(ConfigError, match="--int8: expected a static model, got a dynamic one"):
-        require_static(net)
+        require_static(model)
 
 
-def test_without_onnxruntime_it_is_named(trained, monkeypatch):
+def test_quantize_without_onnxruntime_names_the_package(trained, monkeypatch):
     _, content, _, crops = trained
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 

@@ -1,4 +1,4 @@
-"""The check of an export lets equal models pass and no other; and it has different crops to look at."""
+"""Verification accepts equal models and refuses others; its crops differ from each other."""
 
 import cv2
 import numpy as np
@@ -14,20 +14,20 @@ INPUT_CONFIG = InputConfig(size_hw=(96, 64))
 
 
 def color_maps(crops_rgb):
-    """Stand in for a model: 5 mixtures of the colors of (N, H, W, 3) crops."""
+    """Fake model: 5 linear mixtures of the color channels of (N, H, W, 3) crops."""
     mixtures = torch.from_numpy(np.random.default_rng(8).normal(size=(5, 3))).float()
     return torch.einsum("kc,bhwc->bkhw", mixtures, crops_rgb.float())[:, :, ::4, ::4]
 
 
 def exported(decodes=True, **wrong):
-    """Stand in for an exported model: outputs made of the stand-in's maps, the ``wrong`` ones changed."""
+    """Fake exported model: outputs computed from `color_maps`, those in ``wrong`` changed."""
 
     def run(crops_rgb):
         heatmaps = color_maps(torch.from_numpy(crops_rgb)).numpy()
         heatmaps = wrong.get("heatmaps", np.array)(heatmaps)
         keypoints_heatmap, scores = decode(heatmaps)
-        found = {"keypoints": 4 * keypoints_heatmap, "scores": scores}
-        changed = {name: wrong.get(name, np.array)(value) for name, value in found.items()}
+        decoded = {"keypoints": 4 * keypoints_heatmap, "scores": scores}
+        changed = {name: wrong.get(name, np.array)(value) for name, value in decoded.items()}
         return {"heatmaps": heatmaps, **(changed if decodes else {})}
 
     return run
@@ -44,11 +44,11 @@ def crops():
         (lambda heatmaps: heatmaps * 1.01, "differ by 1.0e-02"),
         (lambda heatmaps: heatmaps.roll(1, dims=-1), "differ"),
         (lambda heatmaps: heatmaps * torch.nan, "differ by nan"),
-        (lambda heatmaps: heatmaps[:, :-1], "heatmaps of"),
+        (lambda heatmaps: heatmaps[:, :-1], "expected heatmaps of shape"),
     ],
     ids=["scaled", "shifted", "nan", "fewer"],
 )
-def test_an_export_that_is_wrong_is_our_mistake(crops, wrong, message):
+def test_check_export_raises_a_runtime_error_for_wrong_heatmaps(crops, wrong, message):
     images = torch.from_numpy(crops)
     assert check_export(color_maps, color_maps, images) == 0
 
@@ -57,7 +57,7 @@ def test_an_export_that_is_wrong_is_our_mistake(crops, wrong, message):
 
 
 @pytest.mark.parametrize("decodes", [True, False])
-def test_rounding_passes_and_is_measured(crops, decodes):
+def test_check_predictor_accepts_rounding_and_returns_the_difference(crops, decodes):
     same = check_predictor(exported(decodes), color_maps, crops)
     near = check_predictor(exported(decodes, heatmaps=lambda maps: maps * np.float32(1.0001)), color_maps, crops)
 
@@ -65,7 +65,7 @@ def test_rounding_passes_and_is_measured(crops, decodes):
     assert near.heatmap == pytest.approx(1e-4, rel=0.01)
 
 
-def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
+def test_parity_in_crop_pixels_may_be_large_where_two_peaks_are_equal():
     crop = np.zeros((1, 96, 64, 3), dtype=np.uint8)
     crop[0, 40, 20], crop[0, 40, 40] = 200, 200
 
@@ -92,31 +92,31 @@ def test_keypoints_of_equal_peaks_may_differ_and_are_measured_in_crop_pixels():
         ({"heatmaps": lambda maps: maps[::-1]}, "heatmaps differ"),
         ({"keypoints": lambda points: points + 1}, "keypoints differ by 1.0e"),
         ({"keypoints": lambda points: points[..., ::-1]}, "keypoints differ"),
-        ({"keypoints": lambda points: points[:, :1]}, "keypoints of"),
+        ({"keypoints": lambda points: points[:, :1]}, "expected keypoints of shape"),
         ({"scores": lambda scores: scores * 1.01}, "scores differ"),
         ({"scores": lambda scores: scores * np.nan}, "scores differ by nan"),
     ],
     ids=["scaled", "samples_mixed_up", "moved", "x_and_y", "fewer", "scores", "nan"],
 )
-def test_a_predictor_that_is_wrong_is_our_mistake(crops, wrong, message):
+def test_check_predictor_raises_a_runtime_error_for_wrong_outputs(crops, wrong, message):
     with pytest.raises(RuntimeError, match=message):
         check_predictor(exported(**wrong), color_maps, crops)
 
 
-def test_drawn_people_are_different_crops_of_the_models_size(crops):
+def test_synthetic_crops_are_distinct_reproducible_and_of_the_input_size(crops):
     assert crops.shape == (4, 96, 64, 3)
     assert crops.dtype == np.uint8
     assert len({crop.tobytes() for crop in crops}) == 4
     np.testing.assert_array_equal(synthetic_crops(INPUT_CONFIG, 2), crops[:2])
 
 
-def test_images_of_a_folder_are_taken_whole_and_again(tmp_path):
+def test_image_crops_are_whole_images_repeated_in_order(tmp_path):
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((60, 40, 3), 100 + index, np.uint8))
 
-    found = image_crops(tmp_path, INPUT_CONFIG, 3)
+    crops = image_crops(tmp_path, INPUT_CONFIG, 3)
 
-    assert found[:, 48, 32, 0].tolist() == [100, 101, 100]
+    assert crops[:, 48, 32, 0].tolist() == [100, 101, 100]
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="no images"):
         image_crops(tmp_path / "empty", INPUT_CONFIG, 3)

@@ -1,4 +1,4 @@
-"""Parity with the reference implementation of the field; see README.md here for where the numbers come from."""
+"""Parity with the public reference code (SimpleBaseline / HRNet); README.md here says where the numbers come from."""
 
 from pathlib import Path
 
@@ -36,43 +36,43 @@ def views(golden: Golden) -> list[View]:
     return [box_to_view(bbox, 192 / 256) for bbox in golden["boxes"]]
 
 
-def test_boxes_become_the_reference_views(golden: Golden, views: list[View]) -> None:
+def test_views_of_boxes_equal_the_reference(golden: Golden, views: list[View]) -> None:
     np.testing.assert_allclose([view.center for view in views], golden["centers"], atol=PIXELS, rtol=0)
     np.testing.assert_allclose([view.scale for view in views], golden["scales_200"] * 200, atol=PIXELS, rtol=0)
 
 
-def test_rotated_views_become_the_reference_matrices(golden: Golden, views: list[View]) -> None:
+def test_matrices_of_rotated_views_equal_the_reference(golden: Golden, views: list[View]) -> None:
     rotated = [View(v.center, v.scale, rotation_deg) for v, rotation_deg in zip(views, golden["rots"], strict=True)]
-    matrices = np.stack([view_to_matrix(view, (192, 256)) for view in rotated])
+    image_to_input = np.stack([view_to_matrix(view, (192, 256)) for view in rotated])
 
     assert (golden["rots"] != 0).any()
     np.testing.assert_allclose(
-        transform_points(golden_corners(golden), matrices),
-        transform_points(golden_corners(golden), golden["affine_192x256"]),
+        transform_points(box_corners(golden), image_to_input),
+        transform_points(box_corners(golden), golden["affine_192x256"]),
         atol=PIXELS,
         rtol=0,
     )
 
 
-def test_the_inverse_of_the_heatmap_grid_is_the_references(golden: Golden, views: list[View]) -> None:
+def test_heatmap_to_image_matrices_equal_the_reference(golden: Golden, views: list[View]) -> None:
     grid_corners = np.array([[0, 0], [47, 0], [0, 63], [47, 63]], dtype=np.float64)
-    inverses = invert(np.stack([view_to_matrix(view, (48, 64)) for view in views]))
+    heatmap_to_image = invert(np.stack([view_to_matrix(view, (48, 64)) for view in views]))
 
     np.testing.assert_allclose(
-        transform_points(grid_corners, inverses),
+        transform_points(grid_corners, heatmap_to_image),
         transform_points(grid_corners, golden["affine_inv_48x64"]),
         atol=PIXELS,
         rtol=0,
     )
 
 
-def golden_corners(golden: Golden) -> np.ndarray:
+def box_corners(golden: Golden) -> np.ndarray:
     """(N, 4, 2) corners of the boxes in image pixels."""
     x, y, w, h = golden["boxes"].T
     return np.stack([np.stack([x, x + w, x, x + w], axis=1), np.stack([y, y, y + h, y + h], axis=1)], axis=-1)
 
 
-def test_targets_are_the_references(golden: Golden) -> None:
+def test_target_heatmaps_equal_the_reference(golden: Golden) -> None:
     for joints, visible, targets, sums, weights in zip(
         *(golden[name] for name in ("joints", "vis", "targets", "targets_sum", "target_weights")), strict=True
     ):
@@ -83,11 +83,11 @@ def test_targets_are_the_references(golden: Golden) -> None:
         np.testing.assert_allclose(ours.sum(axis=(1, 2)), sums, atol=1e-4, rtol=0)
 
 
-def test_decoded_keypoints_are_the_references(golden: Golden, views: list[View]) -> None:
+def test_decoded_keypoints_equal_the_reference(golden: Golden, views: list[View]) -> None:
     keypoints_heatmap, scores = decode(golden["heatmaps"])
-    inverses = invert(np.stack([view_to_matrix(views[index], (48, 64)) for index in golden["heatmap_views"]]))
+    heatmap_to_image = invert(np.stack([view_to_matrix(views[index], (48, 64)) for index in golden["heatmap_views"]]))
 
-    keypoints_image = transform_points(keypoints_heatmap[:, None], inverses)[:, 0]
+    keypoints_image = transform_points(keypoints_heatmap[:, None], heatmap_to_image)[:, 0]
 
     assert (golden["maxvals"] <= 0).any()
     np.testing.assert_allclose(keypoints_image, golden["decoded"], atol=PIXELS, rtol=0)
@@ -95,27 +95,27 @@ def test_decoded_keypoints_are_the_references(golden: Golden, views: list[View])
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0, "flip_back"), (1, "flip_back_shifted")])
-def test_mirrored_heatmaps_turn_back_as_in_the_reference(golden: Golden, shift: int, expected: str) -> None:
-    mirrored = golden["flip_in"]
+def test_flipped_heatmaps_are_flipped_back_as_in_the_reference(golden: Golden, shift: int, expected: str) -> None:
+    flipped = golden["flip_in"]
 
-    half = flip_average(np.zeros_like(mirrored), mirrored, COCO.flip_pairs, shift)
+    half = flip_average(np.zeros_like(flipped), flipped, COCO.flip_pairs, shift)
 
     np.testing.assert_array_equal(half * 2, golden[expected])
 
 
-def test_person_scores_are_the_references(golden: Golden) -> None:
+def test_person_scores_equal_the_reference(golden: Golden) -> None:
     ours = rescore(golden["nms_box_score"], golden["nms_keypoints"][..., 2], 0.2)
 
     np.testing.assert_allclose(ours, golden["rescored"], atol=1e-12)
 
 
-def test_oks_is_the_references(golden: Golden) -> None:
+def test_oks_equals_the_reference(golden: Golden) -> None:
     people, areas = golden["nms_keypoints"], golden["nms_area"]
 
     np.testing.assert_allclose(oks(people[0], areas[0], people, areas, COCO.sigmas), golden["oks_row0"], atol=1e-12)
 
 
-def test_oks_nms_keeps_exactly_the_references_persons(golden: Golden) -> None:
+def test_oks_nms_keeps_the_same_persons_as_the_reference(golden: Golden) -> None:
     kept = oks_nms(golden["nms_keypoints"], golden["nms_area"], golden["rescored"], 0.9, COCO.sigmas)
 
     np.testing.assert_array_equal(kept, golden["nms_keep"])

@@ -27,7 +27,7 @@ def test_metadata_survives_a_round_trip():
         ({"input": '{"size_hw": [100, 100]}'}, "does not fit this version .*multiples of 32"),
         ({"input": '{"size": 1}'}, "does not fit this version"),
         ({"skeleton": "nothing"}, "does not fit this version"),
-        ({"skeleton": '{"names": ["a", "a"]}'}, "does not fit this version .*different"),
+        ({"skeleton": '{"names": ["a", "a"]}'}, "does not fit this version .*unique"),
         ({"skeleton": '{"joints": 3}'}, "does not fit this version"),
         ({"flip_shift": "perhaps"}, "does not fit this version"),
         ({"flip_shift": "true"}, "does not fit this version .*expected a number of columns"),

@@ -1,4 +1,4 @@
-"""Every classification config: its model is built, trained for a step, saved, loaded and tested on drawn images."""
+"""Every classification config: build the model, train a step, save, load and test it; complexity of Table 8."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.weights import load_classifier_for, write_weights
 
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
-ALONE = DistContext(0, 1, torch.device("cpu"))
+DIST = DistContext(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def _one_thread_and_own_random_state():
 
 
 def load(name: str, root: Path) -> ClassificationConfig:
-    """The config with images of 32x32; MobileNetV2 is narrowed too, to be quick."""
+    """Load a config with 32x32 images and, for speed, a narrow MobileNetV2."""
     config = load_classification_config(
         name, [f"data.root={root}", "input.size=32", "input.resize=36", "train.batch_size=4", "train.workers=0"]
     )
@@ -45,8 +45,8 @@ def load(name: str, root: Path) -> ClassificationConfig:
     return config
 
 
-class FirstLoss(EpochLog):
-    """Keeps loss and learning rate of the first step, and ends the epoch there."""
+class FirstStepLog(EpochLog):
+    """Stores loss and learning rate of the first step, then interrupts training."""
 
     def __init__(self) -> None:
         pass
@@ -60,14 +60,14 @@ class FirstLoss(EpochLog):
 
 
 def train_a_step(config: ClassificationConfig) -> TrainState:
-    pictures, _ = load_training_images(config.data)
-    net = build_classifier(config)
-    state = make_state(net, sgd(net, config.train), config.train, ALONE)
-    samples = TrainingImages(pictures, config.input, config.augment, config.seed)
-    loader = training_loader(samples, EpochSampler(len(pictures), 4), 0, pin_memory=False)
-    loss_fn, log = classification_loss(config.train, len(pictures.classes), ALONE.device), FirstLoss()
+    images, _ = load_training_images(config.data)
+    model = build_classifier(config)
+    state = make_state(model, sgd(model, config.train), config.train, DIST)
+    samples = TrainingImages(images, config.input, config.augment, config.seed)
+    loader = training_loader(samples, EpochSampler(len(images), 4), 0, pin_memory=False)
+    loss_fn, log = classification_loss(config.train, len(images.classes), DIST.device), FirstStepLog()
     with pytest.raises(KeyboardInterrupt):
-        train_one_epoch(state, iter(loader), loss_fn, 3, config.train, ALONE, log)
+        train_one_epoch(state, iter(loader), loss_fn, 3, config.train, DIST, log)
     assert log.loss is not None
     assert 0 < log.loss < 20
     assert log.learning_rate == config.train.learning_rate
@@ -81,21 +81,21 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
     state = train_a_step(config)
     content = {"model": state.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "best.pt")
-    net, classes = load_classifier_for(load(name, class_folders), tmp_path / "best.pt")
+    model, classes = load_classifier_for(load(name, class_folders), tmp_path / "best.pt")
 
     assert classes == ("disc", "ring", "square")
     validation = load_training_images(config.data)[1]
-    assert classify_images(net, validation, config, ALONE).pictures == 9
+    assert classify_images(model, validation, config, DIST).images == 9
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(net(images), state.model.eval()(images))
-    layers = [layer for layer in net.modules() if isinstance(layer, DynamicConv2d)]
+        assert torch.equal(model(images), state.model.eval()(images))
+    layers = [layer for layer in model.modules() if isinstance(layer, DynamicConv2d)]
     assert bool(layers) == config.model.dynamic_backbone
     assert {layer.attention.temperature.item() for layer in layers} <= {config.train.temperature}
 
 
 @pytest.mark.parametrize(
-    ("net", "static", "dynamic"),
+    ("backbone", "static", "dynamic"),
     [
         ("mobilenetv2", (3.50, 300.8), (11.15, 316.8)),
         ("mobilenetv2_w0.75", (2.64, 209.1), (7.01, 220.2)),
@@ -106,22 +106,22 @@ def test_a_config_is_built_trained_saved_loaded_and_tested(name, class_folders, 
         ("resnet10", (5.42, 889.2), (19.69, 909.1)),
     ],
 )
-def test_millions_of_parameters_and_multiply_adds_of_table_8(net, static, dynamic):
+def test_parameters_and_multiply_adds_of_table_8(backbone, static, dynamic):
     for kind, expected in (("static", static), ("dy", dynamic)):
-        config = load_classification_config(f"imagenet/{kind}_{net}")
+        config = load_classification_config(f"imagenet/{kind}_{backbone}")
         with torch.device("meta"):
-            found = count_parts(build_classifier(config), config.input.size_hw)
-        params, madds = (found[f"backbone_{what}"] + found[f"head_{what}"] for what in ("params", "madds"))
+            counts = count_parts(build_classifier(config), config.input.size_hw)
+        params, madds = (counts[f"backbone_{unit}"] + counts[f"head_{unit}"] for unit in ("params", "madds"))
         assert (round(params / 1e6, 2), round(madds / 1e6, 1)) == expected
 
 
-def test_what_the_ablations_of_table_5_make_dynamic(class_folders):
-    """C1, C2 and C3 are a block's expansion, its depthwise convolution and its projection."""
-    net = build_classifier(load("imagenet/ablation/layers_c1_c3", class_folders))
+def test_num_kernels_of_the_ablations_of_table_5(class_folders):
+    """C1, C2 and C3 are the expansion, the depthwise convolution and the projection of a block."""
+    model = build_classifier(load("imagenet/ablation/layers_c1_c3", class_folders))
 
     kernels = {
         name.split(".")[-2]: getattr(layer, "num_kernels", 1)
-        for name, layer in net.backbone.blocks.named_modules()
+        for name, layer in model.backbone.blocks.named_modules()
         if name.endswith(".conv")
     }
 

@@ -1,4 +1,4 @@
-"""Classification under torchrun: two gloo processes train on the global batch, and count every image once."""
+"""Classification under torchrun: two gloo ranks train like one process, and evaluate every image once."""
 
 import json
 import os
@@ -25,7 +25,7 @@ OVERRIDES = (
     "train.learning_rate=0.01",
     "train.workers=0",
 )
-"""An epoch is one step, so that each row is one step's loss."""
+"""An epoch has one step, so that each row of metrics.jsonl has the loss of one step."""
 
 
 def train_under_torchrun(folder: Path, overrides: list[str]) -> None:
@@ -43,7 +43,7 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
     return [row for row in rows if row["kind"] == kind]
 
 
-def test_two_processes_follow_one(class_folders, tmp_path):
+def test_two_ranks_have_the_losses_of_one_process_and_evaluate_each_image_once(class_folders, tmp_path):
     overrides = [f"data.root={class_folders}", *OVERRIDES]
     with torch.random.fork_rng(devices=[]):
         train(load_classification_config(NAME, overrides), tmp_path / "one", DistContext(0, 1, torch.device("cpu")))
@@ -52,8 +52,9 @@ def test_two_processes_follow_one(class_folders, tmp_path):
     one, two = ([row["loss"] for row in read_rows(tmp_path / name, "train")] for name in ("one", "two"))
     assert len(one) == 3
     assert two[0] == pytest.approx(one[0], rel=1e-5)
-    # Batch norm over twelve values a channel enlarges rounding with every step.
+    # Batch norm over twelve values per channel amplifies rounding errors in every step.
     assert two == pytest.approx(one, rel=2e-2)
 
-    counted = [round(9 * row["top1"], 4) for row in read_rows(tmp_path / "two", "validation")]
-    assert counted == [round(count) for count in counted]  # of nine images, five and four of which each process saw
+    # The ranks evaluate five and four of the nine images.
+    correct = [round(9 * row["top1"], 4) for row in read_rows(tmp_path / "two", "validation")]
+    assert correct == [round(count) for count in correct]

@@ -1,4 +1,4 @@
-"""Every pose config of the paper: its recipe, and its model built, trained for a step, saved, loaded and tested."""
+"""Every pose config of the paper: check the recipe, build the model, train a step, save, load and test it."""
 
 from pathlib import Path
 
@@ -27,10 +27,10 @@ TABLE_10 = [
     *(f"pose/B_{kind}_{backbone}_256x192" for backbone in BACKBONES[:3] for kind in ("static", "dy")),
 ]
 TABLE_11 = [f"pose/B_{kind}_mobilenetv2_w0.5_256x192" for kind in ("dybackbone", "dyhead")]
-"""Its other two rows, all static and all dynamic, are of Table 10 too."""
+"""The other two rows of the table, all static and all dynamic, are also in Table 10."""
 
-ALONE = DistContext(0, 1, torch.device("cpu"))
-EMBEDDED = (
+DIST = DistContext(0, 1, torch.device("cpu"))
+SYNTHETIC = (
     "data.synthetic.train_images=2",
     "data.synthetic.val_images=2",
     "data.synthetic.image_wh=[160,120]",
@@ -57,18 +57,18 @@ def _one_thread_and_own_random_state():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("embedded") / "data"
-    prepare_data(small(TABLE_10[0], folder))
+    folder = tmp_path_factory.mktemp("synthetic") / "data"
+    prepare_data(load_small(TABLE_10[0], folder))
     return folder
 
 
-def small(name: str, root: Path) -> Config:
-    """The config with two small images of the embedded data set; the model is the whole one."""
-    return load_config(name, [f"data.root={root}", *EMBEDDED])
+def load_small(name: str, root: Path) -> Config:
+    """Load a config with two small images of the synthetic data set; the model is not reduced."""
+    return load_config(name, [f"data.root={root}", *SYNTHETIC])
 
 
-class LastLoss(EpochLog):
-    """Keeps the loss of the last step."""
+class LastStepLog(EpochLog):
+    """Stores loss and learning rate of the last step."""
 
     def __init__(self) -> None:
         self.loss: float | None = None
@@ -83,49 +83,49 @@ class LastLoss(EpochLog):
 def train_a_step(config: Config) -> TrainState:
     data = config.data
     persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, config.keypoints)
-    net = build_pose_net(config)
-    state = make_state(net, adam(net, config.train, ALONE.device), config.train, ALONE)
+    model = build_pose_net(config)
+    state = make_state(model, adam(model, config.train, DIST.device), config.train, DIST)
     samples = TrainingSamples(persons, config.keypoints, config.input, config.augment, config.seed)
     loader = training_loader(samples, EpochSampler(len(persons), 2), 0, pin_memory=False)
-    before = [parameter.clone() for parameter in net.parameters()]
-    log = LastLoss()
-    train_one_epoch(state, iter(loader), pose_loss(config.train, ALONE.device), 1, config.train, ALONE, log)
+    before = [parameter.clone() for parameter in model.parameters()]
+    log = LastStepLog()
+    train_one_epoch(state, iter(loader), pose_loss(config.train, DIST.device), 1, config.train, DIST, log)
     assert log.loss is not None
     assert 0 < log.loss < 1
-    moved = [not torch.equal(*pair) for pair in zip(net.parameters(), before, strict=True)]
-    assert sum(moved) / len(moved) > 0.9
+    changed = [not torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True)]
+    assert sum(changed) / len(changed) > 0.9
     return state
 
 
 @pytest.mark.parametrize("name", [*TABLE_10, *TABLE_11])
 def test_a_config_is_built_trained_saved_loaded_and_tested(name: str, root: Path, tmp_path: Path) -> None:
-    config = small(name, root)
+    config = load_small(name, root)
 
     state = train_a_step(config)
     content = {"model": state.model.state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "best.pt")
-    net = load_weights_for(config, tmp_path / "best.pt")
+    model = load_weights_for(config, tmp_path / "best.pt")
     test_set = load_test_set(config, ground_truth=False)
-    results = make_results(predict_persons(net.heatmaps, test_set.persons, config, ALONE, workers=0), test_set, config)
+    results = make_results(predict_persons(model.heatmaps, test_set.persons, config, DIST, workers=0), test_set, config)
 
     assert results
     assert 0 <= score_results(results, test_set, config).AP <= 1
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(net(images), state.model.eval()(images))
-    for part, is_dynamic in ((net.backbone, config.model.dynamic_backbone), (net.head, config.model.dynamic_head)):
+        assert torch.equal(model(images), state.model.eval()(images))
+    for part, is_dynamic in ((model.backbone, config.model.dynamic_backbone), (model.head, config.model.dynamic_head)):
         layers = [layer for layer in part.modules() if isinstance(layer, DynamicConv2d)]
         assert bool(layers) == is_dynamic
         assert {(layer.num_kernels, layer.attention.temperature.item()) for layer in layers} <= {(4, 30.0)}
 
 
 @pytest.mark.parametrize("name", [*TABLE_10, *TABLE_11])
-def test_the_recipe_is_that_of_section_6(name: str) -> None:
+def test_the_recipe_is_the_setup_of_section_6(name: str) -> None:
     config = load_config(name)
-    assert config.train == TrainConfig()  # whose values test_config.py holds
+    assert config.train == TrainConfig()  # defaults, tested in tests/config
     assert config.input == InputConfig()
     assert config.model.num_kernels == 4
 
 
-def test_the_rows_are_sixteen() -> None:
+def test_tables_10_and_11_have_sixteen_different_rows() -> None:
     assert len({*TABLE_10, *TABLE_11}) == 16

@@ -1,6 +1,6 @@
-"""Two gloo processes under torchrun follow one process: the same losses, the same weights, the same predictions.
+"""Two gloo ranks under torchrun compute the losses, weights and predictions of one process, on the command line.
 
-All of it through the command line. An epoch has one step, so that each row of metrics.jsonl is one step's loss.
+An epoch has one step, so that each row of metrics.jsonl has the loss of one step.
 """
 
 import json
@@ -16,7 +16,7 @@ from pose.config.pose import Config
 from pose.models import build_pose_net
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN_BY_DESCENT = Path(__file__).with_name("train_by_descent.py")
+TRAIN_WITH_SGD = Path(__file__).with_name("train_with_sgd.py")
 STEPS = 6
 CONFIG = (
     "data.synthetic.train_images=10",
@@ -38,7 +38,7 @@ CONFIG = (
 
 
 def run_script(script: Path, *arguments: object, processes: int = 1) -> None:
-    """Run a script as a user does, in one process or under torchrun."""
+    """Run a script in one process or under torchrun."""
     python = [sys.executable]
     if processes > 1:
         python += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -50,11 +50,11 @@ def run_script(script: Path, *arguments: object, processes: int = 1) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("embedded") / "data"
+    return tmp_path_factory.mktemp("synthetic") / "data"
 
 
 def train_one_and_two(script: Path, data: Path, root: Path, *overrides: str) -> tuple[Path, Path]:
-    """Return the folders of the same run in one process and in two."""
+    """Train with one process and with two; return both run folders."""
     folders = root / "one", root / "two"
     for processes, folder in enumerate(folders, start=1):
         run_script(script, "--run-dir", folder, f"data.root={data}", *CONFIG, *overrides, processes=processes)
@@ -63,14 +63,14 @@ def train_one_and_two(script: Path, data: Path, root: Path, *overrides: str) -> 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["whole", "accumulate"])
 def runs(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """By gradient descent: whatever differs shows in proportion."""
+    """Runs with plain gradient descent, where a difference of gradients causes a proportional difference of weights."""
     overrides = ("train.learning_rate=0.01", f"train.accumulate={request.param}")
-    return train_one_and_two(TRAIN_BY_DESCENT, data, tmp_path_factory.mktemp("descent"), *overrides)
+    return train_one_and_two(TRAIN_WITH_SGD, data, tmp_path_factory.mktemp("sgd"), *overrides)
 
 
 @pytest.fixture(scope="module")
 def adam_runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """As users train."""
+    """Runs with Adam, the optimizer of the tool."""
     root = tmp_path_factory.mktemp("adam")
     return train_one_and_two(ROOT / "tools/train.py", data, root, "train.learning_rate=1e-4")
 
@@ -84,7 +84,7 @@ def read_checkpoint(folder: Path) -> dict:
     return torch.load(folder / "last.pt", weights_only=True)
 
 
-def test_losses_agree_step_by_step(runs):
+def test_two_ranks_have_the_losses_of_one_process(runs):
     one, two = map(read_losses, runs)
 
     assert len(one) == STEPS
@@ -92,50 +92,51 @@ def test_losses_agree_step_by_step(runs):
 
 
 @pytest.mark.parametrize("part", ["model", "ema"])
-def test_weights_went_the_same_way(part, runs):
-    """Up to rounding, which kinks (ReLU6) enlarge: one process with another memory layout ends 4% of the way off."""
+def test_two_ranks_have_the_weights_of_one_process(part, runs):
+    """Up to rounding, which ReLU6 amplifies: another memory layout alone changes the result by 4% of the distance."""
     one, two = map(read_checkpoint, runs)
     torch.manual_seed(0)
-    start = build_pose_net(Config.model_validate(one["config"]))
-    names = [name for name, _ in start.named_parameters()]
-    first, ours, theirs = (
-        torch.cat([state[name].flatten() for name in names]) for state in (start.state_dict(), two[part], one[part])
+    initial_model = build_pose_net(Config.model_validate(one["config"]))
+    names = [name for name, _ in initial_model.named_parameters()]
+    initial, weights_of_two, weights_of_one = (
+        torch.cat([state[name].flatten() for name in names])
+        for state in (initial_model.state_dict(), two[part], one[part])
     )
 
-    way = (theirs - first).norm()
+    distance = (weights_of_one - initial).norm()
 
-    assert 0 < way < 0.1 * first.norm()  # or these were not the weights that they started from
-    assert (ours - theirs).norm() < 0.1 * way
+    assert 0 < distance < 0.1 * initial.norm()  # otherwise the runs had another initialization
+    assert (weights_of_two - weights_of_one).norm() < 0.1 * distance
 
 
 @pytest.mark.parametrize("part", ["model", "ema"])
-def test_running_statistics_agree_at_the_end(part, runs):
+def test_two_ranks_have_the_running_statistics_of_one_process(part, runs):
     one, two = (read_checkpoint(folder)[part] for folder in runs)
 
     assert one.keys() == two.keys()
-    ours, theirs = (
+    statistics_of_two, statistics_of_one = (
         torch.cat([value for name, value in state.items() if name.endswith(("running_mean", "running_var"))])
         for state in (two, one)
     )
-    # Up to the same rounding as the weights.
-    assert (ours - theirs).norm() < 0.01 * theirs.norm()
+    # Up to rounding, as for the weights.
+    assert (statistics_of_two - statistics_of_one).norm() < 0.01 * statistics_of_one.norm()
 
 
-def test_with_adam_losses_agree_step_by_step(adam_runs):
+def test_two_ranks_have_the_losses_of_one_process_with_adam(adam_runs):
     one, two = map(read_losses, adam_runs)
 
     assert two == pytest.approx(one, rel=1e-4)
     assert len(set(one)) == STEPS
 
 
-def test_progress_counts_global_batches(adam_runs):
+def test_progress_counts_samples_of_the_global_batch(adam_runs):
     one, two = (read_checkpoint(folder)["progress"] for folder in adam_runs)
 
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert two["samples"] == STEPS * 16
 
 
-def test_only_the_first_process_writes(adam_runs):
+def test_only_rank_0_writes_files(adam_runs):
     one, two = (sorted(path.name.split(".")[0] for path in folder.iterdir()) for folder in adam_runs)
 
     assert one == two
@@ -143,8 +144,8 @@ def test_only_the_first_process_writes(adam_runs):
     assert len(rows[0]) == len(rows[1]) == STEPS + 1
 
 
-def test_two_processes_test_alike(adam_runs, data, tmp_path):
-    """Persons are shared out without padding, so that none is counted twice, and come back in order."""
+def test_two_ranks_write_the_results_of_one_process(adam_runs, data, tmp_path):
+    """Ranks share the persons without padding, so that none is counted twice, and results are in order."""
     weights = adam_runs[0] / "last.pt"
     for processes in (1, 2):
         output = tmp_path / str(processes)

@@ -1,4 +1,4 @@
-"""tools/benchmark.py: a suite's rows on the screen and in a file, and mistakes at the door."""
+"""tools/benchmark.py: printed rows, JSON rows and user errors."""
 
 import json
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from pose.tools.benchmarks._timing import Budget
 KEYS = {"suite", "case", "ours", "against", "against_name", "unit", "ratio", "bar"}
 
 
-def test_a_suite_prints_the_machine_and_its_rows_and_writes_them(tmp_path, capsys):
+def test_a_suite_prints_the_machine_and_rows_and_writes_the_rows_as_json(tmp_path, capsys):
     main(["latency", "--widths", "0.35", "--rounds", "1", "--json", str(tmp_path / "new/rows.json")])
 
     rows = json.loads((tmp_path / "new/rows.json").read_text())
@@ -29,7 +29,7 @@ def test_a_suite_prints_the_machine_and_its_rows_and_writes_them(tmp_path, capsy
     assert all(f"{row['case']} / {row['against_name']}\n" in printed for row in rows)
 
 
-def test_suites_against_themselves_need_no_peer(tmp_path, capsys):
+def test_a_suite_runs_without_a_peer(tmp_path, capsys):
     main(["nms", "--pictures", "3", "--rounds", "1", "--json", str(tmp_path / "rows.json")])
 
     (row,) = json.loads((tmp_path / "rows.json").read_text())
@@ -39,24 +39,24 @@ def test_suites_against_themselves_need_no_peer(tmp_path, capsys):
 
 @pytest.fixture
 def suite(monkeypatch):
-    """A suite of one case; what it was given."""
-    given = {}
+    """Fake suite with one case; returns the arguments it was called with."""
+    received = {}
 
     def measure(budget, rng, **options):
-        given.update(budget=budget, draw=rng.random(), threads=torch.get_num_threads(), **options)
+        received.update(budget=budget, draw=rng.random(), threads=torch.get_num_threads(), **options)
         yield compare("case", np.array([2.0]), np.array([1.0]), "other", rng)
 
-    made = SimpleNamespace(
+    module = SimpleNamespace(
         __doc__="One case.", add_arguments=lambda parser: parser.add_argument("--size"), measure=measure
     )
     monkeypatch.setattr(pose.tools.benchmarks, "suite_names", lambda: ["tiny"])
-    modules = {"pose.tools.benchmarks": pose.tools.benchmarks, "pose.tools.benchmarks.tiny": made}
+    modules = {"pose.tools.benchmarks": pose.tools.benchmarks, "pose.tools.benchmarks.tiny": module}
     monkeypatch.setattr(benchmark, "import_module", modules.get)
-    return given
+    return received
 
 
 @pytest.mark.parametrize(
-    ("words", "budget"),
+    ("arguments", "budget"),
     [
         ([], Budget(seconds=10)),
         (["--seconds", "0.5"], Budget(seconds=0.5)),
@@ -64,11 +64,11 @@ def suite(monkeypatch):
         (["--rounds", "7", "--seconds", "2"], Budget(seconds=2, rounds=7)),
     ],
 )
-def test_a_suite_gets_its_own_options_a_budget_and_one_thread(suite, words, budget):
+def test_a_suite_gets_its_options_a_budget_and_one_thread(suite, arguments, budget):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        main(["tiny", "--size", "3", *words])
+        main(["tiny", "--size", "3", *arguments])
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -86,7 +86,7 @@ def test_help_lists_the_suites(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "required: SUITE"),
         (["latncy"], "invalid choice: 'latncy'"),
@@ -104,14 +104,14 @@ def test_help_lists_the_suites(capsys):
         (["evaluate", "--pictures", "2", "--rounds", "1", "--peer", "none"], "--peer none: expected a checkout of"),
     ],
 )
-def test_mistakes_exit_2(words, message, capsys):
+def test_user_errors_exit_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        run(main, words)
+        run(main, arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_suite_that_fails_leaves_no_file(suite, tmp_path, monkeypatch):
+def test_a_failing_suite_writes_no_file(suite, tmp_path, monkeypatch):
     def measure(budget, rng, size):
         raise OSError("disk")
         yield

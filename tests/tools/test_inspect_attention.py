@@ -1,4 +1,4 @@
-"""tools/inspect_attention.py as a user meets it; the model has learnt nothing, but its attention is lively."""
+"""tools/inspect_attention.py: table, report and plot of random models whose attention varies between inputs."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("embedded") / "data"
+    root = tmp_path_factory.mktemp("synthetic") / "data"
     prepare_data(load_config("quickstart", [f"data.root={root}", *TINY]))
     return root
 
@@ -60,9 +60,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(data: Path, weights: Path, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that calls the tool, or another one, with flags and overrides."""
+
     def inspect(*arguments: object, weights: Path = weights, tool: Any = main) -> None:
-        flags = [str(one) for one in arguments if "=" not in str(one)]
-        overrides = [str(one) for one in arguments if "=" in str(one)]
+        flags = [str(argument) for argument in arguments if "=" not in str(argument)]
+        overrides = [str(argument) for argument in arguments if "=" in str(argument)]
         fixed = ["--cfg", "quickstart", "--device", "cpu", "--weights", str(weights), "--output", str(tmp_path / "out")]
         run(tool, [*fixed, *flags, f"data.root={data}", *TINY, *overrides])
 
@@ -70,8 +72,8 @@ def call(data: Path, weights: Path, tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture
-def mistake(call: Callable[..., None], refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
-    """The line that a mistake ends with."""
+def error_line(call: Callable[..., None], refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
+    """Return a function that calls the tool and returns its error line."""
     return lambda *arguments, **options: refusal(lambda: call(*arguments, **options))
 
 
@@ -79,7 +81,7 @@ def read(tmp_path: Path, name: str = "inspection.json") -> Any:
     return json.loads((tmp_path / "out" / name).read_text())
 
 
-def test_a_table_a_report_and_a_image(call, capsys, tmp_path):
+def test_a_table_a_report_and_a_plot_are_written(call, capsys, tmp_path):
     call("--gt-boxes")
 
     header, *rows, protocol = capsys.readouterr().out.strip().split("\n")
@@ -94,7 +96,7 @@ def test_a_table_a_report_and_a_image(call, capsys, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["entropy.png", "inspection.json"]
 
 
-def test_as_trained_it_is_what_the_test_tool_measures(call, tmp_path):
+def test_as_trained_equals_the_metrics_of_the_test_tool(call, tmp_path):
     call()
     inspected = read(tmp_path)["modes"]["as trained"]
 
@@ -104,7 +106,7 @@ def test_as_trained_it_is_what_the_test_tool_measures(call, tmp_path):
     assert inspected == {"AP": tested["AP"], "AP50": tested["AP50"]}
 
 
-def test_the_layers_can_be_plotted_beside_learning_curves(call, tmp_path):
+def test_the_report_holds_the_attention_of_each_layer(call, tmp_path):
     call("--limit", "2")
 
     layers = read_layers(tmp_path / "out/inspection.json")
@@ -116,40 +118,40 @@ def test_the_layers_can_be_plotted_beside_learning_curves(call, tmp_path):
     assert max(layer["variation"] for layer in layers) > 0.001
 
 
-def test_a_limit_is_said_in_the_protocol(call, capsys):
+def test_the_limit_is_stated_in_the_protocol(call, capsys):
     call("--gt-boxes", "--limit", "1")
     assert "ground-truth boxes of the first 1 images" in capsys.readouterr().out
 
 
-def test_by_default_the_report_lies_beside_the_weights(data, weights):
+def test_the_default_output_folder_is_next_to_the_weights(data, weights):
     fixed = ["--cfg", "quickstart", "--device", "cpu", "--weights", str(weights.parent), "--limit", "2"]
     run(main, [*fixed, f"data.root={data}", *TINY])
 
     assert (weights.parent / "inspection/inspection.json").exists()
 
 
-def test_a_static_model_is_refused(mistake, tmp_path):
-    line = mistake(*STATIC, weights=write_model(tmp_path / "static.pt", *STATIC))
+def test_a_static_model_is_refused(error_line, tmp_path):
+    line = error_line(*STATIC, weights=write_model(tmp_path / "static.pt", *STATIC))
 
     assert f"{tmp_path}/static.pt: expected a dynamic model, got a static one" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_weights_are_named(mistake, tmp_path):
-    assert "gone.pt: no such weight file" in mistake(weights=tmp_path / "gone.pt")
+def test_missing_weights_are_named(error_line, tmp_path):
+    assert "gone.pt: no such weight file" in error_line(weights=tmp_path / "gone.pt")
 
 
-def test_a_limit_of_nobody_is_refused(mistake):
-    assert "--limit: expected 1 person or more, got 0" in mistake("--limit", "0")
+def test_a_limit_below_one_is_refused(error_line):
+    assert "--limit: expected 1 person or more, got 0" in error_line("--limit", "0")
 
 
-def test_batches_of_one_are_refused(mistake):
-    assert "test.batch_size: expected 2 or more" in mistake("test.batch_size=1")
+def test_a_batch_size_of_one_is_refused(error_line):
+    assert "test.batch_size: expected 2 or more" in error_line("test.batch_size=1")
 
 
-def test_without_boxes_there_is_nothing_to_inspect(mistake, tmp_path):
+def test_detections_without_boxes_are_refused(error_line, tmp_path):
     (tmp_path / "none.json").write_text("[]")
-    assert "got no persons (detector boxes of none.json)" in mistake("--detections", tmp_path / "none.json")
+    assert "got no persons (detector boxes of none.json)" in error_line("--detections", tmp_path / "none.json")
 
 
 CLASSIFIER = "imagenet/dy_mobilenetv2_w0.5"
@@ -157,9 +159,9 @@ SMALL = ("input.size=32", "input.resize=36", "model.width=0.1", "model.depth=0.4
 
 
 @pytest.fixture
-def classify(class_folders: Path, tmp_path: Path) -> Callable[..., None]:
-    """Inspect a classifier of lively attention, or call another tool on it."""
-    config = load_config_of_classifier(class_folders)
+def inspect_classifier(class_folders: Path, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that inspects a random classifier, or calls another tool on it."""
+    config = load_classifier_config(class_folders)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_classifier(config)
@@ -175,38 +177,38 @@ def classify(class_folders: Path, tmp_path: Path) -> Callable[..., None]:
     return inspect
 
 
-def load_config_of_classifier(class_folders: Path) -> Any:
+def load_classifier_config(class_folders: Path) -> Any:
     classes = sorted(folder.name for folder in (class_folders / "val").iterdir())
     return load_any_config(CLASSIFIER, [*SMALL, f"data.classes={classes}"])
 
 
-def test_a_classifier_is_inspected_by_its_accuracy(classify, tmp_path, capsys):
-    classify()
+def test_a_classifier_is_measured_by_top1_accuracy(inspect_classifier, tmp_path, capsys):
+    inspect_classifier()
 
     report = read(tmp_path)
     assert capsys.readouterr().out.split("\n")[0].split() == ["attention", "top1"]
     assert "9 images of 3 classes" in report["protocol"]
     assert {"averaged", "shuffled across images", "off at stride 32"} <= report["modes"].keys()
     assert max(layer["variation"] for layer in report["layers"]) > 0.001
-    classify(tool=test_imagenet.main)
+    inspect_classifier(tool=test_imagenet.main)
     assert report["modes"]["as trained"] == {"top1": read(tmp_path, "metrics.json")["top1"]}
 
 
-def test_a_limit_takes_some_images_of_a_classifier(classify, tmp_path):
-    classify("--limit", "4")
+def test_a_classifier_is_measured_on_a_limited_number_of_images(inspect_classifier, tmp_path):
+    inspect_classifier("--limit", "4")
     assert "4 images of 3 classes" in read(tmp_path)["protocol"]
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (("--gt-boxes",), "--gt-boxes, --detections: dy_mobilenetv2_w0.5 is a classifier"),
         (("--limit", "0"), "--limit: expected 1 image or more, got 0"),
     ],
 )
-def test_mistakes_with_a_classifier_are_named(classify, capsys, flags, words):
-    with pytest.raises(SystemExit) as stopped:
-        classify(*flags)
+def test_wrong_options_for_a_classifier_are_refused(inspect_classifier, capsys, flags, message):
+    with pytest.raises(SystemExit) as caught:
+        inspect_classifier(*flags)
 
-    assert stopped.value.code == 2
-    assert words in capsys.readouterr().err
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

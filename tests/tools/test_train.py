@@ -1,4 +1,4 @@
-"""tools/train.py: what a user can get wrong ends with status 2 and one line; tests/integration has what goes right."""
+"""tools/train.py: errors of the user exit with status 2 and one line; --resume and --run-dir."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,12 +32,12 @@ Train = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("embedded") / "data"
+    return tmp_path_factory.mktemp("synthetic") / "data"
 
 
 @pytest.fixture(autouse=True)
-def _own_folder_and_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs go to a folder of the test, and draw random numbers of their own."""
+def _own_folder_and_random_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in a folder of the test, and restore torch's random state."""
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng(devices=[]):
         yield
@@ -45,24 +45,24 @@ def _own_folder_and_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def train(data: Path) -> Train:
-    """``train("--resume", "train.epochs=2")`` with everything small; flags before overrides."""
+    """Return a function of flags and overrides that trains a small model: ``train("--resume", "train.epochs=2")``."""
 
     def call(*arguments: object) -> None:
-        flags = [str(one) for one in arguments if "=" not in str(one)]
-        overrides = [str(one) for one in arguments if "=" in str(one)]
+        flags = [str(argument) for argument in arguments if "=" not in str(argument)]
+        overrides = [str(argument) for argument in arguments if "=" in str(argument)]
         run(main, ["--cfg", "quickstart", "--device", "cpu", *flags, f"data.root={data}", *TINY, *overrides])
 
     return call
 
 
 @pytest.fixture
-def mistake(train: Train, refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
-    """The line that a mistake ends with."""
+def error_line(train: Train, refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
+    """Return a function that calls the tool and returns its error line."""
     return lambda *arguments: refusal(lambda: train(*arguments))
 
 
-def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
-    line = mistake("train.epoch=3")
+def test_a_misspelled_key_is_answered_with_the_nearest_key(error_line):
+    line = error_line("train.epoch=3")
 
     assert "train.epoch" in line
     assert "did you mean" in line
@@ -70,77 +70,77 @@ def test_a_misspelt_key_is_answered_by_the_nearest(mistake):
 
 
 def test_a_missing_config_is_named(capsys):
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as caught:
         run(main, ["--cfg", "quickstrat"])
 
-    assert stopped.value.code == 2
+    assert caught.value.code == 2
     assert "quickstrat" in capsys.readouterr().err
 
 
-def test_missing_annotations_are_named(mistake, tmp_path):
-    line = mistake("data.synthetic=null", f"data.train_annotations={tmp_path}/persons.json")
+def test_missing_annotations_are_named(error_line, tmp_path):
+    line = error_line("data.synthetic=null", f"data.train_annotations={tmp_path}/persons.json")
 
     assert f"{tmp_path}/persons.json: no such file" in line
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.pt"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_missing_image_is_named_whoever_reads_it(workers, mistake, tmp_path):
-    line = mistake(f"data.train_images={tmp_path}/elsewhere", f"train.workers={workers}")
+def test_a_missing_image_is_named_with_and_without_workers(workers, error_line, tmp_path):
+    line = error_line(f"data.train_images={tmp_path}/elsewhere", f"train.workers={workers}")
 
     assert f"{tmp_path}/elsewhere/" in line
     assert ".jpg: cannot read the image" in line
 
 
-def test_a_batch_larger_than_the_data_is_refused(mistake):
-    assert "train.batch_size 512 is larger than the" in mistake("train.batch_size=512")
+def test_a_batch_larger_than_the_data_set_is_refused(error_line):
+    assert "train.batch_size 512 is larger than the" in error_line("train.batch_size=512")
 
 
-def test_a_batch_that_cannot_be_parted_is_refused(mistake):
-    assert "accumulate" in mistake("train.batch_size=8", "train.accumulate=3")
+def test_a_batch_that_accumulate_does_not_divide_is_refused(error_line):
+    assert "accumulate" in error_line("train.batch_size=8", "train.accumulate=3")
 
 
-def test_a_run_is_not_overwritten(train, mistake, tmp_path):
+def test_a_run_is_not_overwritten(train, error_line, tmp_path):
     train("--run-dir", tmp_path / "run")
     before = (tmp_path / "run/last.pt").read_bytes()
 
-    line = mistake("--run-dir", tmp_path / "run")
+    line = error_line("--run-dir", tmp_path / "run")
 
-    assert f"{tmp_path}/run: holds a run already; resume it with --resume" in line
+    assert f"{tmp_path}/run: already holds a run; resume it with --resume" in line
     assert (tmp_path / "run/last.pt").read_bytes() == before
 
 
-def test_there_is_nothing_to_resume_before_the_first_run(mistake):
-    assert "runs/quickstart: no run to resume" in mistake("--resume")
+def test_resume_before_the_first_run_is_refused(error_line):
+    assert "runs/quickstart: no run to resume" in error_line("--resume")
 
 
-def test_a_missing_checkpoint_is_named(mistake):
-    assert "gone.pt: no such weight file" in mistake("--resume", "gone.pt")
+def test_a_missing_checkpoint_is_named(error_line):
+    assert "gone.pt: no such weight file" in error_line("--resume", "gone.pt")
 
 
-def test_weights_without_training_state_are_not_resumed(mistake, data, tmp_path):
+def test_weights_without_training_state_are_not_resumed(error_line, data, tmp_path):
     config = load_config("quickstart", [f"data.root={data}", *TINY])
     content = {"model": build_pose_net(config).state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "weights.pt")
 
-    assert "holds weights but no training state" in mistake("--resume", tmp_path / "weights.pt")
+    assert "holds weights but no training state" in error_line("--resume", tmp_path / "weights.pt")
 
 
-def test_a_checkpoint_of_another_model_is_not_resumed(train, mistake, tmp_path):
+def test_a_checkpoint_of_another_model_is_not_resumed(train, error_line, tmp_path):
     train("--run-dir", tmp_path / "run")
 
-    line = mistake("--resume", tmp_path / "run/last.pt", "model.head_width=0.25")
+    line = error_line("--resume", tmp_path / "run/last.pt", "model.head_width=0.25")
 
     assert "last.pt: made for another model" in line
 
 
-@pytest.mark.parametrize("given", ["nothing", "file", "folder"])
-def test_the_newest_run_is_resumed_in_its_own_folder(given, train):
+@pytest.mark.parametrize("resume", ["newest", "file", "folder"])
+def test_resume_continues_the_run_in_its_folder(resume, train):
     train()
     (folder,) = Path("runs/quickstart").iterdir()
-    which = {"nothing": [], "file": [folder / "last.pt"], "folder": [folder]}[given]
+    value = {"newest": [], "file": [folder / "last.pt"], "folder": [folder]}[resume]
 
-    train("--resume", *which, "train.epochs=2")
+    train("--resume", *value, "train.epochs=2")
 
     assert [path.name for path in Path("runs/quickstart").iterdir()] == [folder.name]
     assert torch.load(folder / "last.pt", weights_only=True)["progress"]["epoch"] == 2
@@ -148,7 +148,7 @@ def test_the_newest_run_is_resumed_in_its_own_folder(given, train):
     assert [row["epoch"] for row in rows if row["kind"] == "train"] == [1, 2]
 
 
-def test_a_run_can_go_on_in_another_folder(train, tmp_path):
+def test_a_run_is_resumed_in_another_run_dir(train, tmp_path):
     train("--run-dir", tmp_path / "first")
 
     train("--resume", tmp_path / "first/last.pt", "--run-dir", tmp_path / "second", "train.epochs=2")

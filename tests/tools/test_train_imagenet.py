@@ -1,4 +1,4 @@
-"""tools/train_imagenet.py and tools/test_imagenet.py as a user meets them; each mistake ends in one line."""
+"""tools/train_imagenet.py and tools/test_imagenet.py: training, resuming, testing, and errors in one line."""
 
 import json
 import shutil
@@ -30,8 +30,8 @@ Tool = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def _own_folder_and_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs go to a folder of the test, and draw random numbers of their own."""
+def _own_folder_and_random_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in a folder of the test, and restore torch's random state."""
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng(devices=[]):
         yield
@@ -39,11 +39,11 @@ def _own_folder_and_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def tool(class_folders: Path) -> Tool:
-    """``tool("train", "--resume", "train.epochs=2")`` with everything small; flags before overrides."""
+    """Return a function that calls a tool on small data: ``tool("train", "--resume", "train.epochs=2")``."""
 
     def call(name: str, *arguments: object, cfg: str = CONFIG) -> None:
-        flags = [str(one) for one in arguments if "=" not in str(one)]
-        overrides = [str(one) for one in arguments if "=" in str(one)]
+        flags = [str(argument) for argument in arguments if "=" not in str(argument)]
+        overrides = [str(argument) for argument in arguments if "=" in str(argument)]
         tiny = TINY if cfg.startswith("imagenet/") else ()
         run(MAINS[name], ["--cfg", cfg, "--device", "cpu", *flags, f"data.root={class_folders}", *tiny, *overrides])
 
@@ -51,14 +51,14 @@ def tool(class_folders: Path) -> Tool:
 
 
 @pytest.fixture
-def mistake(tool: Tool, refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
-    """The line that a mistake ends with."""
-    return lambda *arguments, **more: refusal(lambda: tool(*arguments, **more))
+def error_line(tool: Tool, refusal: Callable[[Callable[[], object]], str]) -> Callable[..., str]:
+    """Return a function that calls the tool and returns its error line."""
+    return lambda *arguments, **options: refusal(lambda: tool(*arguments, **options))
 
 
 @pytest.fixture
 def trained(tool: Tool) -> Path:
-    """A run folder."""
+    """Run folder after training."""
     tool("train")
     (folder,) = (Path("runs") / NAME).iterdir()
     return folder
@@ -82,7 +82,7 @@ def test_a_run_is_trained_resumed_and_tested(trained, tool, capsys):
     assert metrics == {"protocol": protocol, "weights": str(trained / "best.pt"), "images": 9, "top1": best}
 
 
-def test_packed_weights_are_tested_too_and_know_their_classes(trained, tool, tmp_path, capsys):
+def test_exported_weights_are_tested_and_store_their_classes(trained, tool, tmp_path, capsys):
     path = trained / "best.pt"
     write_weights(export_weights(read_weights(path), path), tmp_path / "small.pt")
 
@@ -93,73 +93,73 @@ def test_packed_weights_are_tested_too_and_know_their_classes(trained, tool, tmp
     assert json.loads((tmp_path / "out/metrics.json").read_text())["images"] == 9
 
 
-# --- mistakes
+# --- user errors
 
 
-def test_a_missing_folder_is_named(mistake, tmp_path):
-    line = mistake("train", f"data.root={tmp_path}/nowhere")
+def test_a_missing_folder_is_named(error_line, tmp_path):
+    line = error_line("train", f"data.root={tmp_path}/nowhere")
 
     assert f"{tmp_path}/nowhere/train: cannot read this folder of classes" in line
     assert not list(Path().rglob("*.pt"))
 
 
-def test_class_folders_that_differ_are_named(mistake, class_folders):
+def test_different_training_and_validation_classes_are_named(error_line, class_folders):
     shutil.move(class_folders / "val/ring", class_folders / "val/wheel")
 
-    assert "lacks 'ring' and has 'wheel' in addition" in mistake("train")
+    assert "lacks 'ring' and has 'wheel' in addition" in error_line("train")
 
 
-def test_a_class_without_images_is_named(mistake, class_folders):
+def test_a_class_without_images_is_named(error_line, class_folders):
     shutil.rmtree(class_folders / "train/ring")
     (class_folders / "train/ring").mkdir()
 
-    assert "in the class folders 'ring'" in mistake("train")
+    assert "in the class folders 'ring'" in error_line("train")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_image_is_named_whoever_reads_it(workers, mistake, class_folders):
+def test_an_unreadable_image_is_named_with_and_without_workers(workers, error_line, class_folders):
     for file in (class_folders / "train").rglob("*.png"):
         file.write_text("broken")
 
-    line = mistake("train", f"train.workers={workers}")
+    line = error_line("train", f"train.workers={workers}")
 
     assert str(class_folders / "train") in line
     assert ".png: not an image" in line
 
 
-def test_a_pose_config_is_answered_with_the_right_tools(mistake):
-    line = mistake("train", cfg="quickstart")
+def test_a_pose_config_is_refused_with_the_names_of_its_tools(error_line):
+    line = error_line("train", cfg="quickstart")
 
     assert "expected a config of the task classification, got pose, which the tools train and test take" in line
 
 
-def test_weights_of_other_classes_are_not_tested(trained, mistake, class_folders):
+def test_weights_of_other_classes_are_refused(trained, error_line, class_folders):
     for part in ("train", "val"):
         shutil.move(class_folders / part / "ring", class_folders / part / "wheel")
 
-    assert "expected the classes that the model was trained on, lacks 'ring' and has 'wheel'" in mistake(
+    assert "expected the classes that the model was trained on, lacks 'ring' and has 'wheel'" in error_line(
         "test", "--weights", trained
     )
-    assert "trained on other classes than data.classes names" in mistake(
+    assert "trained on other classes than data.classes names" in error_line(
         "test", "--weights", trained, "data.classes=[disc, wheel, square]"
     )
 
 
-def test_weights_of_another_model_are_not_tested(trained, mistake):
-    assert "made for another model" in mistake("test", "--weights", trained, "model.dynamic_backbone=false")
+def test_weights_of_another_model_are_refused(trained, error_line):
+    assert "made for another model" in error_line("test", "--weights", trained, "model.dynamic_backbone=false")
 
 
-def test_missing_weights_are_named(mistake):
-    assert "gone.pt: no such weight file" in mistake("test", "--weights", "gone.pt")
+def test_missing_weights_are_named(error_line):
+    assert "gone.pt: no such weight file" in error_line("test", "--weights", "gone.pt")
 
 
-def test_weights_of_a_pose_net_are_not_a_classifiers(mistake):
+def test_weights_of_a_pose_net_are_refused(error_line):
     from pose.models.weights import DEFAULT_WEIGHTS
 
-    line = mistake("test", "--weights", DEFAULT_WEIGHTS)
+    line = error_line("test", "--weights", DEFAULT_WEIGHTS)
 
     assert "expected weights of a classifier, got a pose model's; test it with tools/test.py" in line
 
 
-def test_a_run_is_not_overwritten(trained, mistake):
-    assert f"{trained}: holds a run already; resume it with --resume" in mistake("train", "--run-dir", trained)
+def test_a_run_is_not_overwritten(trained, error_line):
+    assert f"{trained}: already holds a run; resume it with --resume" in error_line("train", "--run-dir", trained)

@@ -1,13 +1,14 @@
-"""Benchmarks: each module of this package is a suite that tools/benchmark.py finds by its name.
+"""Benchmark suites: each public module of this package is a suite that tools/benchmark.py finds by its name.
 
-To add one, add such a module. It has a docstring, whose first line is shown in help, and two functions::
+To add a suite, add a module with a docstring, whose first line appears in ``--help``, and two functions::
 
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def measure(budget: Budget, rng: np.random.Generator, **options) -> Iterator[Comparison]: ...
 
-``options`` are what `add_arguments` adds, by their names. A suite times its calls with `pose.tools.benchmarks._timing.time_interleaved`
-and yields a `compare` of each pair as soon as it is known; `compare_first` does both, by the processor's time. All run
-on one thread. Modules whose name begins with an underscore are no suites: they hold what several share.
+``options`` are the arguments from `add_arguments`, by name. A suite times its calls with
+`pose.tools.benchmarks._timing.time_interleaved` and yields a `compare` of each pair as soon as it is available;
+`compare_first` does both, with processor time. Everything runs on one thread. Modules with a leading underscore are
+shared code, not suites.
 """
 
 import os
@@ -29,26 +30,27 @@ from pose.errors import PoseError
 from ._timing import Budget, Quartiles, Ratio, Seconds, quartiles, ratio_of_medians, time_interleaved
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino")
-"""Whose versions matter to a time."""
+"""Libraries whose versions affect the timings."""
 
 UNITS = {"ms": 1e3, "MB": 1e-6}
-"""How many of each a second, or a byte, is."""
+"""Factor from seconds, or from bytes, to each unit."""
 
 Row = dict[str, str | float | None]
+"""One comparison in the file of ``--json``."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our time, or memory, against another's for the same work.
+    """Our time or memory against a baseline for the same work.
 
     Attributes:
-        case: what was done, and what was ours.
-        against_name: the other.
+        case: what was measured.
+        against_name: name of the baseline.
         ours: in ``unit``.
-        against: in ``unit``.
+        against: of the baseline, in ``unit``.
         ratio: ours over against; lower is better.
         rounds: how often each was measured.
-        bar: the ratio that we want to stay below, if there is one.
+        target: the ratio to reach, for a latency target ("bar" in the output); None: no target.
         unit: ``ms`` or ``MB``.
     """
 
@@ -58,11 +60,11 @@ class Comparison:
     against: Quartiles
     ratio: Ratio
     rounds: int
-    bar: float | None
+    target: float | None
     unit: str = "ms"
 
     def row(self, suite: str) -> Row:
-        """Return the row for ``--json``, with medians."""
+        """Return the row for ``--json``, with the medians."""
         return {
             "suite": suite,
             "case": self.case,
@@ -71,26 +73,27 @@ class Comparison:
             "against_name": self.against_name,
             "unit": self.unit,
             "ratio": self.ratio.value,
-            "bar": self.bar,
+            "bar": self.target,
         }
 
     def line(self) -> str:
-        """Return the row of the table under `HEADING`."""
-        bar = "" if self.bar is None else f"{self.bar:.2f}"
+        """Return the row of the printed table, in the columns of `HEADING`."""
+        target = "" if self.target is None else f"{self.target:.2f}"
         ratio = f"{self.ratio.value:.3f} ({self.ratio.low:.3f}-{self.ratio.high:.3f})"
-        what = f"{self.case} / {self.against_name}"
-        ours, against = _shown(self.ours), _shown(self.against)
-        return f"{ours:>28}{against:>28}{self.unit:>5}{ratio:>22}{bar:>6}{self.rounds:>8}  {what}"
+        case = f"{self.case} / {self.against_name}"
+        ours, against = _format_quartiles(self.ours), _format_quartiles(self.against)
+        return f"{ours:>28}{against:>28}{self.unit:>5}{ratio:>22}{target:>6}{self.rounds:>8}  {case}"
 
 
 HEADING = (
     f"{'ours (quartiles)':>28}{'against (quartiles)':>28}{'unit':>5}{'ratio (95%)':>22}{'bar':>6}{'rounds':>8}  case"
 )
+"""Header of the printed table."""
 
 
-def _shown(times: Quartiles) -> str:
-    digits = 2 if times.high < 1000 else 0
-    return f"{times.median:.{digits}f} ({times.low:.{digits}f}-{times.high:.{digits}f})"
+def _format_quartiles(values: Quartiles) -> str:
+    digits = 2 if values.high < 1000 else 0
+    return f"{values.median:.{digits}f} ({values.low:.{digits}f}-{values.high:.{digits}f})"
 
 
 def compare(
@@ -99,13 +102,23 @@ def compare(
     against: Seconds,
     against_name: str,
     rng: np.random.Generator,
-    bar: float | None = None,
+    target: float | None = None,
     unit: str = "ms",
 ) -> Comparison:
-    """Summarize (rounds,) seconds that were measured in turns, or bytes, in ``unit``; see `Comparison`."""
+    """Summarize interleaved measurements of ours and a baseline.
+
+    Args:
+        case: what was measured.
+        ours: (rounds,) seconds, or bytes.
+        against: of the baseline, from the same rounds.
+        against_name: name of the baseline.
+        rng: for the bootstrap interval of the ratio.
+        target: see `Comparison`.
+        unit: see `Comparison`.
+    """
     ratio = ratio_of_medians(ours, against, rng)
     ours, against = ours * UNITS[unit], against * UNITS[unit]
-    return Comparison(case, against_name, quartiles(ours), quartiles(against), ratio, len(ours), bar, unit)
+    return Comparison(case, against_name, quartiles(ours), quartiles(against), ratio, len(ours), target, unit)
 
 
 def compare_first(
@@ -113,62 +126,62 @@ def compare_first(
     calls: Mapping[str, Callable[[], object]],
     budget: Budget,
     rng: np.random.Generator,
-    bars: Mapping[str, float],
-    pieces: int = 1,
+    targets: Mapping[str, float],
+    items: int = 1,
 ) -> Iterator[Comparison]:
-    """Time calls in turns; yields a comparison of the first, which is ours, with each of the others.
+    """Time calls interleaved; yields a comparison of the first, which is ours, with each of the others.
 
-    Times are the processor's on this process, and not the wall's: when others want the core too, their turns fall into
-    a long call and between two short ones, and the ratio would be theirs.
+    Times are processor time of this process, not wall time: if other processes use the core too, they interrupt a long
+    call but run between two short calls, which would distort the ratio.
 
     Args:
-        case: what they do.
-        calls: name to call, at least two.
-        budget: how much to measure, of all calls together, in the processor's time.
+        case: what the calls do.
+        calls: by name, at least two.
+        budget: of all calls together, in processor time.
         rng: draws the orders.
-        bars: by the others' names.
-        pieces: how many equal pieces of work a call does; times are of one.
+        targets: target ratios by the names of the others.
+        items: number of equal work items per call; times are per item.
     """
     ours, *others = time_interleaved(calls, budget, rng, time.process_time).items()
     for name, times in others:
-        yield compare(case, ours[1] / pieces, times / pieces, name, rng, bars.get(name))
+        yield compare(case, ours[1] / items, times / items, name, rng, targets.get(name))
 
 
-def require_same(what: str, name: str, ours: ArrayLike, others: ArrayLike, tolerance: float) -> None:
-    """Refuse to compare what does not give the same answer.
+def require_same(quantity: str, name: str, ours: ArrayLike, others: ArrayLike, tolerance: float) -> None:
+    """Refuse to time calls that compute different results.
 
     Args:
-        what: was computed, in words.
-        name: of the other.
-        ours: any numbers.
-        others: the same numbers, in the same shape.
-        tolerance: the largest difference allowed.
+        quantity: what was computed, for the message.
+        name: of the other call.
+        ours: our result.
+        others: the other result, expected in the same shape.
+        tolerance: largest allowed absolute difference.
 
     Raises:
-        PoseError: they differ by more.
+        PoseError: the shapes differ or the difference exceeds the tolerance.
     """
-    first, second = np.asarray(ours, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    if first.shape != second.shape:
-        got = f"shape {second.shape} for {first.shape}"
+    expected, actual = np.asarray(ours, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if expected.shape != actual.shape:
+        got = f"shape {actual.shape} for {expected.shape}"
     else:
-        difference = float(np.abs(first - second).max(initial=0))
+        difference = float(np.abs(expected - actual).max(initial=0))
         if difference <= tolerance:
             return
         got = f"a difference of {difference:g}"
     raise PoseError(
-        f"{name}: expected the {what} of ours within {tolerance:g}, got {got}; nothing was timed, because this is "
-        "other work: is it the right code?"
+        f"{name}: expected {quantity} within {tolerance:g} of ours, got {got}; nothing was timed, because the results "
+        "differ: is this the right code?"
     )
 
 
 def suite_names() -> list[str]:
-    """Return the names of the suites, which are those of their modules."""
+    """Return the names of the suites, which are the names of their modules."""
     return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch and OpenCV compute on one thread, and afterwards on as many as before."""
+    """Limit torch and OpenCV to one thread; restore the number of threads at the end."""
     import cv2
     import torch
 
@@ -183,7 +196,7 @@ def one_thread() -> Iterator[None]:
 
 
 def describe_machine() -> str:
-    """Return two lines: processor, cores and how busy they are already, and versions."""
+    """Return two lines: processor, cores and their current load; library versions."""
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     return (
         f"machine   {_processor()}, {os.cpu_count()} cores{load}\n"

@@ -1,8 +1,8 @@
-"""Parts of HRNet's public code, to measure against, taken from a checkout that stays as it is.
+"""Parts of HRNet's public code as the baseline, imported from an unmodified checkout.
 
-That code was written for libraries of 2019 and compiles two modules that nothing measured here calls. Names that are
-gone from NumPy, those modules and ``json_tricks`` are stood in for; the latter by the standard library's json, which is
-faster. Nothing is installed, and afterwards no module of the checkout is found by an import.
+The code was written for libraries of 2019 and compiles two extension modules that are not used here. Aliases removed
+from NumPy, those modules and ``json_tricks`` are replaced by stubs; the stub for the latter is the standard library's
+json, which is faster. Nothing is installed, and the modules of the checkout cannot be imported afterwards.
 """
 
 import argparse
@@ -21,17 +21,18 @@ import numpy as np
 from pose.errors import PoseError
 
 HRNET = "HRNet's code"
+"""Its name in the rows."""
 PIXEL_STD = 200
-"""Its scales are sides of a view over this many pixels."""
+"""Its scales are the width and height of a view divided by this number of pixels."""
 SOURCE = "https://github.com/leoxiaobin/deep-high-resolution-net.pytorch"
 PACKAGES = ("core", "dataset", "nms", "utils")
-"""Folders of ``lib/`` that import each other by these names."""
+"""Folders of ``lib/``, which import each other by these names."""
 
 
 def add_peer_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--peer``."""
     parser.add_argument(
-        "--peer", type=Path, metavar="PATH", help=f"a checkout of HRNet's public code, which is run ({SOURCE})"
+        "--peer", type=Path, metavar="PATH", help=f"checkout of HRNet's public code, which is run ({SOURCE})"
     )
 
 
@@ -39,52 +40,52 @@ def load_hrnet(checkout: Path, name: str) -> Any:
     """Import one module of a checkout, such as ``nms.nms``.
 
     Args:
-        checkout: its folder, with ``lib/``; its code is run.
-        name: of the module, from ``lib/`` on.
+        checkout: folder that contains ``lib/``; its code is run.
+        name: of the module, relative to ``lib/``.
 
     Raises:
-        PoseError: there is no such module, or it cannot be imported.
+        PoseError: the module does not exist or cannot be imported.
     """
     file = checkout / "lib" / (name.replace(".", "/") + ".py")
     if not file.is_file():
         raise PoseError(
-            f"--peer {checkout}: expected a checkout of {SOURCE}, got no {file}; clone it, or mend the path"
+            f"--peer {checkout}: expected a checkout of {SOURCE}, got no {file}; clone it or correct the path"
         )
-    stand_ins = {package: _module(package, __path__=[str(checkout / "lib" / package)]) for package in PACKAGES}
-    stand_ins |= {f"nms.{kind}_nms": _module(kind, **{f"{kind}_nms": None}) for kind in ("cpu", "gpu")}
+    stubs = {package: _module(package, __path__=[str(checkout / "lib" / package)]) for package in PACKAGES}
+    stubs |= {f"nms.{kind}_nms": _module(kind, **{f"{kind}_nms": None}) for kind in ("cpu", "gpu")}
     try:
-        module, brought = _import(name, stand_ins | {"json_tricks": json})
-    except Exception as error:  # whatever the code of others may raise
+        module, imported = _import(name, stubs | {"json_tricks": json})
+    except Exception as error:  # external code may raise anything
         raise PoseError(
-            f"--peer {checkout}: {file} cannot be imported ({type(error).__name__}: {error}); is it HRNet's?"
+            f"--peer {checkout}: {file} cannot be imported ({type(error).__name__}: {error}); is it HRNet's code?"
         ) from error
-    for other in brought:
-        logging.getLogger(other.__name__).setLevel(logging.WARNING)  # it tells what it does
+    for other in imported:
+        logging.getLogger(other.__name__).setLevel(logging.WARNING)  # silence its progress messages
         if getattr(other, "np", None) is np:
             vars(other)["np"] = _OLD_NUMPY
     return module
 
 
-def hrnet_data_set(checkout: Path, root: Path, image_set: str, is_train: bool, transform: Any = None) -> Any:
-    """Return its COCO data set of annotated boxes.
+def hrnet_dataset(checkout: Path, root: Path, image_set: str, is_train: bool, transform: Any = None) -> Any:
+    """Return HRNet's COCO dataset of annotated boxes.
 
     Args:
         checkout: see `load_hrnet`.
-        root: holds ``annotations/person_keypoints_<image_set>.json``; images are ``images/<image_set>/<id>.jpg``.
+        root: contains ``annotations/person_keypoints_<image_set>.json``; images are ``images/<image_set>/<id>.jpg``.
         image_set: such as ``val2017``.
         is_train: whether samples are augmented.
-        transform: from its (h, w, 3) uint8 RGB crop to the model's input.
+        transform: maps the (h, w, 3) uint8 RGB crop to the model input.
 
     Raises:
         PoseError: see `load_hrnet`.
     """
-    data_set = load_hrnet(checkout, "dataset.coco").COCODataset
+    dataset_class = load_hrnet(checkout, "dataset.coco").COCODataset
     with redirect_stdout(StringIO()):
-        return data_set(hrnet_config(), str(root), image_set, is_train, transform)
+        return dataset_class(hrnet_config(), str(root), image_set, is_train, transform)
 
 
 def hrnet_config() -> SimpleNamespace:
-    """Return what is read of its config, as its 256x192 experiments on COCO have it, with annotated boxes."""
+    """Return the config values that its code reads, as in its 256x192 COCO experiments with annotated boxes."""
     return SimpleNamespace(
         OUTPUT_DIR="",
         RANK=0,
@@ -122,21 +123,21 @@ def _module(name: str, **content: object) -> ModuleType:
 _OLD_NUMPY = _module("numpy", **{**vars(np), "float": float, "int": int})
 
 
-def _import(name: str, stand_ins: dict[str, ModuleType]) -> tuple[ModuleType, list[ModuleType]]:
-    """Import a module that finds ``stand_ins`` and what lies in them; returns it, and all that it brought along."""
-    tops = {stand_in.partition(".")[0] for stand_in in stand_ins}
-    before, wrote_bytecode = _take_out(tops), sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # the checkout stays as it is
-    sys.modules.update(stand_ins)
+def _import(name: str, stubs: dict[str, ModuleType]) -> tuple[ModuleType, list[ModuleType]]:
+    """Import a module with ``stubs`` in ``sys.modules``; returns it and all modules of these packages."""
+    packages = {stub.partition(".")[0] for stub in stubs}
+    before, wrote_bytecode = _pop_modules(packages), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # do not write into the checkout
+    sys.modules.update(stubs)
     try:
         module = import_module(name)
     finally:
         sys.dont_write_bytecode = wrote_bytecode
-        brought = _take_out(tops)
+        imported = _pop_modules(packages)
         sys.modules.update(before)
-    return module, list(brought.values())
+    return module, list(imported.values())
 
 
-def _take_out(tops: set[str]) -> dict[str, ModuleType]:
-    """Let Python forget the modules of these top names."""
-    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in tops}
+def _pop_modules(packages: set[str]) -> dict[str, ModuleType]:
+    """Remove the modules of these top-level packages from ``sys.modules`` and return them."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in packages}

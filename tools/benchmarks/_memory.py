@@ -1,4 +1,4 @@
-"""What a call needs of memory, measured in a process of its own."""
+"""Peak memory of a call, measured in a process of its own."""
 
 import sys
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 KIB = 1 if sys.platform == "darwin" else 1024
-"""Of ``ru_maxrss``; macOS gives bytes."""
+"""Bytes per unit of ``ru_maxrss``: KiB, but bytes on macOS."""
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Return how much memory a new process has held at most when it has made a call that can be pickled.
+    """Return the peak memory in bytes of a new process that makes one call, which must be picklable.
 
-    The process begins small: it is forked by a server that has loaded nothing, and not by this process, whose own
-    memory would count. There is none on Windows.
+    The process is forked from a fork server that has loaded nothing, so that the memory of this process does not count.
+    Windows has no fork server.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
         return pool.submit(_peak_after, call).result()
@@ -22,7 +22,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def _peak_after(call: Callable[[], object]) -> int:
     import resource
 
-    import torch  # both sides have loaded it where a model has just predicted
+    import torch  # evaluation follows prediction, so either side has torch loaded
 
     torch.set_num_threads(1)
     call()

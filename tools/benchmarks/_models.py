@@ -1,9 +1,8 @@
-"""Models and inputs that several suites time."""
+"""Models and inputs shared by several suites."""
 
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,53 +12,60 @@ from pose.engine.state import to_channels_last
 from pose.models import build_pose_net
 from pose.models.pose_net import PoseNet
 
-Module = TypeVar("Module", bound=nn.Module)
-
 SIZE_HW = (256, 192)
-LAST = " in channels_last"
+"""Height and width of the model input in pixels."""
+CHANNELS_LAST = " in channels_last"
+"""Suffix of the names of calls in this memory layout."""
 
 
 def build_model(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNet:
-    """Return a MobileNetV2 with a type-B head whose activations are of the size that a trained one's are.
+    """Return a MobileNetV2 with a type-B head whose activations have the magnitude of a trained model's.
 
-    The batch norms of a new model pass activations on that fade to 1e-20; much smaller, and the processor takes many
-    times longer for each.
+    In a newly initialized model, activations decay to 1e-20 from layer to layer. Denormal numbers, which are smaller
+    still, take the processor many times longer.
     """
-    net = build_pose_net(Config(model=ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)))
-    for layer in net.modules():
+    model = build_pose_net(Config(model=ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)))
+    for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0  # takes the statistics of the one batch that comes now
+            layer.momentum = 1.0  # the next batch replaces the running statistics
     with torch.no_grad():
-        net.train()(noise(4, 3, size_hw))
-    return net.eval()
+        model.train()(noise(4, 3, size_hw))
+    return model.eval()
 
 
 def noise(batch: int, channels: int, size_hw: tuple[int, int]) -> torch.Tensor:
-    """Draw an input (batch, channels, h, w), the same each time."""
+    """Return a random input (batch, channels, h, w), the same for each call."""
     return torch.randn((batch, channels, *size_hw), generator=torch.Generator().manual_seed(0))
 
 
 def in_both_layouts(
-    name: str, module: nn.Module, x: torch.Tensor, use: Callable[[nn.Module, torch.Tensor], object]
+    name: str, module: nn.Module, x: torch.Tensor, step: Callable[[nn.Module, torch.Tensor], object]
 ) -> dict[str, Callable[[], object]]:
-    """Return what uses a module on an input, by ``name``, and the same in channels_last, which has its own copy."""
-    last = copy.deepcopy(module)  # modules keep their parameters in one layout
-    to_channels_last(last)
+    """Return calls of ``step(module, x)`` by name, in contiguous layout and in channels_last.
+
+    Args:
+        name: of the call in contiguous layout; the other one has the suffix `CHANNELS_LAST`.
+        module: to run; a copy of it runs in channels_last.
+        x: (N, C, h, w) input.
+        step: `infer` or `training_step`.
+    """
+    channels_last = copy.deepcopy(module)
+    to_channels_last(channels_last)
     return {
-        name: partial(use, module, x),
-        name + LAST: partial(use, last, x.to(memory_format=torch.channels_last)),
+        name: partial(step, module, x),
+        name + CHANNELS_LAST: partial(step, channels_last, x.to(memory_format=torch.channels_last)),
     }
 
 
 def infer(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Call a module as it is called to predict."""
+    """Run a forward pass in inference mode."""
     with torch.inference_mode():
         y: torch.Tensor = module(x)
     return y
 
 
-def train(module: nn.Module, x: torch.Tensor) -> None:
-    """Call a module forward and backward; gradients do not pile up."""
+def training_step(module: nn.Module, x: torch.Tensor) -> None:
+    """Run a forward and a backward pass; gradients do not accumulate."""
     module.zero_grad(set_to_none=True)
     x = x.detach().requires_grad_()
     y = module(x)

@@ -1,4 +1,4 @@
-"""A public dynamic-convolution layer to measure against, taken from a file that stays as it is."""
+"""A public dynamic convolution layer as the baseline, imported from an unmodified file."""
 
 import argparse
 import importlib.util
@@ -12,23 +12,24 @@ from pose.models.dynamic_conv import DynamicConv2d
 
 CLASS = "Dynamic_conv2d"
 PUBLIC = "a public layer"
+"""Its name in the rows."""
 SOURCE = "https://github.com/kaijieshi7/Dynamic-convolution-Pytorch"
 
 
 def add_peer_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--peer``."""
     parser.add_argument(
-        "--peer", type=Path, metavar="FILE", help=f"a file with the class {CLASS}, which is run ({SOURCE})"
+        "--peer", type=Path, metavar="FILE", help=f"Python file with the class {CLASS}; its code is run ({SOURCE})"
     )
 
 
 def load_layer(file: Path) -> type[nn.Module]:
-    """Import the class from a file, whose code is run.
+    """Import the class from a file; the code of the file is run.
 
     Raises:
-        PoseError: there is no such file, it cannot be imported, or has no such class.
+        PoseError: the file does not exist, cannot be imported, or has no such class.
     """
-    spec = importlib.util.spec_from_file_location("_public_layer_of_a_peer", file)
+    spec = importlib.util.spec_from_file_location("_peer_public_layer", file)
     if not file.is_file() or spec is None or spec.loader is None:
         raise PoseError(f"--peer {file}: expected a Python file with the class {CLASS}, got none; see {SOURCE}")
     module = importlib.util.module_from_spec(spec)
@@ -36,7 +37,7 @@ def load_layer(file: Path) -> type[nn.Module]:
     try:
         spec.loader.exec_module(module)
         layer: type[nn.Module] = getattr(module, CLASS)
-    except Exception as error:  # whatever the code of others may raise
+    except Exception as error:  # external code may raise anything
         raise PoseError(
             f"--peer {file}: has no class {CLASS} that can be imported ({type(error).__name__}: {error}); see {SOURCE}"
         ) from error
@@ -45,8 +46,8 @@ def load_layer(file: Path) -> type[nn.Module]:
     return layer
 
 
-def like(conv: DynamicConv2d, layer: type[nn.Module]) -> nn.Module:
-    """Return a new layer of the class with a dynamic convolution's sizes."""
+def layer_like(conv: DynamicConv2d, layer: type[nn.Module]) -> nn.Module:
+    """Return a new layer of the class with the sizes of a dynamic convolution."""
     return layer(
         conv.in_channels,
         conv.out_channels,
@@ -60,8 +61,8 @@ def like(conv: DynamicConv2d, layer: type[nn.Module]) -> nn.Module:
 
 
 def replace_layers(model: nn.Module, layer: type[nn.Module]) -> None:
-    """Put new layers of the class in the places of a model's dynamic convolutions."""
+    """Replace a model's dynamic convolutions by new layers of the class, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, DynamicConv2d):
-                setattr(parent, name, like(child, layer))
+                setattr(parent, name, layer_like(child, layer))

@@ -1,4 +1,4 @@
-"""A stopwatch for the stages of something that runs as a whole."""
+"""Stopwatch for nested stages: each stage's time excludes the stages inside it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,39 +10,39 @@ Result = TypeVar("Result")
 
 
 class Stopwatch:
-    """Adds up the seconds of stages, each without those of stages within it. It is for one thread.
+    """Accumulates the seconds of each stage, without those of nested stages. Not thread-safe.
 
     Args:
-        clock: seconds from any origin.
+        clock: returns seconds from any origin.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._seconds: dict[str, float] = {}
-        self._within = 0.0
+        self._nested = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        beside, self._within = self._within, 0.0
+        """Time a block as a stage."""
+        outer_nested, self._nested = self._nested, 0.0
         start = self._clock()
         try:
             yield
         finally:
-            whole = self._clock() - start
-            self._seconds[name] = self._seconds.get(name, 0.0) + whole - self._within
-            self._within = beside + whole
+            elapsed = self._clock() - start
+            self._seconds[name] = self._seconds.get(name, 0.0) + elapsed - self._nested
+            self._nested = outer_nested + elapsed
 
     def timed(self, name: str, call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        """Return a function that does the same, as a stage."""
+        """Return a function whose calls are timed as a stage."""
 
-        def watched(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        def timed_call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             with self.stage(name):
                 return call(*args, **kwargs)
 
-        return watched
+        return timed_call
 
     def reset(self) -> dict[str, float]:
-        """Return the seconds of every stage by its name, and begin anew."""
+        """Return the seconds of each stage by name, and set all to zero."""
         seconds, self._seconds = self._seconds, {}
         return seconds

@@ -1,7 +1,6 @@
-"""Timing calls against each other on a machine that is never quite still.
+"""Interleaved timing of several calls, and the ratio of their medians with a bootstrap interval.
 
-The calls take turns: a round times each of them once, in an order drawn anew, so that whatever else the machine does
-meets all of them alike. What is compared is the ratio of their medians, with an interval from resampled rounds.
+Each round times every call once, in a newly drawn order, so that other load on the machine affects all calls alike.
 """
 
 import gc
@@ -13,24 +12,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Seconds = NDArray[np.float64]
+from pose.geometry import Array
+
+Seconds = Array
 """(rounds,) times of one call, in the order of the rounds."""
 
 RESAMPLES = 1000
+"""Bootstrap samples."""
 INTERVAL = (2.5, 97.5)
-"""Percentiles; 95% lie between."""
+"""Percentiles of the 95% interval."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to measure; whichever ends first counts, after a whole round.
+    """Limits of a measurement; it ends at the first limit, after a complete round.
 
     Attributes:
         seconds: no round begins after this time.
-        rounds: at most so many; None leaves it to the seconds.
-        warmup: rounds before, which are not counted.
+        rounds: maximum number of rounds; None: no limit.
+        warmup: rounds before the measurement, which are not counted.
     """
 
     seconds: float = math.inf
@@ -38,17 +39,17 @@ class Budget:
     warmup: int = 3
 
     def __post_init__(self) -> None:
-        endless = self.rounds is None and math.isinf(self.seconds)
-        if endless or not (self.seconds > 0 and (self.rounds is None or self.rounds >= 1) and self.warmup >= 0):
+        unlimited = self.rounds is None and math.isinf(self.seconds)
+        if unlimited or not (self.seconds > 0 and (self.rounds is None or self.rounds >= 1) and self.warmup >= 0):
             raise ValueError(f"expected seconds above 0 or rounds from 1, and warmup from 0, got {self}")
 
     def allows(self, rounds: int, seconds: float) -> bool:
-        """Say whether one more round may begin after so many and so long; the first one always may."""
+        """Return whether another round may begin after ``rounds`` and ``seconds``; the first round always may."""
         return not rounds or ((self.rounds is None or rounds < self.rounds) and seconds < self.seconds)
 
 
 class Quartiles(NamedTuple):
-    """A quarter of the times is shorter than ``low``, a quarter longer than ``high``."""
+    """Lower quartile, median and upper quartile."""
 
     low: float
     median: float
@@ -56,7 +57,7 @@ class Quartiles(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio of medians and the 95% interval about it."""
+    """Ratio of medians with its 95% interval."""
 
     value: float
     low: float
@@ -69,15 +70,15 @@ def time_interleaved(
     rng: np.random.Generator,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Seconds]:
-    """Time calls in turns and return each one's (rounds,) times in seconds; equal places are of the same round.
+    """Time calls interleaved; returns the (rounds,) seconds of each call, where equal indices are of the same round.
 
-    No garbage is collected while a call is timed; what a call leaves is freed between the calls.
+    Garbage collection is off while a call is timed; the garbage of a call is freed before the next one.
 
     Args:
-        calls: name to call.
-        budget: how much to measure, of all calls together.
-        rng: draws the order within each round.
-        clock: seconds from any origin.
+        calls: by name.
+        budget: of all calls together.
+        rng: draws the order of the calls in each round.
+        clock: returns seconds from any origin.
 
     Raises:
         ValueError: there are no calls.
@@ -85,7 +86,7 @@ def time_interleaved(
     if not calls:
         raise ValueError("expected at least one call to time, got none")
     rounds: list[dict[str, float]] = []
-    with _no_collection():
+    with _gc_disabled():
         for _ in range(budget.warmup):
             _time_round(calls, rng, clock)
         start = clock()
@@ -101,7 +102,7 @@ def _time_round(
     times = {}
     for index in rng.permutation(len(names)):
         call = calls[names[index]]
-        gc.collect(0)  # the young only: a look at every object would cost more than most calls, and the caches' content
+        gc.collect(0)  # youngest generation only: a full collection takes longer than most calls and empties the caches
         start = clock()
         call()
         times[names[index]] = clock() - start
@@ -109,7 +110,7 @@ def _time_round(
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _gc_disabled() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -121,25 +122,26 @@ def _no_collection() -> Iterator[None]:
 
 
 def quartiles(times: Seconds) -> Quartiles:
-    """Return the quartiles of times, in their unit."""
+    """Return the quartiles of times, in the unit of the times."""
     return Quartiles(*np.percentile(times, (25, 50, 75)).tolist())
 
 
 def ratio_of_medians(ours: Seconds, against: Seconds, rng: np.random.Generator) -> Ratio:
-    """Return ours over against, with the interval that a bootstrap over rounds gives.
+    """Return median(ours) / median(against), with a bootstrap interval over rounds.
 
-    Whole rounds are drawn: what slowed a round down slowed both calls of it.
+    Whole rounds are resampled, because load on the machine slows down both calls of a round.
 
     Args:
-        ours: (rounds,) of `time_interleaved`.
-        against: of the same rounds.
+        ours: (rounds,) times from `time_interleaved`.
+        against: (rounds,) times of the same rounds.
         rng: draws the rounds.
 
     Raises:
-        ValueError: the two are not of the same rounds.
+        ValueError: the shapes differ or there are no rounds.
     """
     if ours.shape != against.shape or not ours.size:
         raise ValueError(f"expected times of the same rounds, got {ours.shape} and {against.shape}")
-    draws = (rng.integers(0, len(ours), len(ours)) for _ in range(RESAMPLES))
-    low, high = np.percentile([np.median(ours[draw]) / np.median(against[draw]) for draw in draws], INTERVAL)
+    samples = (rng.integers(0, len(ours), len(ours)) for _ in range(RESAMPLES))
+    ratios = [np.median(ours[rounds]) / np.median(against[rounds]) for rounds in samples]
+    low, high = np.percentile(ratios, INTERVAL)
     return Ratio(float(np.median(ours) / np.median(against)), float(low), float(high))

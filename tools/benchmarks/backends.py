@@ -1,8 +1,7 @@
-"""Exported models in their engines, one crop at a time on one core: dynamic against static, int8 against float32.
+"""Exported models in ONNX Runtime and OpenVINO, batch 1, one thread: dynamic against static, int8 against float32.
 
-The models are files as tools/export.py writes them, from a crop's pixels to heatmaps: MobileNetV2 x0.5 with its type-B
-head, all of it dynamic against all of it static, and the model that comes with the package. An engine that is not
-installed is left out.
+The files are written as tools/export.py writes them, from crop pixels to heatmaps: MobileNetV2 x0.5 with a type-B head,
+all layers dynamic against all layers static, and the packaged model. A backend that is not installed is skipped.
 """
 
 import argparse
@@ -33,40 +32,40 @@ from ._timing import Budget, time_interleaved
 logger = logging.getLogger(__name__)
 
 BACKENDS = {"onnxruntime": (".onnx", 1.40), "openvino": (".xml", 1.30)}
-"""By the name of their package: the suffix of their files, and the bar for dynamic against static models."""
+"""By package name: file suffix, and target ratio of dynamic to static models."""
 WIDTH = 0.5
 CALIBRATION_CROPS = 20
-"""To time with; what a scale is changes no time."""
+"""Enough for timing, which does not depend on the quantization scales."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
+    """Add no arguments."""
 
 
 def measure(budget: Budget, rng: np.random.Generator, *, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[Comparison]:
-    """Time each engine's models, a budget for each pair; yields one comparison a pair."""
+    """Time the models in each backend, one budget per pair; yields a comparison for each pair."""
     input_config = InputConfig(size_hw=size_hw)
     static, dynamic = (build_model(WIDTH, is_dynamic, size_hw) for is_dynamic in (False, True))
     default, config = load_pose_net(DEFAULT_WEIGHTS)
-    for engine, (suffix, bar) in BACKENDS.items():
-        if find_spec(engine) is None:
-            logger.warning("%s is left out: it is not installed", engine)
+    for backend, (suffix, target) in BACKENDS.items():
+        if find_spec(backend) is None:
+            logger.warning("%s is skipped: it is not installed", backend)
             continue
-        model = f"MobileNetV2 x{WIDTH:g} + type B, {size_hw[0]}x{size_hw[1]}, {engine}"
-        ours, against = (_open(suffix, model, input_config) for model in (dynamic, static))
-        yield _compare(f"dynamic {model}", ours, "static", against, input_config, budget, rng, bar)
-        ours, against = (_open(suffix, default, config.input, int8) for int8 in (True, False))
-        yield _compare(f"default model, int8, {engine}", ours, "float32", against, config.input, budget, rng)
+        case = f"dynamic MobileNetV2 x{WIDTH:g} + type B, {size_hw[0]}x{size_hw[1]}, {backend}"
+        ours, against = (_export_and_open(suffix, model, input_config) for model in (dynamic, static))
+        yield _compare(case, ours, "static", against, input_config, budget, rng, target)
+        ours, against = (_export_and_open(suffix, default, config.input, int8) for int8 in (True, False))
+        yield _compare(f"default model, int8, {backend}", ours, "float32", against, config.input, budget, rng)
 
 
-def _open(suffix: str, model: PoseNet, input_config: InputConfig, int8: bool = False) -> InferenceSession:
-    card = ExportMetadata(input_config, COCO, flip_shift=None, licence="of a benchmark")
+def _export_and_open(suffix: str, model: PoseNet, input_config: InputConfig, int8: bool = False) -> InferenceSession:
+    metadata = ExportMetadata(input_config, COCO, flip_shift=None, licence="not stated")
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"model{suffix}"
-        content = build_onnx(path, model, card, decodes=False)
+        content = build_onnx(path, model, metadata, decodes=False)
         if int8:
             content = quantize(content, synthetic_crops(input_config, CALIBRATION_CROPS))
-        with write_export(path, content, card):
+        with write_export(path, content, metadata):
             pass
         return open_exported(path, threads=1)
 
@@ -79,9 +78,9 @@ def _compare(
     input_config: InputConfig,
     budget: Budget,
     rng: np.random.Generator,
-    bar: float | None = None,
+    target: float | None = None,
 ) -> Comparison:
     crop_rgb: Image = rng.integers(0, 256, (1, *input_config.size_hw, 3), dtype=np.uint8)
     calls = {case: partial(ours.run, crop_rgb), against_name: partial(against.run, crop_rgb)}
     times = time_interleaved(calls, budget, rng)
-    return compare(f"{case}, batch 1", times[case], times[against_name], against_name, rng, bar)
+    return compare(f"{case}, batch 1", times[case], times[against_name], against_name, rng, target)

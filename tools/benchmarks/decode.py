@@ -1,7 +1,8 @@
-"""Heatmaps to keypoints in the image: 128 persons of 17 maps at once.
+"""Heatmaps to keypoints in the image: 128 persons with 17 heatmaps each in one call.
 
-Ours is given each crop's matrix, which comes along with the crop; HRNet's code makes it from centre and scale. So does
-either while testing. Without ``--peer``, ours is compared with itself, called for one map at a time.
+Ours takes the heatmap-to-image matrix of each crop, which is available from cropping; HRNet's code computes it from
+center and scale, each as in its own test code. The baseline is our code called for one heatmap at a time, and with
+--peer also HRNet's.
 """
 
 import argparse
@@ -11,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pose.geometry import View, invert, view_to_matrix
+from pose.geometry import Array, Float32, View, invert, view_to_matrix
 from pose.heatmap import encode
 from pose.inference.pytorch import keypoints_in_image
 
@@ -24,13 +24,14 @@ from ._timing import Budget
 PERSONS, KEYPOINTS = 128, 17
 INPUT_WH, HEATMAP_WH = (192, 256), (48, 64)
 NOISE = 0.02
-BARS = {HRNET: 1 / 25}
+"""Standard deviation of the heatmap noise."""
+TARGETS = {HRNET: 1 / 25}
 ONE_BY_ONE = "one map at a time"
 TOLERANCE_PX = 1e-3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the peer."""
+    """Add ``--peer``."""
     add_peer_argument(parser)
 
 
@@ -40,43 +41,41 @@ def measure(
     """Time ours and the others in one budget; yields a comparison with each.
 
     Raises:
-        PoseError: ``peer`` is no checkout of HRNet's code, or finds other keypoints.
+        PoseError: ``peer`` is not a checkout of HRNet's code, or returns other keypoints.
     """
-    heatmaps = _invent_heatmaps(persons, rng)
+    heatmaps = _synthetic_heatmaps(persons, rng)
     centers, heights = rng.uniform(100, 400, (persons, 2)), rng.uniform(50, 500, persons)
     scales = np.column_stack([heights * (INPUT_WH[0] / INPUT_WH[1]), heights])
     views = [View((x, y), (w, h)) for x, y, w, h in np.column_stack([centers, scales]).tolist()]
-    matrices = np.stack([invert(view_to_matrix(view, HEATMAP_WH)) for view in views])
+    heatmap_to_image = np.stack([invert(view_to_matrix(view, HEATMAP_WH)) for view in views])
     calls = {
-        "ours": partial(keypoints_in_image, torch.from_numpy(heatmaps), matrices),
-        ONE_BY_ONE: partial(_decode_one_by_one, heatmaps, matrices),
+        "ours": partial(keypoints_in_image, torch.from_numpy(heatmaps), heatmap_to_image),
+        ONE_BY_ONE: partial(_decode_one_by_one, heatmaps, heatmap_to_image),
     }
     if peer is not None:
         get_final_preds = load_hrnet(peer, "core.inference").get_final_preds
         calls[HRNET] = partial(get_final_preds, hrnet_config(), heatmaps, centers, scales / PIXEL_STD)
     keypoints, scores = calls["ours"]()
     for name, call in calls.items():
-        others_keypoints, others_scores = call()
-        require_same("keypoints (px)", name, keypoints, others_keypoints, TOLERANCE_PX)
-        require_same("scores", name, scores, others_scores.reshape(scores.shape), 0)
+        other_keypoints, other_scores = call()
+        require_same("keypoints (px)", name, keypoints, other_keypoints, TOLERANCE_PX)
+        require_same("scores", name, scores, other_scores.reshape(scores.shape), 0)
     case = f"{persons} x {KEYPOINTS} heatmaps of {HEATMAP_WH[1]}x{HEATMAP_WH[0]} to keypoints"
-    yield from compare_first(case, calls, budget, rng, BARS)
+    yield from compare_first(case, calls, budget, rng, TARGETS)
 
 
-def _invent_heatmaps(persons: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw (persons, 17, 64, 48) maps as models make them: a peak somewhere, and noise that is not."""
+def _synthetic_heatmaps(persons: int, rng: np.random.Generator) -> Float32:
+    """Return (persons, 17, 64, 48) heatmaps similar to a model's: a random peak in each, and noise."""
     keypoints_input = rng.uniform((0, 0), INPUT_WH, (persons * KEYPOINTS, 2))
     peaks, _ = encode(keypoints_input, np.ones(len(keypoints_input)), HEATMAP_WH)
     noise = rng.normal(0, NOISE, peaks.shape).astype(np.float32)
     return (peaks + noise).reshape(persons, KEYPOINTS, *peaks.shape[1:])
 
 
-def _decode_one_by_one(
-    heatmaps: NDArray[np.float32], matrices: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    found = [
+def _decode_one_by_one(heatmaps: Float32, heatmap_to_image: Array) -> tuple[Float32, Float32]:
+    decoded = [
         [keypoints_in_image(torch.from_numpy(heatmap[None, None]), matrix[None]) for heatmap in maps]
-        for maps, matrix in zip(heatmaps, matrices, strict=True)
+        for maps, matrix in zip(heatmaps, heatmap_to_image, strict=True)
     ]
-    keypoints, scores = (np.array([[one[part] for one in person] for person in found]) for part in (0, 1))
+    keypoints, scores = (np.array([[one[part] for one in person] for person in decoded]) for part in (0, 1))
     return keypoints.reshape(*heatmaps.shape[:2], 2), scores.reshape(heatmaps.shape[:2])

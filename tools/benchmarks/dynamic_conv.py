@@ -1,8 +1,8 @@
-"""Dynamic convolution layer by layer, and in whole models: predicting and training, one sample and a batch.
+"""Dynamic convolution per layer and in whole models: inference and training, batch 1 and 32.
 
-Against static ones in the same memory layout, of which channels_last is the faster, and, with ``--peer``, against a
-public layer, which takes one layout only. Whole models predict as `pose.models.fuse` leaves them, where it can: it knows no
-public layer. Of a training step also the peak memory, in a process of its own.
+Compared with static layers and models in the same memory layout, of which channels_last is the faster, and with --peer
+also with a public layer, which supports one layout only. Models for inference are fused by `pose.models.fuse`, except
+with the public layer, which it cannot fuse. Also compares the peak memory of a training step, in a process of its own.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from pose.models.pose_net import PoseNet
 
 from . import Comparison, compare
 from ._memory import peak_bytes
-from ._models import LAST, SIZE_HW, build_model, in_both_layouts, infer, noise, train
-from ._public_layer import PUBLIC, add_peer_argument, like, load_layer, replace_layers
+from ._models import CHANNELS_LAST, SIZE_HW, build_model, in_both_layouts, infer, noise, training_step
+from ._public_layer import PUBLIC, add_peer_argument, layer_like, load_layer, replace_layers
 from ._timing import Budget, time_interleaved
 
 PARTS = ("layers", "nets", "memory")
@@ -33,7 +33,7 @@ BATCH = 32
 
 
 class Layer(NamedTuple):
-    """A convolution of MobileNetV2 x1.0 with a type-B head at 256x192, and the map that it meets there."""
+    """A convolution of MobileNetV2 x1.0 with a type-B head at 256x192, and the size of its input there."""
 
     name: str
     in_channels: int
@@ -58,30 +58,30 @@ LAYERS = (
 
 
 class Mode(NamedTuple):
-    """What is done with a module, in words and in code."""
+    """What to time of a module: name, batch size and the function that runs it."""
 
-    words: str
+    name: str
     batch: int
-    use: Callable[[nn.Module, torch.Tensor], object]
+    step: Callable[[nn.Module, torch.Tensor], object]
 
 
-MODES = (Mode("inference", 1, infer), Mode("inference", BATCH, infer), Mode("training step", BATCH, train))
-NETS = (
+MODES = (Mode("inference", 1, infer), Mode("inference", BATCH, infer), Mode("training step", BATCH, training_step))
+MODELS = (
     ("backbone", 1.0, MODES[0], None),
     ("backbone", 1.0, MODES[1], 1.20),
     ("backbone", 0.5, MODES[1], 1.20),
     ("+ type B", 0.5, MODES[1], None),
     ("+ type B", 0.5, MODES[2], 1.15),
 )
-"""Part, width, mode, and the ratio to the static model that we want to stay below."""
+"""Part, width, mode, and the target ratio to the static model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the peer and what to measure."""
+    """Add ``--peer`` and ``--parts``."""
     add_peer_argument(parser)
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
-        help=f"what to measure, of {', '.join(PARTS)} (default: all)",
+        help=f"parts to measure, among {', '.join(PARTS)} (default: all)",
     )  # fmt: skip
 
 
@@ -94,35 +94,35 @@ def measure(
     layers: Sequence[Layer] = LAYERS,
     size_hw: tuple[int, int] = SIZE_HW,
 ) -> Iterator[Comparison]:
-    """Time each layer and model in each mode, a budget for each; yields a comparison with each other way.
+    """Time each layer and model in each mode, one budget each; yields comparisons with static and public layers.
 
     Raises:
-        PoseError: ``peer`` has no layer that can be imported.
+        PoseError: ``peer`` has no such layer or cannot be imported.
     """
     public = load_layer(peer) if peer is not None else None
     if "layers" in parts:
         for layer in layers:
             yield from _compare_layer(layer, public, budget, rng)
     if "nets" in parts:
-        for part, width, mode, bar in NETS:
+        for part, width, mode, target in MODELS:
             calls: dict[str, Callable[[], object]] = {}
             for name, model in _models(width, public, size_hw).items():
-                if mode.use is train:
+                if mode.step is training_step:
                     model.train()
                 elif name != PUBLIC:
                     model = fuse(model)
                 module: nn.Module = model.backbone if part == "backbone" else model
                 calls |= _calls(name, module, noise(mode.batch, 3, size_hw), mode)
-            yield from _compare(f"MobileNetV2 x{width:g} {part}", mode, calls, budget, rng, bar)
+            yield from _compare(f"MobileNetV2 x{width:g} {part}", mode, calls, budget, rng, target)
     if "memory" in parts:
         peaks = {
-            name: float(peak_bytes(partial(_train_once, name, peer, size_hw)))
-            for name in ("dynamic" + LAST, "static" + LAST, *[PUBLIC] * (peer is not None))
+            name: float(peak_bytes(partial(_train_one_step, name, peer, size_hw)))
+            for name in ("dynamic" + CHANNELS_LAST, "static" + CHANNELS_LAST, *[PUBLIC] * (peer is not None))
         }
-        (ours, found), *others = peaks.items()
-        for name, other in others:
+        (ours, our_peak), *others = peaks.items()
+        for name, other_peak in others:
             case = f"{ours} MobileNetV2 x0.5 + type B, training step, batch {BATCH}, peak memory"
-            yield compare(case, np.array([found]), np.array([other]), name, rng, unit="MB")
+            yield compare(case, np.array([our_peak]), np.array([other_peak]), name, rng, unit="MB")
 
 
 def _compare_layer(
@@ -132,7 +132,7 @@ def _compare_layer(
     dynamic = DynamicConv2d(*sizes, groups=layer.groups, bias=False)
     modules = {"dynamic": dynamic, "static": Conv2d(*sizes, groups=layer.groups, bias=False)}
     if public is not None:
-        modules[PUBLIC] = like(dynamic, public)
+        modules[PUBLIC] = layer_like(dynamic, public)
     for mode in MODES:
         x = noise(mode.batch, layer.in_channels, layer.size_hw)
         calls: dict[str, Callable[[], object]] = {}
@@ -144,8 +144,8 @@ def _compare_layer(
 
 def _calls(name: str, module: nn.Module, x: torch.Tensor, mode: Mode) -> dict[str, Callable[[], object]]:
     if name == PUBLIC:
-        return {name: partial(mode.use, module, x)}
-    return in_both_layouts(name, module, x, mode.use)
+        return {name: partial(mode.step, module, x)}
+    return in_both_layouts(name, module, x, mode.step)
 
 
 def _compare(
@@ -154,31 +154,31 @@ def _compare(
     calls: Mapping[str, Callable[[], object]],
     budget: Budget,
     rng: np.random.Generator,
-    bar: float | None = None,
+    target: float | None = None,
 ) -> Iterator[Comparison]:
     times = time_interleaved(calls, budget, rng)
-    case = f"{case}, {mode.words}, batch {mode.batch}"
-    pairs = [(f"dynamic{layout}", f"static{layout}", bar) for layout in ("", LAST)]
+    case = f"{case}, {mode.name}, batch {mode.batch}"
+    pairs = [(f"dynamic{layout}", f"static{layout}", target) for layout in ("", CHANNELS_LAST)]
     if PUBLIC in calls:
-        pairs.append((f"dynamic{LAST}", PUBLIC, None))
-    for ours, against, limit in pairs:
-        yield compare(f"{ours}: {case}", times[ours], times[against], against, rng, limit)
+        pairs.append((f"dynamic{CHANNELS_LAST}", PUBLIC, None))
+    for ours, against, pair_target in pairs:
+        yield compare(f"{ours}: {case}", times[ours], times[against], against, rng, pair_target)
 
 
 def _models(width: float, public: type[nn.Module] | None, size_hw: tuple[int, int]) -> dict[str, PoseNet]:
-    nets = {name: build_model(width, name == "dynamic", size_hw) for name in ("dynamic", "static")}
+    models = {name: build_model(width, name == "dynamic", size_hw) for name in ("dynamic", "static")}
     if public is not None:
-        nets[PUBLIC] = copy.deepcopy(nets["dynamic"])
-        replace_layers(nets[PUBLIC], public)
-    return nets
+        models[PUBLIC] = copy.deepcopy(models["dynamic"])
+        replace_layers(models[PUBLIC], public)
+    return models
 
 
-def _train_once(name: str, peer: Path | None, size_hw: tuple[int, int]) -> None:
+def _train_one_step(name: str, peer: Path | None, size_hw: tuple[int, int]) -> None:
     model = build_model(0.5, not name.startswith("static"), size_hw).train()
     if name == PUBLIC and peer is not None:
         replace_layers(model, load_layer(peer))
     x = noise(BATCH, 3, size_hw)
-    if name.endswith(LAST):
+    if name.endswith(CHANNELS_LAST):
         to_channels_last(model)
         x = x.to(memory_format=torch.channels_last)
-    train(model, x)
+    training_step(model, x)

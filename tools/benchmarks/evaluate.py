@@ -1,8 +1,8 @@
-"""Predictions as arrays to COCO's AP at val2017's scale: person scores, OKS-NMS, result file, COCOeval.
+"""From predictions to COCO AP at the scale of val2017: rescoring, OKS-NMS, result file, COCOeval.
 
-People and predictions are invented. HRNet's code has its annotations already, ours reads them. Without ``--peer`` only
-the way from results to AP is compared, with pycocotools alone. Where memory is measured, it is that of a process which
-does nothing else and has torch loaded.
+People and predictions are synthetic. HRNet's code has the annotations in memory already, ours reads the file. Without
+--peer only the step from results to AP is compared, with pycocotools alone. Memory is the peak of a process that does
+nothing else and has torch loaded.
 """
 
 import argparse
@@ -26,42 +26,43 @@ from pose.evaluation.coco_ap import METRIC_NAMES, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results, write_results
 
 from . import Comparison, compare, compare_first, require_same
-from ._hrnet import HRNET, add_peer_argument, hrnet_config, hrnet_data_set, load_hrnet
-from ._invented import PICTURES, add_images_argument, invent
+from ._hrnet import HRNET, add_peer_argument, hrnet_config, hrnet_dataset, load_hrnet
 from ._memory import peak_bytes
+from ._synthetic import IMAGES, add_images_argument, synthetic_people
 from ._timing import Budget
 
 logger = logging.getLogger(__name__)
 
 IMAGE_SET = "val2017"
-BARS = {HRNET: 1 / 3}
+TARGETS = {HRNET: 1 / 3}
 TOLERANCE = 1e-4
-"""Of a figure: ours rounds coordinates to a thousandth of a pixel."""
+"""Largest difference of a metric: ours rounds coordinates to a thousandth of a pixel."""
 SIGMAS = skeleton.COCO.sigmas
 
-Figures = list[float]
-Calls = dict[str, Callable[[], Figures]]
+MetricValues = list[float]
+"""In the order of `METRIC_NAMES`."""
+Calls = dict[str, Callable[[], MetricValues]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the peer and the number of images."""
+    """Add ``--peer`` and ``--pictures``."""
     add_peer_argument(parser)
-    add_images_argument(parser, PICTURES)
+    add_images_argument(parser, IMAGES)
 
 
 def measure(
-    budget: Budget, rng: np.random.Generator, *, peer: Path | None, images: int = PICTURES
+    budget: Budget, rng: np.random.Generator, *, peer: Path | None, images: int = IMAGES
 ) -> Iterator[Comparison]:
-    """Time ours and the other, a budget for each comparison, and measure their memory.
+    """Time ours and the others, one budget each, and measure the memory of ours and HRNet's code.
 
     Raises:
-        PoseError: ``peer`` is no checkout of HRNet's code, or comes to other figures.
+        PoseError: ``peer`` is not a checkout of HRNet's code, or computes other metrics.
     """
     if peer is not None:
-        load_hrnet(peer, "dataset.coco")  # a wrong path is told now, and not after minutes
-    # A round is long, and every call has been made once before.
+        load_hrnet(peer, "dataset.coco")  # fail early if the path is wrong
+    # No warmup: a round is long, and the comparison of the results has called everything once.
     budget = replace(budget, warmup=0)
-    content, predictions = invent(images, rng)
+    content, predictions = synthetic_people(images, rng)
     boxes = f"{len(predictions):,} boxes on {images:,} images"
     with TemporaryDirectory() as folder:
         annotations = Path(folder) / "annotations" / f"person_keypoints_{IMAGE_SET}.json"
@@ -69,10 +70,10 @@ def measure(
         annotations.write_text(json.dumps(content), encoding="utf-8")
         results = to_results(predictions, SIGMAS)
         calls: Calls = {
-            "ours": partial(_our_figures, annotations, results),
-            "pycocotools": partial(_pycocotools_figures, annotations, results),
+            "ours": partial(_our_metrics, annotations, results),
+            "pycocotools": partial(_pycocotools_metrics, annotations, results),
         }
-        _require_same_figures(calls, 0)
+        _require_same_metrics(calls, 0)
         yield from compare_first(f"{len(results):,} results to AP", calls, budget, rng, {})
         if peer is None:
             return
@@ -80,54 +81,54 @@ def measure(
             "ours": partial(_from_predictions, annotations, predictions),
             HRNET: _hrnet_evaluation(peer, annotations, predictions),
         }
-        _require_same_figures(calls, TOLERANCE)
-        yield from compare_first(f"{boxes} to AP", calls, budget, rng, BARS)
+        _require_same_metrics(calls, TOLERANCE)
+        yield from compare_first(f"{boxes} to AP", calls, budget, rng, TARGETS)
         yield from _compare_memory(f"{boxes} to AP, peak memory", peer, annotations, predictions, rng)
 
 
-def _require_same_figures(calls: Calls, tolerance: float) -> None:
+def _require_same_metrics(calls: Calls, tolerance: float) -> None:
     ours, *others = ((name, call()) for name, call in calls.items())
-    for name, figures in others:
-        require_same(f"figures {', '.join(METRIC_NAMES)}", name, ours[1], figures, tolerance)
+    for name, values in others:
+        require_same(f"metrics {', '.join(METRIC_NAMES)}", name, ours[1], values, tolerance)
 
 
-def _from_predictions(annotations: Path, predictions: Predictions) -> Figures:
+def _from_predictions(annotations: Path, predictions: Predictions) -> MetricValues:
     results = to_results(predictions, SIGMAS)
     write_results(results, annotations.parent.parent / "results.json")
-    return _our_figures(annotations, results)
+    return _our_metrics(annotations, results)
 
 
-def _our_figures(annotations: Path, results: Sequence[Result]) -> Figures:
+def _our_metrics(annotations: Path, results: Sequence[Result]) -> MetricValues:
     metrics = evaluate(annotations, results, SIGMAS)
     return [getattr(metrics, name) for name in METRIC_NAMES]
 
 
-def _pycocotools_figures(annotations: Path, results: Sequence[Result]) -> Figures:
+def _pycocotools_metrics(annotations: Path, results: Sequence[Result]) -> MetricValues:
     with redirect_stdout(StringIO()):
-        truth = COCO(str(annotations))
-        evaluator = COCOeval(truth, truth.loadRes([dict(row) for row in results]), "keypoints")
+        coco = COCO(str(annotations))
+        evaluator = COCOeval(coco, coco.loadRes([dict(row) for row in results]), "keypoints")
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    figures: Figures = evaluator.stats.tolist()
-    return figures
+    values: MetricValues = evaluator.stats.tolist()
+    return values
 
 
-def _hrnet_evaluation(peer: Path, annotations: Path, predictions: Predictions) -> Callable[[], Figures]:
-    """Return HRNet's evaluation of predictions, laid out as its test loop lays them out."""
+def _hrnet_evaluation(peer: Path, annotations: Path, predictions: Predictions) -> Callable[[], MetricValues]:
+    """Return HRNet's evaluation of predictions, in the array layout of its test loop."""
     root = annotations.parent.parent
-    data_set = hrnet_data_set(peer, root, IMAGE_SET, is_train=False)
+    dataset = hrnet_dataset(peer, root, IMAGE_SET, is_train=False)
     keypoints = np.concatenate([predictions.keypoints_image, predictions.keypoint_scores[..., None]], axis=-1)
-    boxes = np.zeros((len(predictions), 6))  # centre and scale, which decide nothing, area and score
+    boxes = np.zeros((len(predictions), 6))  # center and scale (unused), area, score
     boxes[:, 4], boxes[:, 5] = predictions.areas, predictions.box_scores
     paths = [f"{image_id:012d}.jpg" for image_id in predictions.image_ids]
 
-    def figures() -> Figures:
+    def evaluate_with_hrnet() -> MetricValues:
         with redirect_stdout(StringIO()):
-            values, _ = data_set.evaluate(hrnet_config(), keypoints, str(root / "theirs"), boxes, paths)
+            values, _ = dataset.evaluate(hrnet_config(), keypoints, str(root / "hrnet"), boxes, paths)
         return list(values.values())
 
-    return figures
+    return evaluate_with_hrnet
 
 
 def _hrnet_from_predictions(peer: Path, annotations: Path, predictions: Predictions) -> None:
@@ -138,11 +139,11 @@ def _compare_memory(
     case: str, peer: Path, annotations: Path, predictions: Predictions, rng: np.random.Generator
 ) -> Iterator[Comparison]:
     if find_spec("resource") is None:
-        logger.warning("memory is not measured: this system does not tell a process what it has needed")
+        logger.warning("memory is not measured: this system does not report the peak memory of a process")
         return
     calls = (
         partial(_from_predictions, annotations, predictions),
         partial(_hrnet_from_predictions, peer, annotations, predictions),
     )
-    ours, theirs = (np.array([float(peak_bytes(call))]) for call in calls)
-    yield compare(case, ours, theirs, HRNET, rng, unit="MB")
+    ours, against = (np.array([float(peak_bytes(call))]) for call in calls)
+    yield compare(case, ours, against, HRNET, rng, unit="MB")

@@ -1,7 +1,7 @@
-"""A trained model of ours against a MoveNet, one person at a time on one core, from the crop's pixels to keypoints.
+"""Our trained model against a MoveNet, one person at a time on one thread, from crop pixels to keypoints.
 
-The peer's ONNX file takes pixels and gives keypoints, so ours is timed with normalization and decoding: in PyTorch
-as `PosePredictor` has it, and, where the package onnx is installed, exported and run by ONNX Runtime as the peer is.
+The peer's ONNX file takes pixels and returns keypoints, so ours is timed with normalization and decoding: in PyTorch,
+as in `PosePredictor`, and, if the package onnx is installed, exported to ONNX Runtime like the peer.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pose.config.pose import Config
 from pose.errors import CheckpointError
-from pose.export.onnx import Heatmaps, heatmap_fn, to_onnx
+from pose.export.onnx import session_heatmap_fn, to_onnx
 from pose.export.verify import check_export
 from pose.heatmap import decode
+from pose.images import Image
 from pose.inference.backends import open_session
-from pose.inference.pytorch import normalize, predict_heatmaps, prepare_for_inference
+from pose.inference.pytorch import HeatmapFn, normalize, predict_heatmaps, prepare_for_inference
 from pose.models.pose_net import PoseNet
 from pose.models.weights import load_pose_net
 
@@ -33,29 +33,28 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the two models."""
-    parser.add_argument("--weights", type=Path, required=True, help="ours: a weight file, or a folder of runs")
+    """Add ``--weights`` and ``--peer``."""
+    parser.add_argument("--weights", type=Path, required=True, help="our weight file, or a folder of runs")
     parser.add_argument(
         "--peer", type=Path, required=True, metavar="ONNX", help="MoveNet: int32 RGB (1, H, W, 3) to keypoints"
     )
 
 
 def measure(budget: Budget, rng: np.random.Generator, *, weights: Path, peer: Path) -> Iterator[Comparison]:
-    """Time the peer and every way to run ours in one budget; yields one comparison a way.
+    """Time the peer and ours, in each backend with and without flip, in one budget; yields a comparison for each.
 
     Raises:
         CheckpointError: either file is missing, damaged, or another kind of model.
         PoseError: onnxruntime is not installed.
     """
     movenet, movenet_hw = _open_movenet(peer)
-    net, config = load_pose_net(weights)
+    model, config = load_pose_net(weights)
     crop_rgb = _noise(rng, config.input.size_hw)
-    pairs = config.keypoints.flip_pairs
     ours = {}
-    for engine, heatmaps in _engines(net, config.input.size_hw, torch.from_numpy(crop_rgb)).items():
-        for flip, flip_pairs in (("no flip", None), ("flip average", pairs)):
-            name = f"{_describe(config)}, {engine}, {flip}"
-            ours[name] = partial(_find_keypoints, heatmaps, crop_rgb, flip_pairs, config.test.flip_shift)
+    for backend, heatmap_fn in _backends(model, config.input.size_hw, torch.from_numpy(crop_rgb)).items():
+        for flip, flip_pairs in (("no flip", None), ("flip average", config.keypoints.flip_pairs)):
+            name = f"{_describe(config)}, {backend}, {flip}"
+            ours[name] = partial(_predict_keypoints, heatmap_fn, crop_rgb, flip_pairs, config.test.flip_shift)
     against_name = f"{peer.stem} {movenet_hw[0]}x{movenet_hw[1]}, onnxruntime"
     calls = {**ours, against_name: partial(_run_movenet, movenet, _noise(rng, movenet_hw))}
     times = time_interleaved(calls, budget, rng)
@@ -63,45 +62,43 @@ def measure(budget: Budget, rng: np.random.Generator, *, weights: Path, peer: Pa
         yield compare(name, times[name], times[against_name], against_name, rng)
 
 
-def _engines(net: PoseNet, size_hw: tuple[int, int], crop_rgb: torch.Tensor) -> dict[str, Heatmaps]:
-    """Return ours in PyTorch and, where it can be exported, in ONNX Runtime, which is compared with the former."""
-    engines: dict[str, Heatmaps] = {"PyTorch": prepare_for_inference(torch.device("cpu"), net).heatmaps}
+def _backends(model: PoseNet, size_hw: tuple[int, int], crop_rgb: torch.Tensor) -> dict[str, HeatmapFn]:
+    """Return our model in PyTorch and, if it can be exported, in ONNX Runtime, verified against PyTorch."""
+    backends: dict[str, HeatmapFn] = {"PyTorch": prepare_for_inference(torch.device("cpu"), model).heatmaps}
     if find_spec("onnx") is None:
         logger.warning("ours is not timed in ONNX Runtime: the package onnx is not installed")
-        return engines
-    engines["onnxruntime"] = heatmap_fn(open_session(to_onnx(net, size_hw), threads=1))
-    check_export(engines["onnxruntime"], net.heatmaps, normalize(crop_rgb).contiguous())
-    return engines
+        return backends
+    backends["onnxruntime"] = session_heatmap_fn(open_session(to_onnx(model, size_hw), threads=1))
+    check_export(backends["onnxruntime"], model.heatmaps, normalize(crop_rgb).contiguous())
+    return backends
 
 
-def _find_keypoints(
-    heatmaps: Heatmaps,
-    crop_rgb: NDArray[np.uint8],
+def _predict_keypoints(
+    heatmap_fn: HeatmapFn,
+    crop_rgb: Image,
     flip_pairs: tuple[tuple[int, int], ...] | None,
     flip_shift: int,
 ) -> object:
-    return decode(predict_heatmaps(heatmaps, torch.from_numpy(crop_rgb), flip_pairs, flip_shift).numpy())
+    return decode(predict_heatmaps(heatmap_fn, torch.from_numpy(crop_rgb), flip_pairs, flip_shift).numpy())
 
 
 def _open_movenet(path: Path) -> tuple[Any, tuple[int, int]]:
-    """Return a session of one thread, and the height and width of its input."""
+    """Return a session with one thread, and the height and width of its input."""
     session = open_session(path, threads=1)
-    entries = session.get_inputs()
-    match [entry.shape for entry in entries]:
-        case [[1, int(height), int(width), 3]] if entries[0].type == "tensor(int32)":
+    inputs = session.get_inputs()
+    match [entry.shape for entry in inputs]:
+        case [[1, int(height), int(width), 3]] if inputs[0].type == "tensor(int32)":
             return session, (height, width)
-    found = ", ".join(f"{entry.type} {entry.shape}" for entry in entries)
-    raise CheckpointError(
-        f"{path}: expected a MoveNet, whose input is tensor(int32) [1, height, width, 3], got {found}"
-    )
+    got = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
+    raise CheckpointError(f"{path}: expected a MoveNet, whose input is tensor(int32) [1, height, width, 3], got {got}")
 
 
-def _run_movenet(session: Any, crop_rgb: NDArray[np.uint8]) -> object:
+def _run_movenet(session: Any, crop_rgb: Image) -> object:
     return session.run(None, {session.get_inputs()[0].name: crop_rgb.astype(np.int32)})
 
 
-def _noise(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw the pixels of one (1, h, w, 3) crop: no model's time depends on what it shows."""
+def _noise(rng: np.random.Generator, size_hw: tuple[int, int]) -> Image:
+    """Return one crop (1, h, w, 3) of random pixels: inference time does not depend on the content."""
     return rng.integers(0, 256, (1, *size_hw, 3), dtype=np.uint8)
 
 

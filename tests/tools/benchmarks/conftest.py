@@ -1,4 +1,4 @@
-"""A checkout in the shape of HRNet's, which computes what ours does, and times that are not measured."""
+"""A fake HRNet checkout that calls our code, and fake times."""
 
 import time
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ FILES = {
         from pose.config.pose import InputConfig
         from pose.datasets.coco import annotated_persons
         from pose.datasets.samples import make_sample
-        from pose.evaluation.coco_ap import FIGURES, evaluate
+        from pose.evaluation.coco_ap import METRIC_NAMES, evaluate
         from pose.evaluation.coco_results import Predictions, to_results
         from pose.skeleton import COCO
 
@@ -64,8 +64,8 @@ FILES = {
                 return len(self.persons)
 
             def __getitem__(self, index):
-                record, geometry = self.persons.record(index), InputConfig(size_hw=self.size_hw)
-                sample = make_sample(record, COCO, geometry, None, np.random.default_rng(0))
+                record, input_config = self.persons.record(index), InputConfig(size_hw=self.size_hw)
+                sample = make_sample(record, COCO, input_config, None, np.random.default_rng(0))
                 return self.transform(sample.image.numpy()), sample.heatmaps, sample.weights[:, None], {}
 
             def evaluate(self, cfg, preds, output_dir, all_boxes, img_path):
@@ -76,20 +76,20 @@ FILES = {
                 results = json.loads(json.dumps(to_results(predictions, COCO.sigmas, *options)))
                 print("evaluating")
                 metrics = evaluate(self.annotations, results, COCO.sigmas)
-                figures = OrderedDict((name, getattr(metrics, name)) for name in FIGURES)
-                return figures, figures["AP"]
+                values = OrderedDict((name, getattr(metrics, name)) for name in METRIC_NAMES)
+                return values, values["AP"]
     """,
 }
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """Its folder, and a way to break it."""
+    """The folder of the fake checkout."""
 
     path: Path
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Exchange a piece of code that is there once."""
+        """Replace a piece of code that occurs once in a file."""
         text = (self.path / "lib" / file).read_text()
         assert text.count(old) == 1
         (self.path / "lib" / file).write_text(text.replace(old, new))
@@ -106,13 +106,13 @@ def checkout(tmp_path):
 
 @pytest.fixture
 def timed(monkeypatch):
-    """The calls that were to be timed, a list of dicts; ours takes 1 s, the others 10 s, 20 s, ..."""
-    found = []
+    """The timed calls, a list of dicts; instead of measured times, ours takes 1 s, the others 10 s, 20 s, ..."""
+    cases = []
 
-    def fake(calls, budget, rng, clock):
+    def fake_times(calls, budget, rng, clock):
         assert clock is time.process_time
-        found.append(dict(calls))
-        return {name: np.array([10.0 * place or 1.0]) for place, name in enumerate(calls)}
+        cases.append(dict(calls))
+        return {name: np.array([10.0 * index or 1.0]) for index, name in enumerate(calls)}
 
-    monkeypatch.setattr(pose.tools.benchmarks, "time_interleaved", fake)
-    return found
+    monkeypatch.setattr(pose.tools.benchmarks, "time_interleaved", fake_times)
+    return cases

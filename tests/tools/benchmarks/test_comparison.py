@@ -1,4 +1,4 @@
-"""What a suite gives back, in numbers, as a row and as a line; and that every suite can be found and called."""
+"""Comparisons as JSON rows and printed lines; discovery of the suites."""
 
 import inspect
 import json
@@ -24,11 +24,11 @@ from pose.tools.benchmarks._timing import Budget
 OURS, AGAINST = np.array([0.003, 0.002, 0.004]), np.array([0.001, 0.002, 0.001])
 
 
-def comparison(bar):
-    return compare("a case", OURS, AGAINST, "the other", np.random.default_rng(0), bar)
+def comparison(target):
+    return compare("a case", OURS, AGAINST, "the other", np.random.default_rng(0), target)
 
 
-def test_a_row_has_the_medians_in_milliseconds_and_ours_over_the_other():
+def test_a_row_has_medians_in_milliseconds_and_the_ratio():
     assert json.loads(json.dumps(comparison(1.25).row("a suite"))) == {
         "suite": "a suite",
         "case": "a case",
@@ -42,7 +42,7 @@ def test_a_row_has_the_medians_in_milliseconds_and_ours_over_the_other():
     assert comparison(None).row("a suite")["bar"] is None
 
 
-def test_a_line_shows_quartiles_interval_bar_and_rounds_under_the_heading():
+def test_a_line_is_aligned_with_the_heading():
     line = comparison(1.25).line()
 
     assert line.startswith("            3.00 (2.50-3.50)            1.00 (1.00-1.50)")
@@ -51,7 +51,7 @@ def test_a_line_shows_quartiles_interval_bar_and_rounds_under_the_heading():
     assert line.index(" a case") == comparison(None).line().index(" a case") == HEADING.index(" case")
 
 
-def test_long_times_fit_their_columns():
+def test_long_times_fit_into_their_columns():
     line = compare("a case", OURS * 1e5, AGAINST * 1e4, "the other", np.random.default_rng(0)).line()
 
     assert line.startswith("      300000 (250000-350000)         10000 (10000-15000)")
@@ -59,24 +59,24 @@ def test_long_times_fit_their_columns():
 
 
 def test_memory_is_compared_in_megabytes():
-    one = compare("a case", np.array([3e8]), np.array([6e8]), "the other", np.random.default_rng(0), unit="MB")
+    memory = compare("a case", np.array([3e8]), np.array([6e8]), "the other", np.random.default_rng(0), unit="MB")
 
-    assert (one.ours.median, one.against.median, one.ratio.value) == pytest.approx((300, 600, 0.5))
-    assert one.row("a suite")["unit"] == "MB"
-    assert " MB " in one.line()
+    assert (memory.ours.median, memory.against.median, memory.ratio.value) == pytest.approx((300, 600, 0.5))
+    assert memory.row("a suite")["unit"] == "MB"
+    assert " MB " in memory.line()
 
 
-def test_the_first_call_is_compared_with_each_of_the_others_by_the_piece_of_processor_time(timed):
+def test_compare_first_compares_processor_time_per_item_with_each_other_call(timed):
     calls = {"ours": int, "first": int, "second": int}
 
-    found = list(compare_first("a case", calls, Budget(rounds=1), np.random.default_rng(0), {"second": 0.1}, pieces=4))
+    rows = list(compare_first("a case", calls, Budget(rounds=1), np.random.default_rng(0), {"second": 0.1}, items=4))
 
     assert timed == [calls]
-    assert [(c.case, c.against_name, c.bar) for c in found] == [("a case", "first", None), ("a case", "second", 0.1)]
-    assert [(c.ours.median, c.against.median, c.ratio.value) for c in found] == [(250, 2500, 0.1), (250, 5000, 0.05)]
+    assert [(c.case, c.against_name, c.target) for c in rows] == [("a case", "first", None), ("a case", "second", 0.1)]
+    assert [(c.ours.median, c.against.median, c.ratio.value) for c in rows] == [(250, 2500, 0.1), (250, 5000, 0.05)]
 
 
-def test_the_same_answer_passes_within_its_tolerance():
+def test_equal_results_within_the_tolerance_are_accepted():
     require_same("numbers", "the other", [1, 2], np.array([1.0, 2.5]), 0.5)
     require_same("numbers", "the other", [], [], 0)
 
@@ -90,13 +90,13 @@ def test_the_same_answer_passes_within_its_tolerance():
         ([[1, 2]], r"shape \(1, 2\) for \(2,\)"),
     ],
 )
-def test_another_answer_is_one_line(others, got):
-    with pytest.raises(PoseError, match=f"^the other: expected the numbers of ours within 0.5, got {got}; nothing"):
+def test_different_results_are_a_one_line_error(others, got):
+    with pytest.raises(PoseError, match=f"^the other: expected numbers within 0.5 of ours, got {got}; nothing"):
         require_same("numbers", "the other", [1, 2], others, 0.5)
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_every_suite_explains_itself_and_can_be_called(name):
+def test_every_suite_has_a_docstring_and_the_expected_signature(name):
     suite = import_module(f"pose.tools.benchmarks.{name}")
 
     assert suite.__doc__.partition("\n")[0].endswith(".")
@@ -105,16 +105,16 @@ def test_every_suite_explains_itself_and_can_be_called(name):
     assert callable(suite.add_arguments)
 
 
-def test_the_suites_are_found_by_their_files():
+def test_suites_are_found_by_module_name():
     assert {"decode", "evaluate", "latency", "nms", "peer", "pipeline"} <= set(suite_names())
 
 
-def test_modules_that_suites_share_are_no_suites():
+def test_private_modules_are_not_suites():
     assert not [name for name in suite_names() if name.startswith("_")]
     assert import_module("pose.tools.benchmarks._hrnet")
 
 
-def test_one_thread_is_for_a_while():
+def test_one_thread_is_restored_at_the_end():
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(2)
     cv2.setNumThreads(2)

@@ -1,4 +1,4 @@
-"""The dynamic_conv suite: layers and models in every mode, and a public layer in the places of ours."""
+"""The dynamic_conv suite: layers and models in every mode, and a public layer in place of ours."""
 
 from pathlib import Path
 
@@ -34,14 +34,14 @@ def public(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def timed(monkeypatch):
-    """The calls of each case; the times are 1 ms for the first, 2 for the second, and so on."""
+    """The timed calls of each case; instead of measured times, the first takes 1 ms, the second 2 ms, and so on."""
     cases = []
 
-    def fake(calls, budget, rng):
+    def fake_times(calls, budget, rng):
         cases.append(calls)
-        return {name: np.array([1e-3 * place]) for place, name in enumerate(calls, start=1)}
+        return {name: np.array([1e-3 * number]) for number, name in enumerate(calls, start=1)}
 
-    monkeypatch.setattr(dynamic_conv, "time_interleaved", fake)
+    monkeypatch.setattr(dynamic_conv, "time_interleaved", fake_times)
     return cases
 
 
@@ -53,8 +53,7 @@ def measure(**options):
 def test_every_layer_is_compared_in_every_mode_and_both_layouts(timed, public):
     rows = measure(parts=["layers"], peer=public)
 
-    found = [(row.case, row.against_name, row.ratio.value) for row in rows]
-    assert found == [
+    assert [(row.case, row.against_name, row.ratio.value) for row in rows] == [
         (f"dynamic{layout}: {layer} on 6x4, {mode}", against, ratio)
         for layer in ("pointwise", "depthwise")
         for mode in ("inference, batch 1", "inference, batch 32", "training step, batch 32")
@@ -66,7 +65,7 @@ def test_every_layer_is_compared_in_every_mode_and_both_layouts(timed, public):
     ]
 
 
-def test_all_ways_take_the_same_input_and_give_the_same_shape(timed, public):
+def test_all_calls_take_the_same_input_and_return_the_same_shape(timed, public):
     measure(parts=["layers"], peer=public)
 
     for calls, mode in zip(timed, MODES * 2, strict=True):
@@ -85,13 +84,13 @@ def test_a_training_step_leaves_gradients_and_inference_none(timed):
         for call in calls.values():
             call()
             trained = [parameter.grad is not None for parameter in call.args[0].parameters()]
-            assert all(trained) if mode.words == "training step" else not any(trained)
+            assert all(trained) if mode.name == "training step" else not any(trained)
 
 
-def test_models_have_the_bars_and_the_public_layer_in_all_places(timed, public):
-    rows = measure(parts=["models"], peer=public)
+def test_models_have_targets_and_the_public_layer_replaces_all_dynamic_layers(timed, public):
+    rows = measure(parts=["nets"], peer=public)
 
-    assert [(row.case.partition(":")[2], row.bar) for row in rows if row.against_name == "static"] == [
+    assert [(row.case.partition(":")[2], row.target) for row in rows if row.against_name == "static"] == [
         (" MobileNetV2 x1 backbone, inference, batch 1", None),
         (" MobileNetV2 x1 backbone, inference, batch 32", 1.2),
         (" MobileNetV2 x0.5 backbone, inference, batch 32", 1.2),
@@ -108,7 +107,7 @@ def test_models_have_the_bars_and_the_public_layer_in_all_places(timed, public):
             assert has_norms is (training or name == "a public layer")
 
 
-def test_memory_is_that_of_a_training_step(monkeypatch, public):
+def test_memory_is_measured_for_a_training_step(monkeypatch, public):
     steps = []
     monkeypatch.setattr(dynamic_conv, "peak_bytes", lambda step: steps.append(step) or 1e6 * len(steps))
     monkeypatch.setattr(dynamic_conv, "BATCH", 2)
@@ -123,7 +122,7 @@ def test_memory_is_that_of_a_training_step(monkeypatch, public):
         step()
 
 
-def test_replaced_layers_keep_the_sizes(public):
+def test_replaced_layers_have_the_same_sizes(public):
     model = torch.nn.Sequential(
         torch.nn.Sequential(DynamicConv2d(4, 6, 3, 2, 1, bias=False)),
         DynamicConv2d(6, 6, 5, 1, 2, groups=6, bias=False),
@@ -136,14 +135,14 @@ def test_replaced_layers_keep_the_sizes(public):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (None, "expected a Python file with the class Dynamic_conv2d, got none"),
         ("x = 1", "has no class Dynamic_conv2d that can be imported (AttributeError"),
         ("import nothing_of_that_name", "(ModuleNotFoundError"),
     ],
 )
-def test_a_wrong_file_is_one_line(tmp_path, text, words):
+def test_an_invalid_peer_file_is_a_one_line_error(tmp_path, text, message):
     file = tmp_path / "layer.py"
     if text is not None:
         file.write_text(text)
@@ -151,5 +150,5 @@ def test_a_wrong_file_is_one_line(tmp_path, text, words):
     with pytest.raises(PoseError) as raised:
         measure(parts=["layers"], peer=file)
 
-    assert words in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Loading HRNet's code: everything it misses is stood in for, and nothing of that stays behind."""
+"""Importing HRNet's code: missing dependencies are stubs, and no module remains afterwards."""
 
 import sys
 from types import ModuleType
@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 
 from pose.errors import PoseError
-from pose.tools.benchmarks._hrnet import PACKAGES, hrnet_data_set, load_hrnet
+from pose.tools.benchmarks._hrnet import PACKAGES, hrnet_dataset, load_hrnet
 
 
 def files(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
-def theirs():
+def checkout_modules():
     return [name for name in sys.modules if name.partition(".")[0] in (*PACKAGES, "json_tricks")]
 
 
-def test_modules_are_loaded_that_import_each_other_and_what_is_missing(checkout):
+def test_modules_load_with_their_imports_and_stubs(checkout):
     assert load_hrnet(checkout.path, "core.inference").to_image
     assert load_hrnet(checkout.path, "nms.nms").cpu_nms is None
     assert load_hrnet(checkout.path, "dataset.coco").COCODataset
 
 
-def test_names_that_numpy_has_dropped_are_there_for_that_code_only(checkout):
+def test_removed_numpy_aliases_exist_only_for_the_checkout(checkout):
     coco = load_hrnet(checkout.path, "dataset.coco")
 
     for module in (coco, sys.modules[__name__]):
@@ -35,7 +35,7 @@ def test_names_that_numpy_has_dropped_are_there_for_that_code_only(checkout):
     assert not hasattr(np, "int")
 
 
-def test_neither_the_checkout_nor_what_can_be_imported_has_changed(checkout, monkeypatch):
+def test_loading_changes_neither_the_checkout_nor_the_import_state(checkout, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     before, path = files(checkout.path), list(sys.path)
 
@@ -43,40 +43,40 @@ def test_neither_the_checkout_nor_what_can_be_imported_has_changed(checkout, mon
 
     assert files(checkout.path) == before
     assert (sys.path, sys.dont_write_bytecode) == (path, False)
-    assert theirs() == []
+    assert checkout_modules() == []
 
 
-def test_modules_of_the_same_names_are_put_back(checkout, monkeypatch):
+def test_modules_with_the_same_names_are_restored(checkout, monkeypatch):
     others = {"utils": ModuleType("utils"), "utils.transforms": ModuleType("utils.transforms")}
     for name, module in others.items():
         monkeypatch.setitem(sys.modules, name, module)
 
     assert load_hrnet(checkout.path, "core.inference").to_image
 
-    assert {name: sys.modules[name] for name in theirs()} == others
+    assert {name: sys.modules[name] for name in checkout_modules()} == others
 
 
-def test_every_load_is_a_fresh_one(checkout):
+def test_every_load_imports_the_module_anew(checkout):
     first = load_hrnet(checkout.path, "nms.nms")
     checkout.edit("nms/nms.py", "return list(", "return 2 * list(")
 
     assert load_hrnet(checkout.path, "nms.nms") is not first
 
 
-def test_a_data_set_is_made_in_silence(checkout, tiny_coco, tmp_path, capsys):
+def test_creating_a_dataset_prints_nothing(checkout, tiny_coco, tmp_path, capsys):
     (tmp_path / "annotations").mkdir()
     tiny_coco.annotations.rename(tmp_path / "annotations/person_keypoints_val2017.json")
 
-    data_set = hrnet_data_set(checkout.path, tmp_path, "val2017", is_train=True)
+    dataset = hrnet_dataset(checkout.path, tmp_path, "val2017", is_train=True)
 
-    assert len(data_set) == 5
-    assert data_set.is_train
+    assert len(dataset) == 5
+    assert dataset.is_train
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("place", ["", "lib"])
-def test_a_folder_that_is_no_checkout_is_named(checkout, place, tmp_path):
-    wrong = (checkout.path / place) if place else tmp_path / "none"
+@pytest.mark.parametrize("subfolder", ["", "lib"])
+def test_a_folder_that_is_not_a_checkout_is_an_error(checkout, subfolder, tmp_path):
+    wrong = (checkout.path / subfolder) if subfolder else tmp_path / "none"
 
     with pytest.raises(PoseError, match=rf"^--peer {wrong}: expected a checkout of https://\S+, got no \S+nms\.py"):
         load_hrnet(wrong, "nms.nms")
@@ -90,11 +90,11 @@ def test_a_folder_that_is_no_checkout_is_named(checkout, place, tmp_path):
         ("raise RuntimeError", "RuntimeError"),
     ],
 )
-def test_code_that_cannot_be_imported_is_one_line_and_leaves_nothing(checkout, code, reason, monkeypatch):
+def test_an_import_error_is_one_line_and_leaves_no_modules(checkout, code, reason, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     checkout.edit("utils/transforms.py", "from pose.geometry", f"{code}\nfrom pose.geometry")
 
     with pytest.raises(PoseError, match=rf"inference\.py cannot be imported \({reason}"):
         load_hrnet(checkout.path, "core.inference")
-    assert theirs() == []
+    assert checkout_modules() == []
     assert not sys.dont_write_bytecode

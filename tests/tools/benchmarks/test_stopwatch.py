@@ -1,4 +1,4 @@
-"""The stopwatch of stages: each second counts once, for the innermost stage."""
+"""Stopwatch: each second counts once, for the innermost stage."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pose.tools.benchmarks._stopwatch import Stopwatch
 
 
 class Clock:
-    """Shows the time that it was turned to."""
+    """Fake clock that is advanced by hand."""
 
     def __init__(self):
         self.now = 100.0
@@ -14,7 +14,7 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def turn(self, seconds):
+    def advance(self, seconds):
         self.now += seconds
         return seconds
 
@@ -24,34 +24,34 @@ def clock():
     return Clock()
 
 
-def test_a_stage_within_another_is_not_part_of_it(clock):
+def test_nested_stages_do_not_count_in_the_outer_stage(clock):
     stopwatch = Stopwatch(clock)
-    inner = stopwatch.timed("inner", clock.turn)
+    inner = stopwatch.timed("inner", clock.advance)
 
     with stopwatch.stage("outer"):
-        clock.turn(1)
+        clock.advance(1)
         inner(10)
         with stopwatch.stage("middle"):
-            clock.turn(100)
+            clock.advance(100)
             assert inner(seconds=1000) == 1000
-        clock.turn(2)
+        clock.advance(2)
     inner(20)
 
     assert stopwatch.reset() == {"inner": 1030, "middle": 100, "outer": 3}
 
 
-def test_reset_begins_anew(clock):
+def test_reset_sets_all_stages_to_zero(clock):
     stopwatch = Stopwatch(clock)
     with stopwatch.stage("stage"):
-        clock.turn(5)
+        clock.advance(5)
 
     assert stopwatch.reset() == {"stage": 5}
     assert stopwatch.reset() == {}
 
 
-def test_an_error_passes_through_and_its_time_counts(clock):
+def test_an_exception_propagates_and_its_time_counts(clock):
     stopwatch = Stopwatch(clock)
     with pytest.raises(OSError, match="damaged"), stopwatch.stage("outer"), stopwatch.stage("inner"):
-        clock.turn(3)
+        clock.advance(3)
         raise OSError("damaged")
     assert stopwatch.reset() == {"outer": 0, "inner": 3}

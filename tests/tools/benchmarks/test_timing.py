@@ -1,4 +1,4 @@
-"""Timing in turns: every time, order and interval against a clock that the test moves."""
+"""Interleaved timing: times, order and interval with a fake clock."""
 
 import gc
 import math
@@ -11,7 +11,7 @@ from pose.tools.benchmarks._timing import Budget, quartiles, ratio_of_medians, t
 
 
 class FakeClock:
-    """Stands still but for `call`s, each of which takes the next of its given times."""
+    """Fake clock that only `call`s advance, each by the next of its given times."""
 
     def __init__(self):
         self.now, self.order = 100.0, []
@@ -33,7 +33,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_each_call_has_its_own_times_in_the_order_of_the_rounds():
+def test_times_of_each_call_are_in_the_order_of_the_rounds():
     clock = FakeClock()
     calls = {"a": clock.call("a", 1, 2, 4), "b": clock.call("b", 8, 16, 32)}
 
@@ -43,7 +43,7 @@ def test_each_call_has_its_own_times_in_the_order_of_the_rounds():
     assert times["b"].tolist() == [8, 16, 32]
 
 
-def test_warmup_runs_and_is_not_counted():
+def test_warmup_rounds_run_and_are_not_counted():
     clock = FakeClock()
 
     times = time_interleaved({"a": clock.call("a", 50, 60, 1, 2)}, Budget(rounds=2, warmup=2), rng(), clock)
@@ -51,24 +51,24 @@ def test_warmup_runs_and_is_not_counted():
     assert times["a"].tolist() == [1, 2]
 
 
-def rounds_of(order, size):
+def split_rounds(order, size):
     return [tuple(order[start : start + size]) for start in range(0, len(order), size)]
 
 
-def test_a_round_has_each_call_once_in_an_order_drawn_anew():
+def test_each_round_runs_every_call_once_in_random_order():
     clock = FakeClock()
     calls = {name: clock.call(name, *[1] * 600) for name in "abc"}
 
     time_interleaved(calls, Budget(rounds=600, warmup=0), rng(), clock)
 
-    orders = rounds_of(clock.order, 3)
+    orders = split_rounds(clock.order, 3)
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
     counts = Counter(orders)
     assert len(counts) == 6
     assert min(counts.values()) > 60  # 100 expected of each
 
 
-def test_the_generator_alone_decides_the_order():
+def test_the_order_depends_only_on_the_generator():
     def order(seed):
         clock = FakeClock()
         calls = {name: clock.call(name, *[1] * 23) for name in "abcd"}
@@ -83,14 +83,14 @@ def test_the_generator_alone_decides_the_order():
     ("budget", "rounds"),
     [
         (Budget(rounds=4), 4),
-        (Budget(seconds=7), 3),  # rounds of 3 s: one begins at 6 s and is finished
+        (Budget(seconds=7), 3),  # rounds of 3 s: the one that begins at 6 s is completed
         (Budget(seconds=6), 2),
         (Budget(seconds=1e-9), 1),
         (Budget(seconds=7, rounds=2), 2),
         (Budget(seconds=4, rounds=9), 2),
     ],
 )
-def test_the_first_limit_ends_it_after_a_whole_round(budget, rounds):
+def test_measurement_ends_at_the_first_limit_after_a_complete_round(budget, rounds):
     clock = FakeClock()
     calls = {"a": clock.call("a", *[1] * 20), "b": clock.call("b", *[2] * 20)}
 
@@ -104,22 +104,22 @@ def test_the_first_limit_ends_it_after_a_whole_round(budget, rounds):
     [{}, {"seconds": 0}, {"seconds": -1}, {"seconds": math.nan}, {"rounds": 0}, {"seconds": 1, "warmup": -1}],
     ids=str,
 )
-def test_a_budget_that_cannot_be_is_refused(options):
+def test_an_invalid_budget_is_refused(options):
     with pytest.raises(ValueError, match="expected seconds above 0 or rounds from 1"):
         Budget(**options)
 
 
-def test_equal_limits_of_seconds_and_rounds_are_a_budget():
+def test_a_budget_may_limit_both_seconds_and_rounds():
     assert Budget(seconds=5, rounds=5).allows(4, 4.9)
 
 
-def test_nothing_to_time_is_refused():
+def test_no_calls_are_refused():
     with pytest.raises(ValueError, match="at least one call"):
         time_interleaved({}, Budget(rounds=1), rng())
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_no_garbage_is_collected_during_a_call_and_afterwards_all_is_as_before(enabled):
+def test_garbage_collection_is_off_during_a_call_and_restored_afterwards(enabled):
     def fail():
         assert not gc.isenabled()
         raise OSError
@@ -145,7 +145,7 @@ class Cycle:
         Cycle.alive -= 1
 
 
-def test_garbage_of_one_call_is_gone_before_the_next():
+def test_garbage_of_a_call_is_freed_before_the_next_call():
     alive = []
 
     def work():
@@ -157,8 +157,8 @@ def test_garbage_of_one_call_is_gone_before_the_next():
     assert set(alive) == {0}
 
 
-def test_the_default_clock_counts_seconds():
-    # A lower bound only: a busy machine may take as long as it likes.
+def test_the_default_clock_measures_seconds():
+    # A lower bound only: a busy machine may take any time longer.
     import time
 
     def work():
@@ -171,12 +171,12 @@ def test_the_default_clock_counts_seconds():
     assert (times["a"] >= 2e-3).all()
 
 
-def test_quartiles_are_the_values_a_quarter_half_and_three_quarters_up():
+def test_quartiles_of_known_values():
     assert quartiles(np.array([5.0, 1, 3, 2, 4])) == (2, 3, 4)
     assert quartiles(np.array([7.0])) == (7, 7, 7)
 
 
-def test_the_ratio_is_that_of_the_medians():
+def test_the_ratio_is_the_ratio_of_the_medians():
     ours, against = np.array([3.0, 30, 4, 5, 6]), np.array([2.0, 1, 2, 50, 4])
 
     ratio = ratio_of_medians(ours, against, rng())
@@ -185,24 +185,25 @@ def test_the_ratio_is_that_of_the_medians():
     assert ratio.low <= ratio.value <= ratio.high
 
 
-def test_what_slows_whole_rounds_down_does_not_widen_the_interval():
+def test_slow_rounds_do_not_widen_the_interval():
     against = rng().lognormal(0, 1, 50)
 
     assert ratio_of_medians(2 * against, against, rng()) == (2, 2, 2)
     assert ratio_of_medians(2 * rng(1).permutation(against), against, rng()).high > 2.1
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    draw, truth, trials = rng(3), 1.3, 60
-    held = 0
+def test_the_interval_covers_the_true_ratio_at_its_nominal_rate():
+    generator, true_ratio, trials = rng(3), 1.3, 60
+    covered = 0
     for _ in range(trials):
-        ratio = ratio_of_medians(truth * draw.lognormal(0, 0.2, 40), draw.lognormal(0, 0.2, 40), draw)
-        held += ratio.low <= truth <= ratio.high
+        ours, against = true_ratio * generator.lognormal(0, 0.2, 40), generator.lognormal(0, 0.2, 40)
+        ratio = ratio_of_medians(ours, against, generator)
+        covered += ratio.low <= true_ratio <= ratio.high
         assert ratio.high - ratio.low < 0.5
-    assert held >= 0.85 * trials
+    assert covered >= 0.85 * trials
 
 
 @pytest.mark.parametrize(("ours", "against"), [([1.0, 2.0], [1.0]), ([], [])])
-def test_times_of_other_rounds_have_no_ratio(ours, against):
+def test_times_of_different_rounds_are_refused(ours, against):
     with pytest.raises(ValueError, match="same rounds"):
         ratio_of_medians(np.array(ours), np.array(against), rng())

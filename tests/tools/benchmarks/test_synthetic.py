@@ -1,4 +1,4 @@
-"""Invented people: as many as COCO has, the same from the same generator, doubles among them."""
+"""Synthetic people: counts as in COCO, reproducible, with duplicates."""
 
 import json
 
@@ -8,16 +8,16 @@ import pytest
 from pose.datasets.validation.checks import check_annotations
 from pose.evaluation.coco_results import to_results
 from pose.skeleton import COCO
-from pose.tools.benchmarks._invented import invent
+from pose.tools.benchmarks._synthetic import synthetic_people
 
 
 @pytest.fixture(scope="module")
-def invented():
-    return invent(500, np.random.default_rng(0))
+def synthetic():
+    return synthetic_people(500, np.random.default_rng(0))
 
 
-def test_numbers_are_those_of_val2017(invented):
-    content, predictions = invented
+def test_counts_are_proportional_to_val2017(synthetic):
+    content, predictions = synthetic
 
     assert len(content["images"]) == 500
     assert len(content["annotations"]) == 1_100
@@ -27,21 +27,21 @@ def test_numbers_are_those_of_val2017(invented):
     assert sum(person["iscrowd"] for person in content["annotations"]) == 22
 
 
-def test_the_annotations_are_a_file_without_faults(invented, tmp_path):
+def test_the_annotations_pass_validation(synthetic, tmp_path):
     path = tmp_path / "people.json"
-    path.write_text(json.dumps(invented[0]))
+    path.write_text(json.dumps(synthetic[0]))
 
-    assert [finding for finding in check_annotations(path) if finding.severity == "error"] == []
+    assert [issue for issue in check_annotations(path) if issue.severity == "error"] == []
 
 
-def test_some_predictions_are_doubles(invented):
-    _, predictions = invented
+def test_some_predictions_are_duplicates(synthetic):
+    _, predictions = synthetic
 
     assert 0.8 * len(predictions) < len(to_results(predictions, COCO.sigmas)) < 0.98 * len(predictions)
 
 
 def test_the_same_generator_gives_the_same_people():
-    (first, people), (second, again) = (invent(3, np.random.default_rng(7)) for _ in range(2))
+    (first, people), (second, again) = (synthetic_people(3, np.random.default_rng(7)) for _ in range(2))
 
     assert first == second
     np.testing.assert_array_equal(people.keypoints_image, again.keypoints_image)

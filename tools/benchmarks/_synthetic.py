@@ -1,7 +1,7 @@
-"""People and predictions about as many as COCO val2017 and its usual detector boxes have, drawn from a generator.
+"""Random people and predictions, about as many as COCO val2017 and its usual detector boxes have.
 
-For measurements that no image has a part in. Each person is predicted two or three times, more or less exactly, so
-that some predictions are doubles and AP lies between 0 and 1.
+For benchmarks that need no pixels. Each person is predicted two or three times with varying error, so that some
+predictions are duplicates and AP is between 0 and 1.
 """
 
 import argparse
@@ -13,16 +13,21 @@ from numpy.typing import NDArray
 
 from pose.cli import positive_count
 from pose.evaluation.coco_results import Predictions
+from pose.geometry import Array
 from pose.skeleton import COCO
 
-PICTURES, BOXES, ANNOTATIONS = 5_000, 104_125, 11_004
-PICTURES_WITH_PEOPLE, WITH_KEYPOINTS, CROWDS = 0.54, 0.58, 0.02
-"""Shares: of the images, and of the annotations."""
-BODY_SHARE = 0.6
-"""Of a person's box, the part that the person covers."""
+IMAGES, BOXES, ANNOTATIONS = 5_000, 104_125, 11_004
+"""Of val2017; fewer images get proportionally fewer boxes and annotations."""
+IMAGES_WITH_PEOPLE, WITH_KEYPOINTS, CROWDS = 0.54, 0.58, 0.02
+"""Fractions: of the images; of the annotations."""
+BODY_FRACTION = 0.6
+"""Fraction of a person's box that the person covers."""
 IMAGE_WH = (640, 480)
+"""Width and height of all images in pixels."""
 HEIGHTS = (30, 400)
+"""Range of the box heights in pixels."""
 BOXES_PER_PERSON = 2.5
+"""Average number of predictions per person."""
 
 
 def add_images_argument(parser: argparse.ArgumentParser, default: int) -> None:
@@ -32,16 +37,16 @@ def add_images_argument(parser: argparse.ArgumentParser, default: int) -> None:
         dest="images",
         type=positive_count,
         default=default,
-        help=f"to invent people in (default: {default})",
+        help=f"number of synthetic images (default: {default})",
     )
 
 
-def invent(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predictions]:
-    """Return COCO keypoint annotations of people in images of ids 1, 2, ..., and predictions of 17 keypoints."""
-    boxes, annotated = (round(count / PICTURES * images) for count in (BOXES, ANNOTATIONS))
+def synthetic_people(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predictions]:
+    """Return COCO keypoint annotations for images with ids 1, 2, ..., and predictions of 17 keypoints."""
+    boxes, annotated = (round(count / IMAGES * images) for count in (BOXES, ANNOTATIONS))
     people = round(boxes / BOXES_PER_PERSON)
     image_ids = rng.integers(1, images + 1, people)
-    image_ids[:annotated] = rng.integers(1, 1 + round(images * PICTURES_WITH_PEOPLE), annotated)
+    image_ids[:annotated] = rng.integers(1, 1 + round(images * IMAGES_WITH_PEOPLE), annotated)
     height = np.exp(rng.uniform(np.log(HEIGHTS[0]), np.log(HEIGHTS[1]), people))
     size = np.column_stack([height * rng.uniform(0.3, 0.8, people), height])
     corner = rng.uniform(0, np.array(IMAGE_WH) - size)
@@ -56,8 +61,8 @@ def invent(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predi
         np.where(person < annotated, rng.uniform(0.2, 1, boxes), rng.uniform(0, 0.6, boxes)),
         size.prod(axis=1)[person] * 1.25**2,
     )
-    labelled = rng.random(annotated) < WITH_KEYPOINTS
-    visibility = rng.integers(0, 3, (annotated, keypoints.shape[1])) * labelled[:, None]
+    labeled = rng.random(annotated) < WITH_KEYPOINTS
+    visibility = rng.integers(0, 3, (annotated, keypoints.shape[1])) * labeled[:, None]
     annotations = [
         annotation(n + 1, int(image_ids[n]), np.concatenate([corner[n], size[n]]), keypoints[n], visibility[n])
         for n in range(annotated)
@@ -68,7 +73,7 @@ def invent(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], Predi
 
 
 def annotation_file(images: int, annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the content of a COCO annotation file of images of ids 1, 2, ... and `IMAGE_WH`."""
+    """Return the content of a COCO annotation file for images with ids 1, 2, ... of size `IMAGE_WH`."""
     width, height = IMAGE_WH
     names = ((n, f"{n:012d}.jpg") for n in range(1, images + 1))
     return {
@@ -81,18 +86,26 @@ def annotation_file(images: int, annotations: Sequence[dict[str, Any]]) -> dict[
 def annotation(
     person_id: int,
     image_id: int,
-    bbox_xywh: NDArray[np.float64],
-    keypoints_image: NDArray[np.float64],
+    bbox_xywh: Array,
+    keypoints_image: Array,
     visibility: NDArray[np.integer],
 ) -> dict[str, Any]:
-    """Return a person as COCO's annotation files have it, from (4,), (K, 2) and (K,) arrays."""
+    """Return a person as an entry of a COCO annotation file.
+
+    Args:
+        person_id: annotation id.
+        image_id: of the person's image.
+        bbox_xywh: (4,) box in image pixels.
+        keypoints_image: (K, 2) x, y in image pixels.
+        visibility: (K,) COCO's 0, 1 or 2.
+    """
     xyv = np.column_stack([keypoints_image * (visibility > 0)[:, None], visibility]).round(2)
     return {
         "id": person_id,
         "image_id": image_id,
         "category_id": 1,
         "bbox": bbox_xywh.round(2).tolist(),
-        "area": float(BODY_SHARE * bbox_xywh[2] * bbox_xywh[3]),
+        "area": float(BODY_FRACTION * bbox_xywh[2] * bbox_xywh[3]),
         "iscrowd": 0,
         "num_keypoints": int((visibility > 0).sum()),
         "keypoints": xyv.ravel().tolist(),
