@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,21 +59,29 @@ def count(module: nn.Module, x: Tensor) -> tuple[Complexity, Tensor]:
     """Count ``module`` for the input ``x`` on the meta device, and return its output too; ``module`` is not changed."""
     meta_module = copy.deepcopy(module).to("meta")
     madds, output = count_madds(meta_module, x)
-    return Complexity(sum(p.numel() for p in module.parameters()), sum(madds.values())), output
+    return Complexity(sum(p.numel() for p in module.parameters()), sum(map(sum, madds.values()))), output
+
+
+class Madds(NamedTuple):
+    """Multiply-adds of a layer: what a static one needs, and what attention and aggregation add."""
+
+    static: int
+    added: int = 0
 
 
 @torch.no_grad()
-def count_madds(model: nn.Module, *inputs: Any) -> tuple[dict[str, int], Any]:
+def count_madds(model: nn.Module, *inputs: Any) -> tuple[dict[str, Madds], Any]:
     """Run ``model`` once in evaluation mode and count the multiply-adds of its layers.
 
     Returns:
-        the multiply-adds of each layer that was called, by name, its attention included, and the model's output.
+        the multiply-adds of each convolution and linear layer that was called, by name, and the model's output. The
+        attention of a dynamic layer has the layer's name.
     """
-    madds: dict[str, int] = {}
+    madds: dict[str, Madds] = {}
     handles = [
         layer.register_forward_hook(partial(_add_madds, madds, name.removesuffix(".attention")))
         for name, layer in model.named_modules()
-        if isinstance(layer, COUNTED)
+        if isinstance(layer, (nn.Linear, _ConvNd, KernelAttention, DynamicLayer))
     ]
     modes = {layer: layer.training for layer in model.modules()}
     try:
@@ -86,26 +94,24 @@ def count_madds(model: nn.Module, *inputs: Any) -> tuple[dict[str, int], Any]:
     return madds, output
 
 
-def _add_madds(madds: dict[str, int], name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-    madds[name] = madds.get(name, 0) + _layer_madds(layer, inputs[0].shape, output.shape)
+def _add_madds(madds: dict[str, Madds], name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    before, madd = madds.get(name, Madds(0)), _layer_madds(layer, inputs[0].shape, output.shape)
+    madds[name] = Madds(before.static + madd.static, before.added + madd.added)
 
 
-COUNTED = (nn.Linear, _ConvNd, KernelAttention, DynamicLayer)
-
-
-def _layer_madds(layer: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -> int:
+def _layer_madds(layer: nn.Module, input_shape: torch.Size, output_shape: torch.Size) -> Madds:
     """Return the multiply-adds of ``layer`` without those of its children."""
     if isinstance(layer, nn.Linear):
-        return prod(output_shape) * layer.in_features
+        return Madds(prod(output_shape) * layer.in_features)
     if isinstance(layer, _ConvNd):
         outer = input_shape if isinstance(layer, _ConvTransposeNd) else output_shape
-        return prod(outer) * prod(layer.weight.shape[1:])
+        return Madds(prod(outer) * prod(layer.weight.shape[1:]))
     if isinstance(layer, KernelAttention):  # uses the weights of its linear layers without calling them
-        return input_shape[0] * (layer.fc1.weight.numel() + layer.fc2.weight.numel())
+        return Madds(0, input_shape[0] * (layer.fc1.weight.numel() + layer.fc2.weight.numel()))
     if isinstance(layer, DynamicLayer):
         samples = 1 if len(input_shape) == layer.sample_dims else input_shape[0]
         pooling = prod(input_shape) if len(input_shape) > 2 else 0
         kernels = sum(p.numel() for p in (layer.weight, layer.bias) if p is not None)
         outer = input_shape if isinstance(layer, DynamicConvTranspose2d) else output_shape
-        return pooling + samples * kernels + prod(outer) * prod(layer.weight.shape[2:])
-    return 0
+        return Madds(prod(outer) * prod(layer.weight.shape[2:]), pooling + samples * kernels)
+    return Madds(0)

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
+from pose.models.kernel_attention import is_exporting
+
 Pair = tuple[int, int]
 """Values for height and width."""
 
@@ -47,7 +49,8 @@ def conv2d(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         dilation: spacing of the taps.
         groups: C for a depthwise convolution; every other convolution is PyTorch's own.
     """
-    if not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad) and x.device.type == "cpu"):
+    needs_gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if not needs_gradient or x.device.type != "cpu" or is_exporting():
         return functional.conv2d(x, weight, None, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):
         # Autocast does not cast the inputs of a custom autograd function.
@@ -77,7 +80,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
+        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
@@ -102,7 +105,7 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) ->
         return _aten_gradient(gradient, x, weight, stride, weight.shape[-1] // 2, of_input=True)
     upsampled = gradient.new_zeros(x.shape)
     upsampled[:, :, ::stride, ::stride] = gradient
-    return functional.conv2d(upsampled, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, len(weight))
+    return functional.conv2d(upsampled, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, weight.shape[0])
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -122,7 +125,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -
 
 
 def _aten_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, of_input: bool) -> Tensor:
-    options = ([stride, stride], [padding, padding], [1, 1], False, [0, 0], len(weight))
+    options = ([stride, stride], [padding, padding], [1, 1], False, [0, 0], weight.shape[0])
     mask = [of_input, not of_input, False]
     gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)
     return gradients[0 if of_input else 1]

@@ -57,8 +57,8 @@ class FusedDynamicConv2d(nn.Module):
     def _forward_single(self, x: Tensor) -> Tensor:
         """Compute one sample with as few operators and as little Python as possible: their overhead dominates."""
         kernels, fc1, fc2 = self._parameter_dicts
-        height, width = x.shape[2:]
-        hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / (height * width)).relu_()
+        pixels = int(x.shape[2]) * int(x.shape[3])  # plain numbers also under tracing
+        hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / pixels).relu_()
         if hidden.dtype == torch.float16:  # of the input or by autocast: the sum could overflow
             y: Tensor = self.conv(x, self.shift)
             return y
