@@ -77,7 +77,8 @@ class DynamicConv2d(DynamicConvNd):
         if is_proxy(x) or is_exporting() or x.dim() != 4:
             return super().forward(x, shift)
         attention = self.attention(x)
-        x = self.pad_input(x)
+        if self.pad is not None:
+            x = self.pad_input(x)
         # An empty batch needs one kernel for the shape of its output; the sum over no samples gives it weights of 0.
         weights = attention if len(x) else attention.sum(0, keepdim=True)
         bias = self._aggregate_bias(weights, shift)

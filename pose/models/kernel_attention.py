@@ -70,12 +70,14 @@ class KernelAttention(nn.Module):
         """Return the hidden units before ReLU."""
         # For one sample the time is operator overhead: calling `fc1` as a module would take nearly twice as long.
         bias, weight = self.fc1.bias, self.fc1.weight.t()
-        if x.dim() == 2:
+        dims = x.dim()
+        if dims == 2:
             return torch.addmm(bias, x, weight)
-        axes = (2, 3) if x.dim() == 4 else tuple(range(2, x.dim()))
+        axes = (2, 3) if dims == 4 else tuple(range(2, dims))
         if torch.compiler.is_compiling():  # or exporting, for which sizes are symbols
             return torch.addmm(bias, x.mean(axes), weight)
-        pixels = prod(map(int, x.shape[2:]))  # plain numbers also under jit tracing, where sizes are tensors
+        # Plain numbers also under jit tracing, where sizes are tensors.
+        pixels = int(x.shape[2]) * int(x.shape[3]) if dims == 4 else prod(map(int, x.shape[2:]))
         if x.dtype != torch.float16:
             # A sum instead of a mean: its gradient is an expanded view, that of a mean is a new tensor of the size of
             # x. The division is the product's alpha, which costs nothing. bf16 has the range: PyTorch accumulates it in
