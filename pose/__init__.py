@@ -16,15 +16,32 @@ if TYPE_CHECKING:
     from pose.inference.predictor import Poses
     from pose.inference.pytorch import PosePredictor
     from pose.models.dynamic_conv import DynamicConv2d
+    from pose.models.dynamic_report import dynamic_report
+    from pose.models.kernel_attention import set_temperature
+    from pose.models.make_dynamic import attention_parameters, make_dynamic
 
 __version__ = "0.1.0"
-__all__ = ["DynamicConv2d", "ExportedPredictor", "PosePredictor", "Poses", "__version__"]
+__all__ = [
+    "DynamicConv2d",
+    "ExportedPredictor",
+    "PosePredictor",
+    "Poses",
+    "__version__",
+    "attention_parameters",
+    "dynamic_report",
+    "make_dynamic",
+    "set_temperature",
+]
 
 _MODULES = {
     "DynamicConv2d": "pose.models.dynamic_conv",
     "ExportedPredictor": "pose.inference.exported",
     "PosePredictor": "pose.inference.pytorch",
     "Poses": "pose.inference.predictor",
+    "attention_parameters": "pose.models.make_dynamic",
+    "dynamic_report": "pose.models.dynamic_report",
+    "make_dynamic": "pose.models.make_dynamic",
+    "set_temperature": "pose.models.kernel_attention",
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pose.models.dynamic_conv import KernelAttention
+from pose.models.kernel_attention import KernelAttention
 
 SAMPLES = 128
 """Number of training samples that calibration uses."""

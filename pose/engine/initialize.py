@@ -14,8 +14,8 @@ from pose.engine.calibration import SAMPLES, calibrate_attention, calibrate_batc
 from pose.inference.pytorch import normalize
 from pose.models import build_backbone
 from pose.models.classifier import Classifier
-from pose.models.dynamic_conv import KernelAttention
 from pose.models.inflate import inflate, new_layers
+from pose.models.kernel_attention import KernelAttention
 from pose.models.pose_net import PoseNet
 from pose.models.pretrained import from_movenet, from_torchvision
 from pose.models.weights import (

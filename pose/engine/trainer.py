@@ -32,7 +32,7 @@ from pose.engine.state import TrainState
 from pose.errors import TrainingError
 from pose.files import write_text
 from pose.inference.pytorch import normalize
-from pose.models.dynamic_conv import set_temperature
+from pose.models.kernel_attention import set_temperature
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,10 @@ Outputs are the same as PyTorch's, gradients are the same up to rounding.
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
+
+from pose.models.kernel_attention import is_exporting
 
 Pair = tuple[int, int]
 """Values for height and width."""
@@ -47,12 +49,12 @@ def conv2d(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         dilation: spacing of the taps.
         groups: C for a depthwise convolution; every other convolution is PyTorch's own.
     """
-    if not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad) and x.device.type == "cpu"):
+    needs_gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if not needs_gradient or x.device.type != "cpu" or is_exporting():
         return functional.conv2d(x, weight, None, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):
         # Autocast does not cast the inputs of a custom autograd function.
-        dtype = torch.get_autocast_dtype("cpu")
-        x, weight = x.to(dtype), weight.to(dtype)
+        x, weight = _autocast(x), _autocast(weight)
     side = weight.shape[-1]
     keeps_size = weight.shape[2:] == (side, side) and padding == (side // 2, side // 2) and side % 2 == 1
     is_depthwise = weight.shape[:2] == (groups, 1) and x.shape[1] == groups
@@ -63,17 +65,30 @@ def conv2d(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
     return functional.conv2d(x, weight, None, stride, padding, dilation, groups)
 
 
+def _autocast(tensor: Tensor) -> Tensor:
+    """Cast as autocast casts the inputs of a convolution: everything but float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.get_autocast_dtype("cpu"))
+
+
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution with an odd square kernel and padding for equal size at stride 1."""
+    """A depthwise convolution with an odd square kernel and padding for equal size at stride 1.
+
+    The backward pass consists of differentiable operators, so that second derivatives are PyTorch's own.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, weight.shape[0])
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        x, weight, stride = inputs
         ctx.save_for_backward(x, weight)
         ctx.stride = stride  # type: ignore[attr-defined]
-        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         stride: int = ctx.stride  # type: ignore[attr-defined]
@@ -88,9 +103,9 @@ class _Depthwise(torch.autograd.Function):
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     if stride == 1 or x.dtype == torch.float32:
         return _aten_gradient(gradient, x, weight, stride, weight.shape[-1] // 2, of_input=True)
-    upsampled = torch.zeros_like(x)
+    upsampled = gradient.new_zeros(x.shape)
     upsampled[:, :, ::stride, ::stride] = gradient
-    return functional.conv2d(upsampled, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, len(weight))
+    return functional.conv2d(upsampled, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, weight.shape[0])
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -100,17 +115,17 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -
     height, width = (stride * (size - 1) + 3 for size in gradient.shape[2:])
     padded = functional.pad(x, (2, 2, 2, 2))
     block_weight = weight[:, :, :3, :3]
-    result = torch.empty_like(weight)
-    for top in (0, 2):
-        for left in (0, 2):
-            shifted = padded[:, :, top : top + height, left : left + width]
-            block = _aten_gradient(gradient, shifted, block_weight, stride, 0, of_input=False)
-            result[:, :, top : top + 3, left : left + 3] = block
-    return result
+
+    def block(top: int, left: int) -> Tensor:
+        shifted = padded[:, :, top : top + height, left : left + width]
+        return _aten_gradient(gradient, shifted, block_weight, stride, 0, of_input=False)
+
+    upper, lower = (torch.cat([block(top, 0), block(top, 2)[..., 1:]], 3) for top in (0, 2))
+    return torch.cat([upper, lower[:, :, 1:]], 2)
 
 
 def _aten_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, of_input: bool) -> Tensor:
-    options = ([stride, stride], [padding, padding], [1, 1], False, [0, 0], len(weight))
+    options = ([stride, stride], [padding, padding], [1, 1], False, [0, 0], weight.shape[0])
     mask = [of_input, not of_input, False]
     gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)
     return gradients[0 if of_input else 1]

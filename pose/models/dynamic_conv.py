@@ -21,15 +21,13 @@ type-B head:
   samples would reorder every pixel in memory.
 """
 
-from typing import Literal
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pose.models.depthwise import Pair, conv2d
-
-AttentionKind = Literal["softmax", "sigmoid"]
+from pose.models.dynamic_layers import DynamicConvNd
+from pose.models.kernel_attention import aggregate, is_exporting, is_proxy
 
 CHUNK_BYTES = 5 << 19
 """Size of the 1x1 kernels that are aggregated at a time at inference; 2.5 MB stay in the core's cache until used."""
@@ -38,47 +36,7 @@ CONV_WORK = 12_000_000
 """Multiply-adds per sample from which a 1x1 convolution is faster than the batched matrix product on a CPU."""
 
 
-class KernelAttention(nn.Module):
-    """Attention over K kernels: average pooling, FC, ReLU, FC, softmax (paper, section 3.2 and Figure 3).
-
-    Args:
-        channels: input channels.
-        num_kernels: K.
-        reduction: ratio of input channels to hidden units; there is at least one hidden unit.
-        temperature: tau of the softmax (section 4.2); a larger tau gives more uniform weights.
-        kind: ``softmax`` (the paper) or ``sigmoid`` (CondConv: independent weights, no temperature).
-    """
-
-    temperature: Tensor
-
-    def __init__(
-        self, channels: int, num_kernels: int, reduction: int, temperature: float, kind: AttentionKind
-    ) -> None:
-        super().__init__()
-        self.kind = kind
-        hidden = max(1, channels // reduction)
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, num_kernels)
-        # Saved in the state dict, because the weights are trained for one temperature.
-        self.register_buffer("temperature", torch.tensor(float(temperature)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, C, H, W) to kernel weights (N, K)."""
-        # A sum instead of a mean: its gradient is an expanded view, that of a mean is a new (N, C, H, W) tensor.
-        # fp16 could overflow and is summed to fp32. bf16 has the range: PyTorch accumulates it in fp32 and rounds once,
-        # and dtype=torch.float32 would first copy the input to fp32.
-        total = x.sum((2, 3), dtype=torch.float32 if x.dtype == torch.float16 else None)
-        pixels = int(x.shape[2]) * int(x.shape[3])  # plain ints under tracing, too, where sizes are tensors
-        if x.dtype == torch.float16:
-            total, pixels = (total / pixels).to(x.dtype), 1
-        # For one sample the time is operator overhead: the division by the pixels is the product's alpha, and calling
-        # `fc1` and `fc2` as modules would take nearly twice as long.
-        hidden = torch.addmm(self.fc1.bias, total, self.fc1.weight.t(), alpha=1 / pixels).relu_()
-        logits = torch.addmm(self.fc2.bias, hidden, self.fc2.weight.t())
-        return logits.sigmoid() if self.kind == "sigmoid" else (logits / self.temperature).softmax(1)
-
-
-class DynamicConv2d(nn.Module):
+class DynamicConv2d(DynamicConvNd):
     """Dynamic convolution with the interface of `torch.nn.Conv2d`: K kernels are aggregated for each sample.
 
     Args:
@@ -86,78 +44,64 @@ class DynamicConv2d(nn.Module):
         out_channels: output channels.
         kernel_size: side, or (height, width).
         stride: of the convolution.
-        padding: zeros added on every side.
+        padding: zeros added on every side, or ``"same"`` or ``"valid"``.
         dilation: spacing of the kernel's taps.
         groups: must divide both channel numbers.
         bias: also aggregate K biases; redundant before a batch norm.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        device: of the parameters.
+        dtype: of the parameters.
         num_kernels: K.
         reduction: ratio of input channels to the attention's hidden units.
-        temperature: tau of the softmax; changed by `set_temperature`.
-        attention: ``softmax`` or ``sigmoid``, see `KernelAttention`.
+        temperature: tau of the softmax; changed by `pose.models.kernel_attention.set_temperature`.
+        attention: ``softmax`` or ``sigmoid``, see `pose.models.kernel_attention.KernelAttention`.
 
     Raises:
         ValueError: an argument is out of range, or ``groups`` does not divide the channels.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        bias: bool = False,
-        num_kernels: int = 4,
-        reduction: int = 4,
-        temperature: float = 30.0,
-        attention: AttentionKind = "softmax",
-    ) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
-        self.padding, self.dilation = _pair(padding), _pair(dilation)
-        self.num_kernels = num_kernels
-        self._check()
-        _check_attention(num_kernels, reduction, temperature, attention)
-        self.attention = KernelAttention(in_channels, num_kernels, reduction, temperature, attention)
-        self.weight = nn.Parameter(torch.empty(num_kernels, out_channels, in_channels // groups, *self.kernel_size))
-        self.bias = nn.Parameter(torch.zeros(num_kernels, out_channels)) if bias else None
-        with torch.no_grad():
-            for kernel in self.weight:
-                nn.init.kaiming_normal_(kernel, mode="fan_out")
+    axes, sample_dims, function = 2, 3, staticmethod(functional.conv2d)
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H', W').
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W'), or one sample without a batch axis.
 
         Args:
             x: input features.
             shift: (out_channels,) bias added as it is, without aggregation: the shift of a fused batch norm.
         """
+        # An exported graph has one form for all batch sizes.
+        if is_proxy(x) or is_exporting() or x.dim() != 4:
+            return super().forward(x, shift)
         attention = self.attention(x)
+        if self.pad is not None:
+            x = self.pad_input(x)
         # An empty batch needs one kernel for the shape of its output; the sum over no samples gives it weights of 0.
         weights = attention if len(x) else attention.sum(0, keepdim=True)
-        bias = None if self.bias is None else _aggregate(weights, self.bias)
-        if shift is not None:
-            bias = shift if bias is None else bias + shift
+        bias = self._aggregate_bias(weights, shift)
         if len(x) <= 1:
             bias = None if bias is None else bias.view(-1)
             return functional.conv2d(
-                x, _aggregate(weights, self.weight)[0], bias, self.stride, self.padding, self.dilation, self.groups
+                x, aggregate(weights, self.weight)[0], bias, self.stride, self.padding, self.dilation, self.groups
             )
         if self.is_pointwise:
             y = self._pointwise(x, attention)
         elif x.device.type == "cpu" and _is_channels_last(x):
-            y = self._conv_per_sample(x, _aggregate(attention, self.weight))
+            y = self._conv_per_sample(x, aggregate(attention, self.weight))
         else:
-            y = self._grouped_conv(x, _aggregate(attention, self.weight))
+            y = self._grouped_conv(x, aggregate(attention, self.weight))
         return y if bias is None else y.add_(bias[..., None, None])
 
     @property
     def is_pointwise(self) -> bool:
         """Whether this is a 1x1 convolution that a matrix product per pixel can compute: no padding, no groups."""
         return self.kernel_size == (1, 1) and self.padding == (0, 0) and self.groups == 1
+
+    def _conv(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+        return conv2d(x, kernel, self.stride, self.padding, self.dilation, groups * self.groups)
 
     def _pointwise(self, x: Tensor, attention: Tensor) -> Tensor:
         pointwise = _pointwise_matmul
@@ -167,75 +111,20 @@ class DynamicConv2d(nn.Module):
             pointwise = _pointwise_conv
         x = x[:, :, :: self.stride[0], :: self.stride[1]]
         if torch.is_grad_enabled() or x.device.type != "cpu":
-            return pointwise(x, _aggregate(attention, self.weight))
+            return pointwise(x, aggregate(attention, self.weight))
         chunk_size = max(1, CHUNK_BYTES // (self.weight[0].numel() * x.element_size()))
         chunks = zip(torch.split(x, chunk_size), torch.split(attention, chunk_size), strict=True)
-        outputs = [pointwise(chunk, _aggregate(weights, self.weight)) for chunk, weights in chunks]
+        outputs = [pointwise(chunk, aggregate(weights, self.weight)) for chunk, weights in chunks]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _conv_per_sample(self, x: Tensor, kernels: Tensor) -> Tensor:
         samples = zip(x.split(1), kernels.unbind(), strict=True)
-        options = (self.stride, self.padding, self.dilation, self.groups)
-        return torch.cat([conv2d(sample, kernel, *options) for sample, kernel in samples])
-
-    def _grouped_conv(self, x: Tensor, kernels: Tensor) -> Tensor:
-        joined = x.reshape(1, -1, *x.shape[2:])
-        groups = len(x) * self.groups
-        y = conv2d(joined, kernels.flatten(0, 1), self.stride, self.padding, self.dilation, groups)
-        return y.view(len(x), self.out_channels, *y.shape[2:])
-
-    def extra_repr(self) -> str:
-        """Return the arguments that `print` shows."""
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, num_kernels={self.num_kernels}"
-        )
-
-    def _check(self) -> None:
-        sizes = (self.in_channels, self.out_channels, self.groups, *self.kernel_size, *self.stride, *self.dilation)
-        if min(sizes) < 1 or min(self.padding) < 0:
-            raise ValueError(f"DynamicConv2d: expected positive sizes (padding may be 0), got {self.extra_repr()}")
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"DynamicConv2d: expected channels divisible by groups, got {self.in_channels} -> "
-                f"{self.out_channels} in {self.groups} groups"
-            )
-
-
-def set_temperature(module: nn.Module, temperature: float) -> None:
-    """Set the softmax temperature of every dynamic convolution in ``module``, in place; a static model is unchanged.
-
-    Raises:
-        ValueError: ``temperature`` is not positive.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
-    for child in module.modules():
-        if isinstance(child, KernelAttention):
-            child.temperature.fill_(temperature)
-
-
-def _check_attention(num_kernels: int, reduction: int, temperature: float, attention: str) -> None:
-    if num_kernels < 1 or reduction < 1 or not temperature > 0:
-        raise ValueError(
-            "DynamicConv2d: expected num_kernels >= 1, reduction >= 1 and temperature > 0, "
-            f"got {num_kernels}, {reduction} and {temperature}"
-        )
-    if attention not in ("softmax", "sigmoid"):
-        raise ValueError(f"DynamicConv2d: expected attention 'softmax' or 'sigmoid', got {attention!r}")
-
-
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _aggregate(attention: Tensor, bank: Tensor) -> Tensor:
-    """Return the weighted sums (N, ...) of K tensors (K, ...) with weights (N, K)."""
-    return (attention @ bank.flatten(1)).view(len(attention), *bank.shape[1:])
+        return torch.cat([self._conv(sample, kernel, 1) for sample, kernel in samples])
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    # In this order, because `torch.vmap` can tell only the default layout.
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _conv_is_faster(x: Tensor, out_channels: int, stride: Pair) -> bool:

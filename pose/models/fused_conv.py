@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import KernelAttention, is_proxy, leaf_node
 
 
 class FusedDynamicConv2d(nn.Module):
@@ -36,7 +37,7 @@ class FusedDynamicConv2d(nn.Module):
         fuse_temperature(conv.attention)
         self.conv = conv
         self.shift = nn.Parameter(shift)
-        self._has_fast_path = conv.bias is None and conv.attention.kind == "softmax"
+        self._has_fast_path = conv.bias is None and conv.attention.kind == "softmax" and conv.pad is None
         # Attribute access to parameters is slow: ten of them take as long as a small convolution. These dicts belong to
         # the modules, so moving or loading parameters changes them here, too.
         self._parameter_dicts: list[dict[str, Any]] = [
@@ -46,7 +47,9 @@ class FusedDynamicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
-        if len(x) == 1 and self._has_fast_path and x.dtype != torch.float16:  # fp16 could overflow in the sum
+        if is_proxy(x):
+            return leaf_node(self, x)  # type: ignore[no-any-return]
+        if self._has_fast_path and x.dim() == 4 and not torch.compiler.is_compiling() and x.shape[0] == 1:
             return self._forward_single(x)
         y: Tensor = self.conv(x, self.shift)
         return y
@@ -54,8 +57,11 @@ class FusedDynamicConv2d(nn.Module):
     def _forward_single(self, x: Tensor) -> Tensor:
         """Compute one sample with as few operators and as little Python as possible: their overhead dominates."""
         kernels, fc1, fc2 = self._parameter_dicts
-        height, width = x.shape[2:]
-        hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / (height * width)).relu_()
+        pixels = int(x.shape[2]) * int(x.shape[3])  # plain numbers also under tracing
+        hidden = torch.addmm(fc1["bias"], x.sum((2, 3)), fc1["weight"].t(), alpha=1 / pixels).relu_()
+        if hidden.dtype == torch.float16:  # of the input or by autocast: the sum could overflow
+            y: Tensor = self.conv(x, self.shift)
+            return y
         attention = torch.addmm(fc2["bias"], hidden, fc2["weight"].t()).softmax(1)
         weight = kernels["weight"]
         shape = weight.shape
@@ -108,6 +114,7 @@ class OneSampleDynamicConv2d(BackendDynamicConv2d):
         bias = None if conv.bias is None else _aggregate(attention, conv.bias)
         if self.shift is not None:
             bias = self.shift if bias is None else bias + self.shift
+        x = conv.pad_input(x)
         return functional.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
@@ -135,6 +142,7 @@ class BatchFreeDynamicConv2d(BackendDynamicConv2d):
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
         conv = self.conv
         attention = conv.attention(x)
+        x = conv.pad_input(x)
         y = self._patch_matmul(x, attention) if conv.groups == 1 else self._sum_of_convs(x, attention)
         return y if conv.bias is None else y + (attention @ conv.bias)[:, :, None, None]
 

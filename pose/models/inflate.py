@@ -38,7 +38,7 @@ def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dic
         attention = {key: value.clone() for key, value in layer.attention.state_dict().items()}
         attention_sum = 1.0
         if layer.attention.kind == "sigmoid":
-            differences = torch.randn(kernels.shape, generator=generator)
+            differences = torch.randn(kernels.shape, generator=generator).to(kernels)
             differences -= differences.mean(dim=0)
             kernels += SIGMOID_SPREAD * weight.std(correction=0) * differences
             attention |= {key: torch.zeros_like(value) for key, value in attention.items() if key.startswith("fc2.")}

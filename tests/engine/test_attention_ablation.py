@@ -24,16 +24,17 @@ from pose.engine.evaluate import load_test_set, make_results, predict_persons, s
 from pose.errors import CheckpointError, ConfigError, DataError
 from pose.models import build_pose_net
 from pose.models.attention_probe import AttentionRecord, attention_modes, average, changed_attention
-from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import set_temperature
 
 
 @pytest.fixture
 def classifier():
     """Two dynamic layers and global average pooling."""
     model = nn.Sequential(
-        DynamicConv2d(3, 8, 3, stride=2, padding=1),
+        DynamicConv2d(3, 8, 3, stride=2, padding=1, bias=False),
         nn.ReLU(),
-        DynamicConv2d(8, 4, 3, stride=2, padding=1),
+        DynamicConv2d(8, 4, 3, stride=2, padding=1, bias=False),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )

@@ -15,8 +15,9 @@ from pose.engine.initialize import load_pretrained
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.models.backbones.mobilenet_v2 import MobileNetV2
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.inflate import inflate
+from pose.models.kernel_attention import KernelAttention, set_temperature
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net, write_weights
 from pose.tools.train import train_pose as train
 

@@ -17,7 +17,7 @@ from pose.inference.backends import open_session
 from pose.inference.metadata import ExportMetadata
 from pose.inference.pytorch import predict_heatmaps
 from pose.models import build_pose_net
-from pose.models.dynamic_conv import set_temperature
+from pose.models.kernel_attention import set_temperature
 from pose.skeleton import COCO
 
 onnx = pytest.importorskip("onnx", reason="needs onnx to export")

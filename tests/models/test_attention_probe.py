@@ -19,7 +19,8 @@ from pose.models.attention_probe import (
     shuffle_across,
     shuffle_within,
 )
-from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import set_temperature
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def model() -> nn.Sequential:
     """Layers with inputs at strides 2, 2, 4, 2 after a static stem, with attention far from uniform."""
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1),
-        DynamicConv2d(8, 8, 1, reduction=1),
-        DynamicConv2d(8, 8, 3, stride=2, padding=1, groups=8, num_kernels=3, reduction=1),
-        DynamicConv2d(8, 6, 1, num_kernels=1),
+        DynamicConv2d(8, 8, 1, bias=False, reduction=1),
+        DynamicConv2d(8, 8, 3, stride=2, padding=1, groups=8, bias=False, num_kernels=3, reduction=1),
+        DynamicConv2d(8, 6, 1, bias=False, num_kernels=1),
         nn.Upsample(scale_factor=2),
         DynamicConv2d(6, 5, (3, 1), padding=(1, 0), bias=True, reduction=1, attention="sigmoid"),
     )

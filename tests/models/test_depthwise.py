@@ -97,3 +97,24 @@ def test_inference_and_empty_batch_use_pytorch() -> None:
     with torch.no_grad():
         assert layer(torch.zeros(1, 4, 8, 8)).grad_fn is None
     assert layer(torch.zeros(0, 4, 8, 8)).shape == (0, 4, 8, 8)
+
+
+@pytest.mark.parametrize(("side", "stride"), KERNELS)
+def test_second_derivatives_equal_finite_differences(side: int, stride: int) -> None:
+    """They were silently 0: the fast gradients had no graph of their own."""
+    x, weight = example((6, 5), side)
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        return conv2d(x, weight, (stride, stride), (side // 2, side // 2), (1, 1), 4)
+
+    assert torch.autograd.gradgradcheck(function, (x, weight), fast_mode=True)
+
+
+@pytest.mark.parametrize(("side", "stride"), KERNELS)
+def test_autocast_keeps_float64(side: int, stride: int) -> None:
+    x, weight = example((8, 6), side)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv2d(x, weight, (stride, stride), (side // 2, side // 2), (1, 1), 4)
+        expected = functional.conv2d(x, weight, None, stride, side // 2, 1, 4)
+    assert y.dtype == expected.dtype == torch.float64
+    torch.testing.assert_close(y, expected)

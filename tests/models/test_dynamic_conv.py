@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pose.models import dynamic_conv
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import KernelAttention, set_temperature
 
 KINDS: dict[str, dict[str, Any]] = {
     "pointwise": {"kernel_size": 1},
@@ -30,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sigmoid": {"kernel_size": 1, "attention": "sigmoid"},
     "sigmoid_dense": {"kernel_size": 3, "attention": "sigmoid"},
 }
+KINDS = {kind: {"bias": False} | options for kind, options in KINDS.items()}
 
 
 def randomized(layer: DynamicConv2d) -> DynamicConv2d:
@@ -139,7 +141,7 @@ def test_equal_kernels_give_a_static_convolution(kind: str) -> None:
     outputs = 8 if options.get("groups") == 4 else 6
     layer = randomized(DynamicConv2d(4, outputs, **options))
     options.pop("num_kernels", None)
-    static = nn.Conv2d(4, outputs, **{"bias": False} | options).double()
+    static = nn.Conv2d(4, outputs, **options).double()
     with torch.no_grad():
         layer.weight.copy_(static.weight.expand_as(layer.weight))
         if layer.bias is not None and static.bias is not None:
@@ -149,13 +151,13 @@ def test_equal_kernels_give_a_static_convolution(kind: str) -> None:
 
 
 def test_single_softmax_kernel_gives_a_static_convolution() -> None:
-    layer = randomized(DynamicConv2d(4, 6, 3, num_kernels=1))
+    layer = randomized(DynamicConv2d(4, 6, 3, bias=False, num_kernels=1))
     x = torch.randn(2, 4, 6, 6, dtype=torch.double)
     torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight[0]))
 
 
 def test_high_temperature_gives_the_mean_kernel() -> None:
-    layer = randomized(DynamicConv2d(4, 6, 3))
+    layer = randomized(DynamicConv2d(4, 6, 3, bias=False))
     x = torch.randn(2, 4, 6, 6, dtype=torch.double)
     set_temperature(layer, 1e12)
     torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight.mean(0)))

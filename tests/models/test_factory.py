@@ -10,7 +10,8 @@ from torchvision import models as torchvision_models
 
 from pose.config.pose import BackboneConfig, Config
 from pose.models import build_backbone, build_pose_net
-from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import set_temperature
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
 

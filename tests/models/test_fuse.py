@@ -13,8 +13,9 @@ from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
 from pose.models.backbones.resnet import ResNet
 from pose.models.classifier import Classifier, ClassifierHead
-from pose.models.dynamic_conv import DynamicConv2d, KernelAttention
+from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fuse import fuse
+from pose.models.kernel_attention import KernelAttention
 from pose.models.pose_net import PoseNet
 
 DYNAMIC = partial(DynamicConv2d, num_kernels=3, temperature=4.0)
@@ -151,3 +152,46 @@ def test_batch_norm_without_statistics_and_transposed_groups_are_rejected() -> N
         ValueError, match="'1': expected a transposed convolution with groups=1 before it, got groups=4"
     ):
         fuse(nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=4), nn.BatchNorm2d(4)))
+
+
+@torch.no_grad()
+def test_not_strict_leaves_batch_norms_without_their_own_convolution() -> None:
+    flow = lambda model, x: model.other_norm(model.square(model.norm(model.conv(x).relu())))  # noqa: E731
+    model = randomized(lambda: Model(flow))
+
+    fused = fuse(model, strict=False)
+
+    torch.testing.assert_close(fused(images(2)), model(images(2)))
+    assert isinstance(fused.norm, nn.BatchNorm2d)
+    assert isinstance(fused.other_norm, nn.Identity)
+    norms = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False), nn.ConvTranspose2d(4, 4, 2, groups=4),
+        nn.BatchNorm2d(4),
+    ).double().eval()  # fmt: skip
+    torch.testing.assert_close(fuse(norms, strict=False)(images(2)), norms(images(2)))
+
+
+class NotTraceable(nn.Module):
+    """Branches on the values of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(DynamicConv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.last = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.max() > 1e6:
+            raise ValueError("expected normalized images")
+        return self.last(self.body(x))
+
+
+@torch.no_grad()
+def test_submodules_of_a_model_that_cannot_be_traced_are_fused() -> None:
+    model = randomized(NotTraceable)
+
+    fused = fuse(model, strict=False)
+
+    torch.testing.assert_close(fused(images(2)), model(images(2)))
+    assert [name for name, layer in fused.named_modules() if isinstance(layer, nn.BatchNorm2d)] == ["last"]
+    with pytest.raises(ValueError, match=r"^fuse: 'last': .* \(strict=False leaves them\)$"):
+        fuse(model)

@@ -26,6 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sigmoid_bias": {"kernel_size": 1, "attention": "sigmoid", "bias": True},
     "sigmoid_depthwise": {"kernel_size": 3, "attention": "sigmoid", "groups": 4},
 }
+KINDS = {kind: {"bias": False} | options for kind, options in KINDS.items()}
 
 
 def randomized(kind: str) -> tuple[DynamicConv2d, nn.BatchNorm2d]:

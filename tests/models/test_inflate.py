@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from pose.config.pose import Config, ModelConfig
 from pose.models import build_pose_net
 from pose.models.backbones.blocks import ConvBNAct, ConvLayer, InvertedResidual
-from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.inflate import inflate
+from pose.models.kernel_attention import set_temperature
 
 BOTH = {"dynamic_backbone": True, "dynamic_head": True}
 
@@ -119,6 +120,7 @@ LAYERS: dict[str, dict[str, Any]] = {
     "grouped": {"kernel_size": 3, "padding": 1, "groups": 2, "bias": True},
     "dense": {"kernel_size": 3, "padding": 2, "dilation": 2, "bias": True},
 }
+LAYERS = {kind: {"bias": False} | options for kind, options in LAYERS.items()}
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -134,8 +136,8 @@ def test_inflated_layer_equals_the_static_convolution(kind: str, attention: str,
 
 def test_kernels_are_equal_for_softmax_and_differ_by_a_tenth_of_the_deviation_for_sigmoid() -> None:
     static = nn.Conv2d(32, 48, 3, bias=False)
-    kernels = inflated(static, DynamicConv2d(32, 48, 3, num_kernels=4)).weight
-    sigmoids = inflated(static, DynamicConv2d(32, 48, 3, num_kernels=4, attention="sigmoid")).weight * 2
+    kernels = inflated(static, DynamicConv2d(32, 48, 3, bias=False, num_kernels=4)).weight
+    sigmoids = inflated(static, DynamicConv2d(32, 48, 3, bias=False, num_kernels=4, attention="sigmoid")).weight * 2
 
     assert torch.equal(kernels, static.weight.expand_as(kernels))
     torch.testing.assert_close(sigmoids.mean(0), static.weight, rtol=0, atol=1e-6)
@@ -266,7 +268,7 @@ def test_only_the_seed_determines_the_differences_of_sigmoid_kernels() -> None:
 def test_layers_of_equal_shape_get_different_random_differences() -> None:
     static = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.Conv2d(8, 8, 1, bias=False))
     static[1].load_state_dict(static[0].state_dict())
-    layers = (DynamicConv2d(8, 8, 1, attention="sigmoid") for _ in range(2))
+    layers = (DynamicConv2d(8, 8, 1, bias=False, attention="sigmoid") for _ in range(2))
     model = inflated(static, nn.Sequential(*layers))
 
     assert not torch.allclose(model[0].weight, model[1].weight)

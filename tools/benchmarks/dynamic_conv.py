@@ -129,7 +129,7 @@ def _compare_layer(
     layer: Layer, public: type[nn.Module] | None, budget: Budget, rng: np.random.Generator
 ) -> Iterator[Comparison]:
     sizes = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.kernel_size // 2
-    dynamic = DynamicConv2d(*sizes, groups=layer.groups)
+    dynamic = DynamicConv2d(*sizes, groups=layer.groups, bias=False)
     modules = {"dynamic": dynamic, "static": Conv2d(*sizes, groups=layer.groups, bias=False)}
     if public is not None:
         modules[PUBLIC] = layer_like(dynamic, public)

@@ -21,7 +21,7 @@ from pose.models.dynamic_conv import DynamicConv2d
 class Dynamic_conv2d(DynamicConv2d):
     def __init__(self, in_planes, out_planes, kernel_size, ratio=0.25, stride=1, padding=0, dilation=1, groups=1,
                  bias=True, K=4, temperature=34):
-        super().__init__(in_planes, out_planes, kernel_size, stride, padding, dilation, groups, bias, K)
+        super().__init__(in_planes, out_planes, kernel_size, stride, padding, dilation, groups, bias, num_kernels=K)
 """
 
 
@@ -124,7 +124,8 @@ def test_memory_is_measured_for_a_training_step(monkeypatch, public):
 
 def test_replaced_layers_have_the_same_sizes(public):
     model = torch.nn.Sequential(
-        torch.nn.Sequential(DynamicConv2d(4, 6, 3, 2, 1)), DynamicConv2d(6, 6, 5, 1, 2, groups=6)
+        torch.nn.Sequential(DynamicConv2d(4, 6, 3, 2, 1, bias=False)),
+        DynamicConv2d(6, 6, 5, 1, 2, groups=6, bias=False),
     )
     expected = model(torch.zeros(2, 4, 8, 8)).shape
 
