@@ -11,7 +11,8 @@ import torch
 
 from pose.engine.plots import COLORS, open_figure
 from pose.geometry import Array
-from pose.models.dynamic_conv import DynamicConv2d, set_temperature
+from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import set_temperature
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
