@@ -216,7 +216,7 @@ def small_model() -> nn.Sequential:
         ({"exclude": lambda name: name == "3"}, ["1.0", "1.1"]),
         ({"include": "1.?", "exclude": "*.1"}, ["1.0"]),
     ],
-    ids=str,
+    ids=["all", "first too", "pattern", "names", "function", "exclude names", "exclude function", "both"],
 )
 def test_names_choose_the_layers(options: dict[str, Any], names: list[str]) -> None:
     model = small_model()
