@@ -169,6 +169,7 @@ def test_predictor_crops_predicts_flip_averages_and_decodes(weights, images, fli
 def test_the_fused_model_gives_the_heatmaps_of_the_trained_model(tmp_path, model):
     """Its batch norm is fused and its memory layout is channels_last."""
     config = Config(model=ModelConfig.model_validate({"head_width": 0.25} | model), input=InputConfig(size_hw=(64, 64)))
+    torch.manual_seed(0)  # one random model in 25 amplifies rounding beyond the tolerance
     trained = build_pose_net(config)
     for layer in trained.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
