@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pose.engine import perceptron
+from pose.engine.perceptron import xor_perceptron
 from pose.models import dynamic_conv
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.kernel_attention import KernelAttention, set_temperature
@@ -290,32 +292,8 @@ def test_invalid_argument_is_named(options: dict[str, Any], message: str) -> Non
 
 # --- one dynamic perceptron solves XOR (paper, appendix A.3)
 
-CORNERS = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+CORNERS = torch.tensor(perceptron.CORNERS)
 XOR = torch.tensor([0.0, 1.0, 1.0, 0.0])
-
-
-def xor_perceptron() -> DynamicConv2d:
-    """Return y = sum_k pi_k(x) (w_k . x + b_k) with relu(y) equal to XOR on the corners.
-
-    The numbers are not the paper's. With s = x1 + x2, the kernels are 2s - 1 and 3 - 2s, the logits 1 - s and s - 1:
-
-        s = 0: -1 and 3, weights 0.88 and 0.12, together -0.5
-        s = 1:  1 and 1, weights 0.5 and 0.5, together 1
-        s = 2:  3 and -1, weights 0.12 and 0.88, together -0.5
-    """
-    layer = DynamicConv2d(2, 1, 1, bias=True, num_kernels=2, temperature=1.0)
-    state = {
-        "weight": [[2.0, 2.0], [-2.0, -2.0]],
-        "bias": [-1.0, 3.0],
-        "attention.fc1.weight": [1.0, 1.0],
-        "attention.fc1.bias": [0.0],
-        "attention.fc2.weight": [-1.0, 1.0],
-        "attention.fc2.bias": [1.0, -1.0],
-        "attention.temperature": 1.0,
-    }
-    shapes = {name: value.shape for name, value in layer.state_dict().items()}
-    layer.load_state_dict({name: torch.tensor(value).view(shapes[name]) for name, value in state.items()})
-    return layer
 
 
 @torch.no_grad()

@@ -9,14 +9,13 @@ from functools import partial
 from importlib import import_module
 
 import numpy as np
-import torch
 from torch import nn
 
 from pose.models.fuse import fuse
 from pose.models.make_dynamic import make_dynamic
 
 from . import Comparison, compare
-from ._models import infer, noise
+from ._models import infer, noise, with_statistics
 from ._timing import Budget, time_interleaved
 
 MODELS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
@@ -62,9 +61,4 @@ def measure(
 def build_model(name: str, size_hw: tuple[int, int]) -> nn.Module:
     """Return a classifier of torchvision with random weights and batch norm statistics of one random batch."""
     model: nn.Module = getattr(import_module("torchvision.models"), name)(weights=None)
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0  # the next batch replaces the running statistics
-    with torch.no_grad():
-        model.train()(noise(4, 3, size_hw))
-    return model.eval()
+    return with_statistics(model, size_hw)
