@@ -73,17 +73,10 @@ def make_state(
         dist: rank, world size and device.
     """
     if options.channels_last:
-        to_channels_last(model)
+        model.to(memory_format=torch.channels_last)
     wrapped = wrap_model(model, dist, options.sync_batch_norm, options.accumulate)
     scaler = torch.amp.GradScaler(dist.device.type, enabled=options.precision == "fp16")
     ema = MovingAverage(model, options.ema_decay) if options.ema_decay else None
     if options.compile:
         wrapped = cast(nn.Module, torch.compile(wrapped))
     return TrainState(model, optimizer, scaler, ema, wrapped)
-
-
-def to_channels_last(model: nn.Module) -> None:
-    """Convert 4-D weights to channels-last memory, in place. `Module.to` fails on the 5-D dynamic kernels."""
-    for weight in model.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)

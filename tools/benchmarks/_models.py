@@ -10,7 +10,6 @@ from torch import nn
 
 from pose.config.classification import ClassificationConfig
 from pose.config.pose import BackboneConfig, Config, ModelConfig
-from pose.engine.state import to_channels_last
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
@@ -65,8 +64,7 @@ def in_both_layouts(
         x: (N, C, h, w) input.
         step: `infer` or `training_step`.
     """
-    channels_last = copy.deepcopy(module)
-    to_channels_last(channels_last)
+    channels_last = copy.deepcopy(module).to(memory_format=torch.channels_last)
     return {
         name: partial(step, module, x),
         name + CHANNELS_LAST: partial(step, channels_last, x.to(memory_format=torch.channels_last)),

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from pose.engine.state import to_channels_last
 from pose.models.depthwise import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.fuse import fuse
@@ -179,6 +178,6 @@ def _train_one_step(name: str, peer: Path | None, size_hw: tuple[int, int]) -> N
         replace_layers(model, load_layer(peer))
     x = noise(BATCH, 3, size_hw)
     if name.endswith(CHANNELS_LAST):
-        to_channels_last(model)
+        model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
     training_step(model, x)
