@@ -72,7 +72,7 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
     model.to(dist.device)
 
     state = make_state(model, adam(model, options, dist.device), options, dist)
-    loss_fn = pose_loss(options, dist.device)
+    loss_fn = pose_loss(config, dist.device)
     return train(state, loader, loss_fn, partial(validate, val_set, config, dist), config, folder, dist, resume)
 
 

@@ -232,6 +232,14 @@ class TrainConfig(OptimizationConfig):
     loss: Literal["mse", "cross_entropy"] = "mse"
     """Heatmap loss. mse: as in the paper; cross_entropy: over the pixels of each heatmap, leaves the initial plateau
     sooner."""
+    teacher: Path | None = None
+    """ONNX file of a pose model for the same keypoints and input size, to learn from its heatmaps too; null: none."""
+    teacher_weight: Probability = 0.5
+    """Fraction of the teacher's heatmap in the target of a labeled keypoint."""
+    teacher_threshold: Probability = 0.3
+    """Keypoints whose teacher heatmap has a lower peak get nothing from the teacher."""
+    teacher_flip: bool = True
+    """Average the teacher's heatmaps with those of the flipped crop: twice its time, better targets."""
     temperature_final: Positive | None = None
     """Temperature after linear annealing; null: constant temperature (paper, section 6: 30 for COCO)."""
     validate_every: PositiveInt = 10

@@ -10,6 +10,7 @@ from pose.datasets.samples import PoseSample, TrainingSamples
 from pose.engine.distributed import DistContext, broadcast_object
 from pose.engine.evaluate import TestSet, make_results, predict_persons, score_results
 from pose.engine.losses import LOSSES
+from pose.engine.teacher import Teacher, mix_targets
 from pose.engine.trainer import LossFn, Validation, prepare_images
 from pose.models.pose_net import PoseNet
 
@@ -40,14 +41,25 @@ def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.op
     )
 
 
-def pose_loss(options: TrainConfig, device: torch.device) -> LossFn:
-    """Return the loss function of training, which compares the heatmaps of a batch by ``options.loss``."""
+def pose_loss(config: Config, device: torch.device) -> LossFn:
+    """Return the loss function of training, which compares the heatmaps of a batch by ``config.train.loss``.
+
+    Raises:
+        PoseError: the teacher cannot be used, see `Teacher`.
+    """
+    options, sigma = config.train, config.input.sigma
     loss = LOSSES[options.loss]
+    teacher = Teacher(options.teacher, config) if options.teacher is not None else None
 
     def loss_fn(model: nn.Module, batch: PoseSample) -> tuple[Tensor, Tensor]:
+        heatmaps, weights = batch.heatmaps, batch.weights
+        if teacher is not None:
+            heatmaps, weights = mix_targets(
+                heatmaps, weights, teacher.heatmaps(batch.image), sigma, options.teacher_weight,
+                options.teacher_threshold,
+            )  # fmt: skip
         maps = model(prepare_images(batch.image, options, device))
-        heatmaps = batch.heatmaps.to(device, non_blocking=True)
-        weights = batch.weights.to(device, non_blocking=True)
+        heatmaps, weights = heatmaps.to(device, non_blocking=True), weights.to(device, non_blocking=True)
         return loss(maps, heatmaps, weights), batch.id
 
     return loss_fn
