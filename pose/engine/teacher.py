@@ -121,7 +121,7 @@ def mix_targets(
     peaks = teacher_maps.flatten(2).amax(2)
     confident = peaks >= max(threshold, torch.finfo(torch.float32).tiny)
     clean = torch.where(teacher_maps >= NOISE_LEVEL * peaks[..., None, None], teacher_maps.clamp_min(0), 0)
-    total = clean.sum((2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    total = clean.sum((2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).eps)
     soft = clean * (2 * math.pi * sigma**2 / total)
     labeled = weights > 0
     share = torch.where(labeled, teacher_weight, 1.0) * confident
