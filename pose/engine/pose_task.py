@@ -7,11 +7,12 @@ from pose.config.pose import Config, TrainConfig
 from pose.datasets.coco import annotated_persons
 from pose.datasets.crop_cache.file import make_stamp, open_crop_cache
 from pose.datasets.samples import PoseSample, TrainingSamples
+from pose.engine.distillation import mix_targets
 from pose.engine.distributed import DistContext, broadcast_object
 from pose.engine.evaluate import TestSet, make_results, predict_persons, score_results
 from pose.engine.losses import LOSSES
-from pose.engine.teacher import Teacher, mix_targets
 from pose.engine.trainer import LossFn, Validation, prepare_images
+from pose.inference.teacher import Teacher
 from pose.models.pose_net import PoseNet
 
 
@@ -49,7 +50,9 @@ def pose_loss(config: Config, device: torch.device) -> LossFn:
     """
     options, sigma = config.train, config.input.sigma
     loss = LOSSES[options.loss]
-    teacher = Teacher(options.teacher, config) if options.teacher is not None else None
+    teacher = None
+    if options.teacher is not None:
+        teacher = Teacher(options.teacher, config.keypoints, config.input, flip=options.teacher_flip)
 
     def loss_fn(model: nn.Module, batch: PoseSample) -> tuple[Tensor, Tensor]:
         heatmaps, weights = batch.heatmaps, batch.weights

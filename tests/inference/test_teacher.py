@@ -1,0 +1,105 @@
+"""A teacher gives the heatmaps and keypoints of the model in its file; other files are refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from pose.config.pose import Config, InputConfig, ModelConfig
+from pose.errors import ConfigError
+from pose.export.onnx import predictor_to_onnx, to_onnx
+from pose.inference.metadata import ExportMetadata
+from pose.inference.predictor import Poses
+from pose.inference.pytorch import PosePredictor, predict_heatmaps
+from pose.inference.teacher import Teacher
+from pose.models import build_pose_net
+from pose.models.weights import write_weights
+from pose.skeleton import COCO, make_skeleton
+
+onnx = pytest.importorskip("onnx", reason="needs onnx to export a teacher")
+pytest.importorskip("onnxruntime", reason="needs onnxruntime to run a teacher")
+
+MODEL = ModelConfig(width=0.35, depth=0.1, head_width=0.25)
+CONFIG = Config(model=MODEL, input=InputConfig(size_hw=(64, 64)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A random pose model with confident maps."""
+    torch.manual_seed(5)
+    model = build_pose_net(CONFIG)
+    torch.nn.init.normal_(model.head[-1].weight, std=0.5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def crops():
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 64, 64, 3), generator=rng, dtype=torch.uint8)
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def fixed_batch_of_one(content):
+    model = onnx.load_model_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kind", ["normalized images", "fixed batch of one", "export of this project"])
+def test_teacher_gives_the_heatmaps_of_its_model(kind, flip, model, crops, tmp_path):
+    if kind == "export of this project":
+        content = predictor_to_onnx(model, ExportMetadata(CONFIG.input, COCO, None, "MIT"), decodes=True)
+    else:
+        content = to_onnx(model, CONFIG.input.size_hw)
+    if kind == "fixed batch of one":
+        content = fixed_batch_of_one(content)
+    teacher = Teacher(write(tmp_path / "teacher.onnx", content), COCO, CONFIG.input, flip=flip)
+
+    expected = predict_heatmaps(model.heatmaps, crops, COCO.flip_pairs if flip else None)
+
+    torch.testing.assert_close(teacher.heatmaps(crops), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_teacher_predicts_the_keypoints_of_its_model_in_images(model, tmp_path):
+    weights = tmp_path / "weights.pt"
+    write_weights({"model": model.state_dict(), "config": CONFIG.model_dump(mode="json")}, weights)
+    image = np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    boxes = [[10, 5, 40, 80], [50, 20, 60, 60]]
+    teacher = Teacher(write(tmp_path / "teacher.onnx", to_onnx(model, CONFIG.input.size_hw)), COCO, CONFIG.input)
+
+    expected, actual = PosePredictor(weights, "cpu")(image, boxes), teacher(image, boxes)
+
+    assert isinstance(actual, Poses)
+    np.testing.assert_allclose(actual.scores, expected.scores, rtol=1e-3)
+    np.testing.assert_allclose(actual.keypoints, expected.keypoints, atol=1e-2)
+
+
+def test_teacher_of_another_input_size_is_rejected_with_both_sizes(model, tmp_path):
+    path = write(tmp_path / "teacher.onnx", fixed_batch_of_one(to_onnx(model, (96, 64))))
+
+    with pytest.raises(ConfigError, match=r"teacher\.onnx: expected one input .*3, 64, 64.*96, 64") as error:
+        Teacher(path, COCO, CONFIG.input)
+
+    assert "\n" not in str(error.value)
+
+
+def test_teacher_with_other_keypoints_is_rejected_with_the_shapes(model, tmp_path):
+    path = write(tmp_path / "teacher.onnx", to_onnx(model, (64, 64)))
+
+    with pytest.raises(ConfigError, match=r"expected one output of heatmaps .*\[1, 2, 16, 16\].*\[1, 17, 16, 16\]"):
+        Teacher(path, make_skeleton(("left_wing", "right_wing"), ()), CONFIG.input)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not an ONNX file"])
+def test_missing_or_damaged_teacher_is_rejected(content, tmp_path):
+    path = tmp_path / "teacher.onnx"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"teacher\.onnx: (no such|not an ONNX)"):
+        Teacher(path, COCO, CONFIG.input)
