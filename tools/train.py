@@ -53,6 +53,7 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
     """Build data and model, train, and return the best validation AP; errors as in `pose.engine.trainer.train`."""
     import torch
 
+    from pose.engine.distributed import barrier
     from pose.engine.evaluate import load_test_set
     from pose.engine.initialize import initialize_weights
     from pose.engine.pose_task import adam, pose_loss, training_samples, validate
@@ -62,7 +63,11 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
 
     torch.manual_seed(config.seed)
     options = config.train
+    if not dist.is_main:
+        barrier(dist)  # the main rank computes the heatmaps of a teacher; the others read its file
     train_set = training_samples(config)
+    if dist.is_main:
+        barrier(dist)
     val_set = load_test_set(config, ground_truth=options.validate_boxes == "ground_truth")
     loader = make_loader(train_set, options, dist, config.seed)
 
@@ -72,7 +77,7 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
     model.to(dist.device)
 
     state = make_state(model, adam(model, options, dist.device), options, dist)
-    loss_fn = pose_loss(config, dist.device)
+    loss_fn = pose_loss(options, dist.device)
     return train(state, loader, loss_fn, partial(validate, val_set, config, dist), config, folder, dist, resume)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pose.config.pose import STRIDE as HEATMAP_STRIDE
@@ -17,7 +18,8 @@ from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
 from pose.datasets.crop_cache.file import CropCache
-from pose.geometry import Array, box_to_view, transform_points, view_to_matrix
+from pose.datasets.distillation import TeacherHeatmaps
+from pose.geometry import Array, Float32, box_to_view, compose, invert, transform_points, view_to_matrix
 from pose.heatmap import encode
 from pose.images import Image, person_crop, read_crop, read_image
 from pose.skeleton import Skeleton
@@ -26,6 +28,8 @@ ColorAugment = Callable[[Image, np.random.Generator], Image]
 """Changes the colors of a crop, with randomness from the generator."""
 CropFunction = Callable[[Array, tuple[int, int]], Image]
 """Returns the crop of an image-to-input matrix (2, 3) and a size (width, height)."""
+MixFunction = Callable[[Array, NDArray[np.intp] | None, Float32, Float32], tuple[Float32, Float32]]
+"""Mixes a teacher's heatmaps of one person into targets; arguments as those of `TeacherHeatmaps.mix` after ``row``."""
 
 
 class PoseSample(NamedTuple):
@@ -62,6 +66,7 @@ def make_sample(
     rng: np.random.Generator,
     color_augment: ColorAugment | None = None,
     crop_fn: CropFunction | None = None,
+    mix_fn: MixFunction | None = None,
 ) -> PoseSample:
     """Crop one person and encode the target heatmaps.
 
@@ -73,10 +78,12 @@ def make_sample(
         rng: source of all randomness.
         color_augment: applied to the crop.
         crop_fn: returns the crop; by default it is read from the record's image file.
+        mix_fn: mixes a teacher's heatmaps into the targets, see `TeacherHeatmaps.mix`.
     """
-    view = box_to_view(record.bbox_xywh, input_config.aspect_ratio, input_config.padding)
+    upright = box_to_view(record.bbox_xywh, input_config.aspect_ratio, input_config.padding)
+    view = upright
     if augment is not None:
-        view = random_view(view, record.keypoints_image, record.visibility, skeleton, augment, rng)
+        view = random_view(upright, record.keypoints_image, record.visibility, skeleton, augment, rng)
     image_to_input = view_to_matrix(view, input_config.size_wh)
     crop_fn = crop_fn or partial(read_crop, record.image_path)
     image = crop_fn(image_to_input, input_config.size_wh)
@@ -86,6 +93,11 @@ def make_sample(
     if view.flip:
         keypoints_input, visibility = keypoints_input[skeleton.flip_order], visibility[skeleton.flip_order]
     heatmaps, weights = encode(keypoints_input, visibility, input_config.heatmap_wh, HEATMAP_STRIDE, input_config.sigma)
+    if mix_fn is not None:
+        upright_to_image = invert(view_to_matrix(upright, input_config.heatmap_wh))
+        image_to_view = view_to_matrix(view, input_config.heatmap_wh)
+        order = skeleton.flip_order if view.flip else None
+        heatmaps, weights = mix_fn(compose(image_to_view, upright_to_image), order, heatmaps, weights)
     return PoseSample(
         torch.from_numpy(image), torch.from_numpy(heatmaps), torch.from_numpy(weights), torch.tensor(record.id)
     )
@@ -102,6 +114,7 @@ class TrainingSamples(Dataset[PoseSample]):
         seed: seed of all randomness.
         crops: crop cache of the same persons, read instead of the images. Samples then differ slightly in their pixels
             and in nothing else.
+        teacher: heatmaps of a teacher for the same persons, mixed into the targets.
     """
 
     def __init__(
@@ -112,8 +125,10 @@ class TrainingSamples(Dataset[PoseSample]):
         augment: AugmentConfig,
         seed: int,
         crops: CropCache | None = None,
+        teacher: TeacherHeatmaps | None = None,
     ) -> None:
         self.persons, self.skeleton, self.crops, self.seed = persons, skeleton, crops, seed
+        self.teacher = teacher
         self.input_config, self.augment = input_config, augment
         self._color_augment: ColorAugment | None = None
 
@@ -135,7 +150,10 @@ class TrainingSamples(Dataset[PoseSample]):
         rng = np.random.default_rng((self.seed, epoch, row))
         record = self.persons.record(row)
         crop_fn = None if self.crops is None else partial(self.crops.crop, row)
-        return make_sample(record, self.skeleton, self.input_config, self.augment, rng, self._color_augment, crop_fn)
+        mix_fn = None if self.teacher is None else partial(self.teacher.mix, row)
+        return make_sample(
+            record, self.skeleton, self.input_config, self.augment, rng, self._color_augment, crop_fn, mix_fn
+        )
 
 
 _read_image_cached = lru_cache(maxsize=1)(read_image)  # consecutive boxes are often on the same image

@@ -7,20 +7,20 @@ from pose.config.pose import Config, TrainConfig
 from pose.datasets.coco import annotated_persons
 from pose.datasets.crop_cache.file import make_stamp, open_crop_cache
 from pose.datasets.samples import PoseSample, TrainingSamples
-from pose.engine.distillation import mix_targets
 from pose.engine.distributed import DistContext, broadcast_object
 from pose.engine.evaluate import TestSet, make_results, predict_persons, score_results
 from pose.engine.losses import LOSSES
+from pose.engine.teacher_heatmaps import open_teacher_heatmaps
 from pose.engine.trainer import LossFn, Validation, prepare_images
-from pose.inference.teacher import Teacher
 from pose.models.pose_net import PoseNet
 
 
 def training_samples(config: Config) -> TrainingSamples:
-    """Return the training set of a config: augmented samples, read from its crop cache if it has one.
+    """Return the training set of a config: augmented samples, with its crop cache and its teacher if it has them.
 
     Raises:
         DataError: a file is missing or cannot be used, or the crop cache was built for other data or options.
+        ConfigError: the teacher is missing or does not fit.
     """
     data, skeleton = config.data, config.keypoints
     persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
@@ -29,7 +29,8 @@ def training_samples(config: Config) -> TrainingSamples:
         crops = open_crop_cache(
             data.root / data.crop_cache, make_stamp(persons, skeleton, config.input, config.augment)
         )
-    return TrainingSamples(persons, skeleton, config.input, config.augment, config.seed, crops)
+    teacher = open_teacher_heatmaps(config, persons) if config.train.teacher is not None else None
+    return TrainingSamples(persons, skeleton, config.input, config.augment, config.seed, crops, teacher)
 
 
 def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -42,27 +43,14 @@ def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.op
     )
 
 
-def pose_loss(config: Config, device: torch.device) -> LossFn:
-    """Return the loss function of training, which compares the heatmaps of a batch by ``config.train.loss``.
-
-    Raises:
-        PoseError: the teacher cannot be used, see `Teacher`.
-    """
-    options, sigma = config.train, config.input.sigma
+def pose_loss(options: TrainConfig, device: torch.device) -> LossFn:
+    """Return the loss function of training, which compares the heatmaps of a batch by ``options.loss``."""
     loss = LOSSES[options.loss]
-    teacher = None
-    if options.teacher is not None:
-        teacher = Teacher(options.teacher, config.keypoints, config.input, flip=options.teacher_flip)
 
     def loss_fn(model: nn.Module, batch: PoseSample) -> tuple[Tensor, Tensor]:
-        heatmaps, weights = batch.heatmaps, batch.weights
-        if teacher is not None:
-            heatmaps, weights = mix_targets(
-                heatmaps, weights, teacher.heatmaps(batch.image), sigma, options.teacher_weight,
-                options.teacher_threshold,
-            )  # fmt: skip
         maps = model(prepare_images(batch.image, options, device))
-        heatmaps, weights = heatmaps.to(device, non_blocking=True), weights.to(device, non_blocking=True)
+        heatmaps = batch.heatmaps.to(device, non_blocking=True)
+        weights = batch.weights.to(device, non_blocking=True)
         return loss(maps, heatmaps, weights), batch.id
 
     return loss_fn

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pose.config.pose import Config, TrainConfig
+from pose.config.pose import TrainConfig
 from pose.datasets.samples import PoseSample
 from pose.engine.ema import MovingAverage
 from pose.engine.pose_task import pose_loss
@@ -83,7 +83,7 @@ def train(state, batches, dist, steps=None, on_step=lambda: None, **options) -> 
     options = TrainConfig(batch_size=BATCH, **options)
     steps = steps or len(batches) // options.accumulate
     log = Recorder(on_step)
-    train_one_epoch(state, iter(batches), pose_loss(Config(train=options), dist.device), steps, options, dist, log)
+    train_one_epoch(state, iter(batches), pose_loss(options, dist.device), steps, options, dist, log)
     return log.steps
 
 

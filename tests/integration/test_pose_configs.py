@@ -89,7 +89,7 @@ def train_a_step(config: Config) -> TrainState:
     loader = training_loader(samples, EpochSampler(len(persons), 2), 0, pin_memory=False)
     before = [parameter.clone() for parameter in model.parameters()]
     log = LastStepLog()
-    train_one_epoch(state, iter(loader), pose_loss(config, DIST.device), 1, config.train, DIST, log)
+    train_one_epoch(state, iter(loader), pose_loss(config.train, DIST.device), 1, config.train, DIST, log)
     assert log.loss is not None
     assert 0 < log.loss < 1
     changed = [not torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True)]

@@ -97,8 +97,8 @@ def make_stamp(persons: Persons, skeleton: Skeleton, input_config: InputConfig, 
         "augment.rotation_limit_deg": augment.rotation_limit_deg if rotates else 0.0,
         "augment.half_body_min_keypoints": augment.half_body_min_keypoints if halves else None,
         "the skeleton's upper body": list(skeleton.upper_body) if halves else None,
-        PERSONS: _digest(*columns),
-        IMAGES: _digest(_image_sizes_and_times(persons)),
+        PERSONS: digest(*columns),
+        IMAGES: digest(image_sizes_and_times(persons)),
     }
 
 
@@ -160,8 +160,12 @@ def _differences(before: Stamp, now: Stamp) -> list[str]:
     ]
 
 
-def _image_sizes_and_times(persons: Persons) -> NDArray[np.int64]:
-    """Return (M, 2) size in bytes and modification time in nanoseconds of the images, sorted by name."""
+def image_sizes_and_times(persons: Persons) -> NDArray[np.int64]:
+    """Return (M, 2) size in bytes and modification time in nanoseconds of the images, sorted by name.
+
+    Raises:
+        DataError: an image is missing.
+    """
     rows = []
     for name in np.unique(persons.file_names):
         path = persons.image_folder / str(name)
@@ -175,8 +179,9 @@ def _image_sizes_and_times(persons: Persons) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def _digest(*columns: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
+def digest(*columns: NDArray[Any]) -> str:
+    """Return the SHA-256 of the bytes of arrays as hexadecimal digits."""
+    total = hashlib.sha256()
     for column in columns:
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
+        total.update(np.ascontiguousarray(column).tobytes())
+    return total.hexdigest()
