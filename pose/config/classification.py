@@ -116,13 +116,26 @@ class ClassifierTestConfig(Section):
     """Images per batch; does not change the results."""
 
 
+class ClassifierConfig(BackboneConfig):
+    """Classifier: backbone and a linear layer."""
+
+    dynamic_classifier: bool = False
+    """Dynamic linear layer as the classifier (CondConv; the paper's is static)."""
+
+    @model_validator(mode="after")
+    def _check_classifier(self) -> "ClassifierConfig":
+        if self.dynamic_classifier and isinstance(self.num_kernels, tuple):
+            raise ValueError("dynamic_classifier needs one num_kernels for all; a list applies to the blocks only")
+        return self
+
+
 class ClassificationConfig(ExperimentConfig):
     """Config of a classification experiment."""
 
     task: Literal["classification"] = "classification"
     """Task that is trained."""
-    model: BackboneConfig = BackboneConfig()
-    """Backbone."""
+    model: ClassifierConfig = ClassifierConfig()
+    """Backbone and classifier."""
     data: ClassFoldersConfig = ClassFoldersConfig()
     """Data set."""
     input: ImageInputConfig = ImageInputConfig()

@@ -55,6 +55,8 @@ class BackboneConfig(Section):
     torchvision."""
     dynamic_backbone: bool = False
     """Dynamic convolution in the blocks of the backbone."""
+    first_dynamic_block: Annotated[int, Field(ge=1, le=17)] = 1
+    """MobileNetV2: first of its 17 blocks with dynamic convolutions, counted from 1 (1: all blocks)."""
     dynamic_last: bool = False
     """Dynamic convolution also in a MobileNet's last 1x1 conv (implied by the paper's text, but not by its counts)."""
     dynamic_shortcuts: bool = False
@@ -63,9 +65,10 @@ class BackboneConfig(Section):
     """Number of kernels K per dynamic convolution; 1: static. If only the backbone's blocks are dynamic, also a list of
     one K per convolution of a block (paper, Table 5): expansion, depthwise, projection; in a ResNet: first, second."""
     reduction: PositiveInt = 4
-    """Reduction ratio of the attention: input channels / hidden units."""
+    """Reduction ratio of softmax attention: input channels / hidden units."""
     attention: Literal["softmax", "sigmoid"] = "softmax"
-    """Attention over kernels: softmax (paper) or sigmoid (CondConv, for the comparison in Table 2)."""
+    """Attention over kernels. softmax: two linear layers and a temperature (paper); sigmoid: one linear layer, no
+    temperature, weights that do not sum to 1 (CondConv, Table 2)."""
 
     @model_validator(mode="after")
     def _check_backbone(self) -> "BackboneConfig":
@@ -73,6 +76,10 @@ class BackboneConfig(Section):
             value = getattr(self, name)
             if self.backbone != backbone and value != type(self).model_fields[name].default:
                 raise ValueError(f"{name} {value} needs backbone: {backbone}, got {self.backbone}")
+        if self.attention == "sigmoid" and self.reduction != type(self).model_fields["reduction"].default:
+            raise ValueError(f"reduction {self.reduction} needs attention: softmax; sigmoid has no hidden units")
+        if self.first_dynamic_block != 1 and (self.depth != 1 or not self.dynamic_backbone):
+            raise ValueError("first_dynamic_block needs dynamic_backbone: true and depth: 1, where there are 17 blocks")
         is_resnet = self.backbone.startswith("resnet")
         if self.dynamic_last and is_resnet:
             raise ValueError(f"dynamic_last needs a MobileNet backbone, which has a last 1x1 conv; got {self.backbone}")
@@ -97,6 +104,7 @@ class BackboneConfig(Section):
 _BACKBONE_OF_OPTION = {
     "width": "mobilenet_v2",
     "depth": "mobilenet_v2",
+    "first_dynamic_block": "mobilenet_v2",
     "early_stride": "mobilenet_v3_small",
     "squeeze": "mobilenet_v3_small",
     "last_squeeze": "mobilenet_v3_small",

@@ -40,7 +40,7 @@ def calibrate_attention(model: nn.Module, attentions: Iterable[KernelAttention],
 
     Args:
         model: holds the attentions; its outputs do not change as long as the kernels of each layer are equal.
-        attentions: to scale. Their first layer standardizes its inputs, their second its outputs.
+        attentions: to scale. Their first layer standardizes its inputs, their last its outputs.
         inputs: (B, 3, H, W) normalized images, B at least 2.
     """
     layers = list(attentions)
@@ -75,7 +75,10 @@ def _set_batch_norm(layer: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> Non
 
 
 def _standardize(layer: KernelAttention, arguments: tuple[Tensor, ...]) -> None:
-    means = arguments[0].mean((2, 3))
+    features = arguments[0]
+    means = features if features.dim() == 2 else features.mean((2, 3))
+    if layer.fc1 is None:
+        return _standardize_outputs(layer.fc2, means)
     _standardize_inputs(layer.fc1, means)
     _standardize_outputs(layer.fc2, functional.relu(layer.fc1(means)))
 

@@ -1,6 +1,7 @@
 """Initialize weights before training: load pretrained weights (ours, torchvision's, MoveNet's), inflate, calibrate."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,16 +122,23 @@ def _temperatures(state: Mapping[str, Tensor]) -> set[float]:
 
 
 def _load_head(head: nn.Module, state: Mapping[str, Tensor], path: Path, outputs: str) -> list[KernelAttention]:
-    """Load a head if all layers but the last match; return the attentions of its inflated layers."""
-    inflated = [layer.attention for layer in new_layers(state, head).values()]
+    """Load a head if all layers but the last match; return the attentions of its inflated layers.
+
+    A last layer that differs keeps its random initialization.
+    """
+    inflated = new_layers(state, head)
     own, state = head.state_dict(), inflate(state, head)
     different = {name for name in own.keys() | state.keys() if name not in own or name not in state}
     different |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
-    last_layer = set(list(own)[-2:])  # its weight and bias
-    if different <= last_layer:
-        head.load_state_dict({**state, **{name: own[name] for name in different}})
+    last_layer = re.sub(r"(attention\.fc2\.)?\w+$", "", list(own)[-1])  # prefix of its weight, bias and attention
+    if all(name.startswith(last_layer) for name in different):
+        if different:
+            state = {name: value for name, value in state.items() if not name.startswith(last_layer)}
+            state |= {name: value for name, value in own.items() if name.startswith(last_layer)}
+            inflated.pop(last_layer, None)
+        head.load_state_dict(state)
         suffix = f", except the last layer (other {outputs})" if different else ""
         logger.info("head: weights loaded from %s%s", path, suffix)
-        return inflated
+        return [layer.attention for layer in inflated.values()]
     logger.warning("the head keeps its random initialization: %s has another head", path)
     return []

@@ -1,7 +1,7 @@
 """Record and modify the attention of dynamic convolutions, for ablation studies of trained models.
 
 Source: *Dynamic Convolution* (Chen et al., CVPR 2020), Tables 3 and 4. Nothing here depends on the model's task.
-Convolutions with a single kernel are ignored.
+Layers with a single kernel are ignored.
 
 To add a mode, write a `Change` and name it in `attention_modes`.
 """
@@ -17,17 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 
 Change = Callable[[Tensor], Tensor]
 """Maps the attention weights (N, K) of a layer for N inputs to the weights (N, K) to aggregate its kernels with."""
 
 
-def dynamic_layers(model: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the dynamic convolutions with K > 1 of a model, by module name and in module order."""
+def dynamic_layers(model: nn.Module) -> dict[str, DynamicConv2d | DynamicLinear]:
+    """Return the dynamic 2-D convolutions and linear layers with K > 1 of a model, by name and in module order."""
     return {
         name: layer
         for name, layer in model.named_modules()
-        if isinstance(layer, DynamicConv2d) and layer.num_kernels > 1
+        if isinstance(layer, (DynamicConv2d, DynamicLinear)) and layer.num_kernels > 1
     }
 
 
@@ -37,9 +38,9 @@ class LayerAttention:
 
     Attributes:
         name: module name of the layer.
-        kind: kernel size, such as ``1x1`` or ``depthwise 3x3``.
+        kind: kernel size, such as ``1x1`` or ``depthwise 3x3``, or ``linear``.
         stride: height of the model's input divided by that of the layer's input, rounded. The paper groups layers by
-            this input resolution.
+            this input resolution. The input of a linear layer counts as one pixel.
         weights: (M, K) float64 attention weights.
     """
 
@@ -87,7 +88,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 class AttentionRecord:
-    """Context manager that records the attention of every dynamic convolution in all forward passes of a model.
+    """Context manager that records the attention of every dynamic layer in all forward passes of a model.
 
     Args:
         model: called with images (N, C, H, W) as its first argument.
@@ -128,7 +129,8 @@ class AttentionRecord:
 
     def _stride_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def record_stride(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-            self._strides[name] = round(self._input_height / arguments[0].shape[2])
+            height = arguments[0].shape[2] if isinstance(layer, DynamicConv2d) else 1
+            self._strides[name] = round(self._input_height / height)
 
         return record_stride
 
@@ -139,7 +141,9 @@ class AttentionRecord:
         return record_weights
 
 
-def _kind(layer: DynamicConv2d) -> str:
+def _kind(layer: DynamicConv2d | DynamicLinear) -> str:
+    if isinstance(layer, DynamicLinear):
+        return "linear"
     height, width = layer.kernel_size
     depthwise = layer.groups == layer.in_channels > 1
     return f"{'depthwise ' if depthwise else ''}{height}x{width}"
@@ -150,7 +154,7 @@ def changed_attention(model: nn.Module, changes: Mapping[str, Change]) -> Iterat
     """Context manager that modifies the attention of the layers named in ``changes``; restores the model at exit.
 
     Raises:
-        KeyError: the model has no dynamic convolution of this name.
+        KeyError: the model has no dynamic layer of this name.
     """
     attentions = {name: dynamic_layers(model)[name].attention for name in changes}
     hooks = [attentions[name].register_forward_hook(_output_hook(change)) for name, change in changes.items()]

@@ -1,6 +1,11 @@
-"""ImageNet classifier: a backbone and a static classification head."""
+"""ImageNet classifier: a backbone and a classification head, whose last layer may be dynamic."""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
+
+LinearLayer = Callable[[int, int], nn.Module]
+"""Called as ``linear_layer(in_features, out_features)``; its kernels are in ``weight`` and ``bias``."""
 
 
 class ClassifierHead(nn.Sequential):
@@ -13,18 +18,24 @@ class ClassifierHead(nn.Sequential):
         num_classes: number of output scores.
         dropout: dropout probability before the last layer.
         hidden_channels: width of MobileNetV3's hidden layer (paper 1280, torchvision 1024); None for no hidden layer.
+        linear_layer: type of the last layer, static or dynamic.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int = 1000, dropout: float = 0.0, hidden_channels: int | None = None
+        self,
+        in_channels: int,
+        num_classes: int = 1000,
+        dropout: float = 0.0,
+        hidden_channels: int | None = None,
+        linear_layer: LinearLayer = nn.Linear,
     ) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         if hidden_channels is not None:
-            self.append(_linear(in_channels, hidden_channels))
+            self.append(_initialized(nn.Linear(in_channels, hidden_channels)))
             self.append(nn.Hardswish(inplace=True))
             in_channels = hidden_channels
         self.append(nn.Dropout(dropout))
-        self.append(_linear(in_channels, num_classes))
+        self.append(_initialized(linear_layer(in_channels, num_classes)))
 
 
 class Classifier(nn.Module):
@@ -46,8 +57,7 @@ class Classifier(nn.Module):
         return scores
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
+def _initialized(layer: nn.Module) -> nn.Module:
+    nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

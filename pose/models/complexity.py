@@ -107,7 +107,7 @@ def _layer_madds(layer: nn.Module, input_shape: torch.Size, output_shape: torch.
         outer = input_shape if isinstance(layer, _ConvTransposeNd) else output_shape
         return Madds(prod(outer) * prod(layer.weight.shape[1:]))
     if isinstance(layer, KernelAttention):  # uses the weights of its linear layers without calling them
-        return Madds(0, input_shape[0] * (layer.fc1.weight.numel() + layer.fc2.weight.numel()))
+        return Madds(0, input_shape[0] * sum(p.numel() for p in layer.parameters() if p.dim() == 2))
     if isinstance(layer, DynamicLayer):
         samples = 1 if len(input_shape) == layer.sample_dims else input_shape[0]
         pooling = prod(input_shape) if len(input_shape) > 2 else 0

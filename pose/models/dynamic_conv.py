@@ -52,7 +52,7 @@ class DynamicConv2d(DynamicConvNd):
         device: of the parameters.
         dtype: of the parameters.
         num_kernels: K.
-        reduction: ratio of input channels to the attention's hidden units.
+        reduction: ratio of input channels to the softmax attention's hidden units.
         temperature: tau of the softmax; changed by `pose.models.kernel_attention.set_temperature`.
         attention: ``softmax`` or ``sigmoid``, see `pose.models.kernel_attention.KernelAttention`.
 

@@ -172,9 +172,9 @@ class DynamicConvTranspose2d(DynamicConvNd):
         device: of the parameters.
         dtype: of the parameters.
         num_kernels: K.
-        reduction: ratio of input channels to the attention's hidden units.
+        reduction: ratio of input channels to the softmax attention's hidden units.
         temperature: tau of the softmax.
-        attention: ``softmax`` or ``sigmoid``.
+        attention: ``softmax`` or ``sigmoid``, see `KernelAttention`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -240,9 +240,9 @@ class DynamicLinear(DynamicLayer):
         device: of the parameters.
         dtype: of the parameters.
         num_kernels: K.
-        reduction: ratio of input features to the attention's hidden units.
+        reduction: ratio of input features to the softmax attention's hidden units.
         temperature: tau of the softmax.
-        attention: ``softmax`` or ``sigmoid``.
+        attention: ``softmax`` or ``sigmoid``, see `KernelAttention`.
 
     Raises:
         ValueError: an argument is out of range.

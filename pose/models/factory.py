@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -11,9 +12,10 @@ from pose.models.backbones.blocks import ConvLayer, ConvLayers
 from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
 from pose.models.backbones.resnet import ResNet
-from pose.models.classifier import Classifier, ClassifierHead
+from pose.models.classifier import Classifier, ClassifierHead, LinearLayer
 from pose.models.depthwise import Conv2d
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 from pose.models.heads import TypeAHead, TypeBHead
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
@@ -35,7 +37,9 @@ def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
     last_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_last else Conv2d
     shortcut_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_shortcuts else Conv2d
     backbones: dict[str, Callable[[], Backbone]] = {
-        "mobilenet_v2": partial(MobileNetV2, model.width, model.depth, block_conv, last_conv),
+        "mobilenet_v2": partial(
+            MobileNetV2, model.width, model.depth, block_conv, last_conv, model.first_dynamic_block
+        ),
         "mobilenet_v3_small": partial(
             MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, block_conv, last_conv
         ),
@@ -64,11 +68,19 @@ def build_pose_net(config: Config) -> PoseNet:
 
 def build_classifier(config: ClassificationConfig) -> Classifier:
     """Build the classifier of ``config`` with random weights from torch's default generator."""
-    backbone = build_backbone(config.model, config.train.temperature)
-    hidden_channels = HIDDEN_CHANNELS.get(config.model.backbone)
-    return Classifier(
-        backbone, ClassifierHead(backbone.out_channels, config.num_classes, config.train.dropout, hidden_channels)
+    model = config.model
+    backbone = build_backbone(model, config.train.temperature)
+    linear_layer: LinearLayer = nn.Linear
+    if model.dynamic_classifier and model.num_kernels != 1:
+        linear_layer = partial(DynamicLinear, **_attention_options(model, model.num_kernels, config.train.temperature))
+    head = ClassifierHead(
+        backbone.out_channels,
+        config.num_classes,
+        config.train.dropout,
+        HIDDEN_CHANNELS.get(model.backbone),
+        linear_layer,
     )
+    return Classifier(backbone, head)
 
 
 def _block_conv_layers(model: BackboneConfig, temperature: float) -> ConvLayers:
@@ -79,13 +91,17 @@ def _block_conv_layers(model: BackboneConfig, temperature: float) -> ConvLayers:
 
 
 def _conv_layer(model: BackboneConfig, num_kernels: int | tuple[int, ...], temperature: float) -> ConvLayer:
-    assert isinstance(num_kernels, int), "the config accepts a list only where just the blocks are dynamic"
     if num_kernels == 1:
         return Conv2d
-    return partial(
-        DynamicConv2d,
-        num_kernels=num_kernels,
-        reduction=model.reduction,
-        temperature=temperature,
-        attention=model.attention,
-    )
+    return partial(DynamicConv2d, **_attention_options(model, num_kernels, temperature))
+
+
+def _attention_options(model: BackboneConfig, num_kernels: int | tuple[int, ...], temperature: float) -> dict[str, Any]:
+    """Return the arguments of a dynamic layer that a static one does not have."""
+    assert isinstance(num_kernels, int), "the config accepts a list only where just the blocks are dynamic"
+    return {
+        "num_kernels": num_kernels,
+        "reduction": model.reduction,
+        "temperature": temperature,
+        "attention": model.attention,
+    }

@@ -41,7 +41,7 @@ class FusedDynamicConv2d(nn.Module):
         # Attribute access to parameters is slow: ten of them take as long as a small convolution. These dicts belong to
         # the modules, so moving or loading parameters changes them here, too.
         self._parameter_dicts: list[dict[str, Any]] = [
-            module._parameters for module in (conv, conv.attention.fc1, conv.attention.fc2)
+            module._parameters for module in (conv, conv.attention.fc1, conv.attention.fc2) if module is not None
         ]
         self._options = (conv.stride, conv.padding, conv.dilation, conv.groups)
 
@@ -71,7 +71,7 @@ class FusedDynamicConv2d(nn.Module):
 
 @torch.no_grad()
 def fuse_temperature(attention: KernelAttention) -> None:
-    """Divide the second linear layer by the temperature and set that to 1; sigmoid attention does not use it."""
+    """Divide the last linear layer by the temperature and set that to 1; sigmoid attention does not use it."""
     if attention.kind == "softmax":
         attention.fc2.weight.div_(attention.temperature)
         attention.fc2.bias.div_(attention.temperature)

@@ -5,8 +5,9 @@ temperature and for any attention. Training separates the copies because the att
 larger gradients from the inputs that weight it more. How fast depends on how much the attention varies between inputs;
 `pose.engine.calibration` scales it for that.
 
-Sigmoid weights do not sum to a constant. Their attention therefore starts uniform (second linear layer zero), and the
-kernels start with random differences around the static kernel; identical kernels would get identical gradients forever.
+Sigmoid weights (CondConv) do not sum to a constant. Their attention therefore starts uniform (linear layer zero), and
+the kernels start with random differences around the static kernel; identical kernels would get identical gradients
+forever.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.kernel_attention import DynamicLayer
 
 SIGMOID_SPREAD = 0.1
 """Standard deviation of the kernels around their mean, relative to that of the static kernel's weights."""
@@ -26,8 +27,8 @@ def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dic
     Layers that are static in ``model`` or already dynamic in ``state`` are passed through unchanged.
 
     Args:
-        state: state dict of a model that differs from ``model`` only in having static convolutions.
-        model: model with dynamic convolutions; not changed. The new attention layers keep their weights from it.
+        state: state dict of a model that differs from ``model`` only in having static layers.
+        model: model with dynamic layers; not changed. The new attentions keep their weights from it.
         seed: of the random differences between kernels with sigmoid attention.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -50,13 +51,13 @@ def inflate(state: Mapping[str, Tensor], model: nn.Module, seed: int = 0) -> dic
     return inflated
 
 
-def new_layers(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, DynamicConv2d]:
-    """Return the convolutions that are dynamic in ``model`` and static in ``state``, by name prefix in ``state``."""
+def new_layers(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, DynamicLayer]:
+    """Return the layers that are dynamic in ``model`` and static in ``state``, by name prefix in ``state``."""
     named = ((f"{name}." if name else "", layer) for name, layer in model.named_modules())
     return {
         prefix: layer
         for prefix, layer in named
-        if isinstance(layer, DynamicConv2d)
+        if isinstance(layer, DynamicLayer)
         and f"{prefix}weight" in state
-        and f"{prefix}attention.fc1.weight" not in state
+        and f"{prefix}attention.fc2.weight" not in state
     }

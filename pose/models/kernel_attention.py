@@ -25,16 +25,24 @@ is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch
 class KernelAttention(nn.Module):
     """Attention over K kernels: average pooling, FC, ReLU, FC, softmax (paper, section 3.2 and Figure 3).
 
+    The kind ``sigmoid`` is the routing function of CondConv (Yang et al., NeurIPS 2019): average pooling, one FC,
+    sigmoid. Its K weights are independent, and there is no hidden layer and no temperature.
+
     Args:
         channels: input channels.
         num_kernels: K.
-        reduction: ratio of input channels to hidden units; there is at least one hidden unit.
+        reduction: ratio of input channels to hidden units of ``softmax``; there is at least one hidden unit.
         temperature: tau of the softmax (section 4.2); a larger tau gives more uniform weights.
-        kind: ``softmax`` (the paper) or ``sigmoid`` (CondConv: independent weights, no temperature).
+        kind: ``softmax`` (the paper) or ``sigmoid`` (CondConv).
         device: of the parameters.
         dtype: of the parameters.
+
+    Attributes:
+        fc1: from the channels to the hidden units; None for ``sigmoid``.
+        fc2: from the hidden units, or for ``sigmoid`` the channels, to K logits.
     """
 
+    fc1: nn.Linear | None
     temperature: Tensor
 
     def __init__(
@@ -49,45 +57,49 @@ class KernelAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = kind
-        hidden = max(1, channels // reduction)
-        self.fc1 = nn.Linear(channels, hidden, device=device, dtype=dtype)
+        hidden = channels if kind == "sigmoid" else max(1, channels // reduction)
+        self.fc1 = None if kind == "sigmoid" else nn.Linear(channels, hidden, device=device, dtype=dtype)
         self.fc2 = nn.Linear(hidden, num_kernels, device=device, dtype=dtype)
         # Saved in the state dict, because the weights are trained for one temperature.
         self.register_buffer("temperature", torch.tensor(float(temperature), device=device, dtype=dtype))
 
     def reset_parameters(self) -> None:
-        """Initialize both layers anew; the temperature stays."""
-        self.fc1.reset_parameters()
+        """Initialize the linear layers anew; the temperature stays."""
+        if self.fc1 is not None:
+            self.fc1.reset_parameters()
         self.fc2.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C, ...) to kernel weights (N, K)."""
-        hidden = self._hidden(x).relu_()
+        if self.fc1 is None:
+            return _pool_and_map(x, self.fc2).sigmoid()
+        hidden = _pool_and_map(x, self.fc1).relu_()
         logits = torch.addmm(self.fc2.bias, hidden, self.fc2.weight.t())
-        return logits.sigmoid() if self.kind == "sigmoid" else (logits / self.temperature).softmax(1)
+        return (logits / self.temperature).softmax(1)
 
-    def _hidden(self, x: Tensor) -> Tensor:
-        """Return the hidden units before ReLU."""
-        # For one sample the time is operator overhead: calling `fc1` as a module would take nearly twice as long.
-        bias, weight = self.fc1.bias, self.fc1.weight.t()
-        dims = x.dim()
-        if dims == 2:
-            return torch.addmm(bias, x, weight)
-        axes = (2, 3) if dims == 4 else tuple(range(2, dims))
-        if torch.compiler.is_compiling():  # or exporting, for which sizes are symbols
-            return torch.addmm(bias, x.mean(axes), weight)
-        # Plain numbers also under jit tracing, where sizes are tensors.
-        pixels = int(x.shape[2]) * int(x.shape[3]) if dims == 4 else prod(map(int, x.shape[2:]))
-        if x.dtype != torch.float16:
-            # A sum instead of a mean: its gradient is an expanded view, that of a mean is a new tensor of the size of
-            # x. The division is the product's alpha, which costs nothing. bf16 has the range: PyTorch accumulates it in
-            # fp32 and rounds once, and dtype=torch.float32 would first copy x to fp32.
-            hidden = torch.addmm(bias, x.sum(axes), weight, alpha=1 / pixels)
-            if hidden.dtype != torch.float16:
-                return hidden
-        # A product in fp16, of autocast or of the input, whose range a sum may exceed: divided before the product.
-        pooled = x.sum(axes, dtype=torch.float32 if x.dtype == torch.float16 else None) / pixels
-        return torch.addmm(bias, pooled.to(x.dtype), weight)
+
+def _pool_and_map(x: Tensor, fc: nn.Linear) -> Tensor:
+    """Average features (N, C, ...) over all axes after the channels, and apply a linear layer."""
+    # For one sample the time is operator overhead: calling `fc` as a module would take nearly twice as long.
+    bias, weight = fc.bias, fc.weight.t()
+    dims = x.dim()
+    if dims == 2:
+        return torch.addmm(bias, x, weight)
+    axes = (2, 3) if dims == 4 else tuple(range(2, dims))
+    if torch.compiler.is_compiling():  # or exporting, for which sizes are symbols
+        return torch.addmm(bias, x.mean(axes), weight)
+    # Plain numbers also under jit tracing, where sizes are tensors.
+    pixels = int(x.shape[2]) * int(x.shape[3]) if dims == 4 else prod(map(int, x.shape[2:]))
+    if x.dtype != torch.float16:
+        # A sum instead of a mean: its gradient is an expanded view, that of a mean is a new tensor of the size of
+        # x. The division is the product's alpha, which costs nothing. bf16 has the range: PyTorch accumulates it in
+        # fp32 and rounds once, and dtype=torch.float32 would first copy x to fp32.
+        y = torch.addmm(bias, x.sum(axes), weight, alpha=1 / pixels)
+        if y.dtype != torch.float16:
+            return y
+    # A product in fp16, of autocast or of the input, whose range a sum may exceed: divided before the product.
+    pooled = x.sum(axes, dtype=torch.float32 if x.dtype == torch.float16 else None) / pixels
+    return torch.addmm(bias, pooled.to(x.dtype), weight)
 
 
 class DynamicLayer(nn.Module):
@@ -99,7 +111,7 @@ class DynamicLayer(nn.Module):
         kernel_shape: shape of one kernel, as the static layer has it.
         bias: also aggregate K biases; redundant before a batch norm.
         num_kernels: K.
-        reduction: ratio of input channels to the attention's hidden units.
+        reduction: ratio of input channels to the softmax attention's hidden units.
         temperature: tau of the softmax; changed by `set_temperature`.
         attention: ``softmax`` or ``sigmoid``, see `KernelAttention`.
         device: of the parameters.

@@ -44,8 +44,8 @@ def make_dynamic(
         model: not changed.
         num_kernels: K of each layer.
         temperature: tau of the softmax; `set_temperature` changes it later.
-        reduction: ratio of input channels to the attention's hidden units.
-        attention: ``softmax`` or ``sigmoid``.
+        reduction: ratio of input channels to the softmax attention's hidden units.
+        attention: ``softmax``, or ``sigmoid`` as in CondConv, see `pose.models.kernel_attention.KernelAttention`.
         skip_first: keep the model's first convolution (by order of registration) static, as the paper does, whatever
             the names to include are.
         include: names of the convolutions to replace; default all.

@@ -19,7 +19,8 @@ from pose.config.pose import Config
 from pose.errors import ConfigError
 
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
-TABLE_8 = [name for name in NAMES if name.count("/") == 1]
+CONDCONV = [name for name in NAMES if "/condconv_" in name]
+TABLE_8 = [name for name in NAMES if name.count("/") == 1 and name not in CONDCONV]
 ABLATION = [name for name in NAMES if name.count("/") == 2]
 LAYERS = [name for name in ABLATION if "/layers_" in name and not name.endswith("temperature_1")]
 
@@ -47,12 +48,12 @@ def test_all_configs_have_the_common_settings_of_section_5_1(name: str) -> None:
     train = config.train
     assert (train.momentum, train.batch_size, config.model.reduction) == (0.9, 256, 4)
     assert (config.input.size, config.data.root, config.num_classes) == (224, Path("data/imagenet"), 1000)
-    annealed = name.count("/") == 1 or "squeeze_off" in name or name.endswith("_static")
+    annealed = name in TABLE_8 or "squeeze_off" in name or name.endswith("_static")
     assert train.temperature_final == (1 if annealed else None)
     assert train.temperature_epochs == 10
     if "temperature_" not in name:
         assert train.temperature == 30
-    if name.count("/") == 1:
+    if name in TABLE_8:
         assert config.model.num_kernels == 4
 
 
@@ -110,6 +111,44 @@ def test_static_and_dynamic_configs_differ_only_in_the_model(model_name: str) ->
     train = {"train": static.train} if model_name == "resnet18" else {}  # its dropout differs
     model = static.model.model_copy(update={"dynamic_backbone": True})
     assert dynamic.model_copy(update={"name": static.name, **train}) == static.model_copy(update={"model": model})
+
+
+@pytest.mark.parametrize("width", ["", "_w0.5"])
+def test_condconv_configs_differ_from_the_static_ones_only_in_the_model(width: str) -> None:
+    """Table 2: K = 8, sigmoid attention, blocks 7 to 17, the last 1x1 convolution and the classifier."""
+    name = f"imagenet/condconv_mobilenetv2{width}"
+    model = load_classification_config(name).model
+
+    assert sorted(CONDCONV) == ["imagenet/condconv_mobilenetv2", "imagenet/condconv_mobilenetv2_w0.5"]
+    assert (model.attention, model.num_kernels, model.first_dynamic_block) == ("sigmoid", 8, 7)
+    assert changed_options(name, f"imagenet/static_mobilenetv2{width}") == {
+        "model.dynamic_backbone", "model.first_dynamic_block", "model.dynamic_last", "model.dynamic_classifier",
+        "model.num_kernels", "model.attention", "train.temperature_final",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("model.attention=sigmoid", "model.reduction=8"), "reduction 8 needs attention: softmax"),
+        (("model.first_dynamic_block=7",), "first_dynamic_block needs dynamic_backbone: true"),
+        (("model.dynamic_backbone=true", "model.first_dynamic_block=7", "model.depth=0.5"), "and depth: 1"),
+        (("model.dynamic_backbone=true", "model.first_dynamic_block=18"), "17"),
+        (("model.dynamic_backbone=true", "model.first_dynamic_block=0"), "1"),
+        (
+            ("model.dynamic_classifier=true", "model.dynamic_backbone=true", "model.num_kernels=[1,4,4]"),
+            "dynamic_class",
+        ),
+        (("model.backbone=resnet10", "model.dynamic_backbone=true", "model.first_dynamic_block=2"), "mobilenet_v2"),
+    ],
+)
+def test_options_of_condconv_that_contradict_others_are_refused(overrides: tuple[str, ...], expected: str) -> None:
+    assert expected in message("imagenet/static_mobilenetv2", *overrides)
+
+
+def test_a_pose_model_has_no_dynamic_classifier() -> None:
+    with pytest.raises(ConfigError, match="dynamic_classifier"):
+        load_config("quickstart", ["model.dynamic_classifier=true"])
 
 
 # --- ablations

@@ -16,6 +16,7 @@ from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 from pose.models.inflate import inflate
 from pose.models.kernel_attention import KernelAttention, set_temperature
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net, write_weights
@@ -23,6 +24,7 @@ from pose.tools.train import train_pose as train
 
 STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
 DYNAMIC = ("model.dynamic_backbone=true", "model.dynamic_head=true")
+CONDCONV_LAYERS = ((DynamicConv2d, (3,)), (DynamicLinear, ()))
 
 
 def randomize(model):
@@ -181,6 +183,20 @@ def test_calibrate_attention_standardizes_the_inputs_of_the_first_layer(tiny_con
         means = x.mean((2, 3))
         deviation = means.std(0).clamp(min=0.1 * means.std(0).mean())
         torch.testing.assert_close(new.fc1(means), old.fc1((means - means.mean(0)) / deviation))
+
+
+def test_calibrate_attention_standardizes_the_logits_of_condconv():
+    """Its linear layer, in a convolution and in a classifier."""
+    conv, linear = (kind(6, 5, *size, num_kernels=8, attention="sigmoid") for kind, size in CONDCONV_LAYERS)
+    model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 6), linear).double()
+    images = torch.randn(16, 6, 9, 9, dtype=torch.double) + torch.randn(16, 6, 1, 1, dtype=torch.double)
+
+    calibrate_attention(model, attentions(model), images)
+
+    for layer, x in zip(attentions(model), module_inputs(model, attentions(model), images), strict=True):
+        logits = layer.fc2(x if x.dim() == 2 else x.mean((2, 3)))
+        torch.testing.assert_close(logits.mean(0), torch.zeros_like(logits[0]), rtol=0, atol=1e-6)
+        torch.testing.assert_close(logits.std(0), torch.ones_like(logits[0]), rtol=0, atol=1e-6)
 
 
 def test_calibrate_attention_with_constant_inputs_stays_finite(tiny_config):
@@ -483,6 +499,45 @@ def test_a_classifier_loads_the_backbone_of_a_pose_net(tiny_classifier, tiny_con
 
     assert_same_outputs(model.backbone, old.backbone)
     assert "is of a pose model" in caplog.text
+
+
+CONDCONV = (
+    "model.dynamic_classifier=true", "model.dynamic_last=true", "model.attention=sigmoid", "model.num_kernels=8"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", ["[disc, ring, square]", "[a, b]"], ids=["same classes", "other classes"])
+def test_a_static_classifier_is_inflated_into_condconv(classes, classifier, tiny_classifier, tmp_path, caplog):
+    old = classifier(*SAME_BACKBONE, "model.dynamic_backbone=false")
+    model = build_classifier(tiny_classifier(*SAME_BACKBONE, *CONDCONV, f"data.classes={classes}"))
+    own_classifier = deepcopy(model.head[-1])
+
+    with caplog.at_level(logging.INFO):
+        uncalibrated = load_pretrained(model, tmp_path, MobileNetV2(0.35, 0.4))
+
+    assert isinstance(model.head[-1], DynamicLinear)
+    assert_same_outputs(model.backbone, old.backbone)
+    if classes == "[a, b]":
+        assert "except the last layer (other classes)" in caplog.text
+        assert_same_state(model.head[-1].state_dict(), own_classifier.state_dict())
+        assert uncalibrated.attentions == attentions(model.backbone)
+    else:
+        assert_same_outputs(model, old)
+        assert uncalibrated.attentions == attentions(model)
+
+
+def test_a_dynamic_classifier_is_not_loaded_into_a_static_one(classifier, tiny_classifier, tmp_path, caplog):
+    static_backbone = (*SAME_BACKBONE, "model.dynamic_backbone=false")
+    old = classifier(*static_backbone, "model.dynamic_classifier=true")
+    model = build_classifier(tiny_classifier(*static_backbone, "data.classes=[disc, ring, square]"))
+    own_classifier = deepcopy(model.head[-1])
+
+    with caplog.at_level(logging.INFO):
+        load_pretrained(model, tmp_path, MobileNetV2(0.35, 0.4))
+
+    assert_same_outputs(model.backbone, old.backbone)
+    assert_same_state(model.head[-1].state_dict(), own_classifier.state_dict())
+    assert "except the last layer" in caplog.text
 
 
 def test_a_classifier_loads_the_backbone_of_torchvision(tiny_classifier, tmp_path):

@@ -41,8 +41,9 @@ ROWS_BY_OPTION = [
     "imagenet/dy_mobilenetv2_w0.35 model.dynamic_last=true",
     "imagenet/dy_mobilenetv3_small model.dynamic_last=true",
     "imagenet/dy_resnet10 model.dynamic_shortcuts=true",
+    "imagenet/condconv_mobilenetv2 model.first_dynamic_block=12 model.dynamic_last=false",
 ]
-"""Rows of Figures 6 and 7, of Table 1 and of the literal reading that are options of a config."""
+"""Rows of Figures 6 and 7, of Tables 1 and 2 and of the literal reading that are options of a config."""
 
 
 def load(name: str, root: Path) -> ClassificationConfig:

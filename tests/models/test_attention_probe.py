@@ -20,6 +20,7 @@ from pose.models.attention_probe import (
     shuffle_within,
 )
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 from pose.models.kernel_attention import set_temperature
 
 
@@ -81,6 +82,22 @@ def test_record_describes_layers_by_kernel_and_stride(model: nn.Sequential, imag
 
     described = [(layer.kind, layer.stride) for layer in record.layers()]
     assert described == [("1x1", 2), ("depthwise 3x3", 2), ("3x1", 2)]
+
+
+def test_a_dynamic_classifier_is_the_deepest_layer_and_its_attention_can_be_changed(images: Tensor) -> None:
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    linear = DynamicLinear(3, 4, num_kernels=8, attention="sigmoid")
+    model = nn.Sequential(pooled, linear).double().eval().requires_grad_(False)
+    with AttentionRecord(model) as record:
+        model(images)
+
+    (layer,) = record.layers()
+    assert (layer.name, layer.kind, layer.stride) == ("1", "linear", 16)
+    torch.testing.assert_close(layer.weights, torch.sigmoid(linear.attention.fc2(images.mean((2, 3)))))
+    with changed_attention(model, {"1": average}):
+        means = layer.weights.mean(1)[:, None]
+        expected = means * (images.mean((2, 3)) @ linear.weight.sum(0).T + linear.bias.sum(0))
+        torch.testing.assert_close(model(images), expected)
 
 
 def test_stride_is_rounded_for_odd_input_sizes(model: nn.Sequential) -> None:

@@ -13,6 +13,7 @@ from pose.models.backbones.blocks import SqueezeExcitation
 from pose.models.classifier import ClassifierHead
 from pose.models.complexity import Complexity, count_config, count_parts
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 
 
 def count(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
@@ -43,6 +44,16 @@ def test_dynamic_layer_adds_attention_and_aggregation() -> None:
     convolution = 5 * 6 * 6 * 4 * 9
     params = (8 * 2 + 2) + (2 * 3 + 3) + 3 * 6 * 4 * 9 + 3 * 6
     assert count(layer, (1, 8, 10, 12)) == Complexity(params, attention + aggregation + convolution)
+
+
+def test_condconv_adds_one_linear_layer_to_the_aggregation() -> None:
+    conv = DynamicConv2d(8, 6, 3, padding=1, bias=False, num_kernels=5, attention="sigmoid")
+    routing, kernels = 8 * 5, 5 * 8 * 6 * 9
+    assert count(conv, (1, 8, 10, 12)) == Complexity(
+        routing + 5 + kernels, 10 * 12 * 8 + routing + kernels + 10 * 12 * 8 * 6 * 9
+    )
+    linear = DynamicLinear(8, 6, num_kernels=5, attention="sigmoid")
+    assert count(linear, (1, 8)) == Complexity(routing + 5 + 5 * 9 * 6, routing + 5 * 9 * 6 + 8 * 6)
 
 
 def test_two_samples_cost_twice_as_many_madds() -> None:

@@ -56,7 +56,7 @@ def randomized(layer: nn.Module) -> Any:
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     for attention in layer.modules():
-        if isinstance(attention, KernelAttention):
+        if isinstance(attention, KernelAttention) and attention.fc1 is not None:
             nn.init.ones_(attention.fc1.bias)
     set_temperature(layer, 2.0)
     return layer.double()
@@ -108,16 +108,20 @@ def test_equal_kernels_give_the_layer_of_torch(name: str) -> None:
         torch.testing.assert_close(layer(x), static(x))
 
 
+@pytest.mark.parametrize("attention", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_sample_has_its_own_kernel(name: str) -> None:
+def test_every_sample_has_its_own_kernel(name: str, attention: str) -> None:
     """Compared with torch's layer, loaded for each sample with the aggregated kernel; gradients too."""
-    static, layer = make_static(name), randomized(make(name, reduction=1))
+    static, layer = make_static(name), randomized(make(name, reduction=1, attention=attention))
     set_temperature(layer, 3.0)
     x = (2 * example(name, 3)).requires_grad_()
     features = x.movedim(-1, 1) if isinstance(layer, DynamicLinear) else x
     means = features.flatten(2).mean(2) if features.dim() > 2 else features
     fc1, fc2 = layer.attention.fc1, layer.attention.fc2
-    weights = torch.softmax(fc2(fc1(means).relu()) / layer.attention.temperature, 1)
+    if attention == "softmax":
+        weights = torch.softmax(fc2(fc1(means).relu()) / layer.attention.temperature, 1)
+    else:
+        weights = torch.sigmoid(fc2(means))
     assert weights.std(0).max() > 0.005
     expected = []
     for sample, pi in zip(x, weights, strict=True):

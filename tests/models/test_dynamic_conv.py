@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "one_kernel": {"kernel_size": 3, "num_kernels": 1},
     "sigmoid": {"kernel_size": 1, "attention": "sigmoid"},
     "sigmoid_dense": {"kernel_size": 3, "attention": "sigmoid"},
+    "sigmoid_depthwise_bias": {"kernel_size": 3, "groups": 4, "attention": "sigmoid", "num_kernels": 8, "bias": True},
 }
 KINDS = {kind: {"bias": False} | options for kind, options in KINDS.items()}
 
@@ -47,12 +48,12 @@ def randomized(layer: DynamicConv2d) -> DynamicConv2d:
 def loop_over_samples(layer: DynamicConv2d, x: Tensor) -> Tensor:
     """The definition, implemented independently."""
     attention = layer.attention
-    hidden = (x.sum((2, 3)) / (x.shape[2] * x.shape[3]) @ attention.fc1.weight.T + attention.fc1.bias).clamp(min=0)
-    logits = hidden @ attention.fc2.weight.T + attention.fc2.bias
-    if attention.kind == "sigmoid":
-        weights = 1 / (1 + torch.exp(-logits))
+    pooled = x.sum((2, 3)) / (x.shape[2] * x.shape[3])
+    if attention.kind == "sigmoid":  # CondConv: sigmoid(GAP(x) R)
+        weights = 1 / (1 + torch.exp(-(pooled @ attention.fc2.weight.T + attention.fc2.bias)))
     else:
-        weights = torch.exp(logits / attention.temperature)
+        hidden = (pooled @ attention.fc1.weight.T + attention.fc1.bias).clamp(min=0)
+        weights = torch.exp((hidden @ attention.fc2.weight.T + attention.fc2.bias) / attention.temperature)
         weights = weights / weights.sum(1, keepdim=True)
     outputs = []
     for sample, pi in zip(x, weights, strict=True):

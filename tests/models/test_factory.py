@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
+from pose.config.classification import ClassificationConfig
 from pose.config.pose import BackboneConfig, Config
-from pose.models import build_backbone, build_pose_net
+from pose.models import build_backbone, build_classifier, build_pose_net
 from pose.models.dynamic_conv import DynamicConv2d
+from pose.models.dynamic_layers import DynamicLinear
 from pose.models.kernel_attention import set_temperature
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
@@ -59,12 +61,38 @@ def test_backbone_and_head_are_dynamic_independently() -> None:
 
 
 def test_options_apply_to_every_dynamic_convolution() -> None:
-    options = {"dynamic_backbone": True, "dynamic_head": True, "num_kernels": 3, "reduction": 8, "attention": "sigmoid"}
+    options = {"dynamic_backbone": True, "dynamic_head": True, "num_kernels": 3, "reduction": 8}
     layers = [m for m in build(options, train={"temperature": 7.0}).modules() if isinstance(m, DynamicConv2d)]
     assert {m.num_kernels for m in layers} == {3}
-    assert {m.attention.kind for m in layers} == {"sigmoid"}
+    assert {m.attention.kind for m in layers} == {"softmax"}
     assert {m.attention.temperature.item() for m in layers} == {7.0}
     assert all(m.attention.fc1.out_features == max(1, m.in_channels // 8) for m in layers)
+
+
+def test_sigmoid_attention_is_one_linear_layer_everywhere() -> None:
+    options = {"dynamic_backbone": True, "dynamic_head": True, "attention": "sigmoid"}
+    layers = [m for m in build(options).modules() if isinstance(m, DynamicConv2d)]
+    assert len(layers) == 2 + 16 * 3 + 11
+    assert all(m.attention.kind == "sigmoid" and m.attention.fc1 is None for m in layers)
+    assert all(m.attention.fc2.in_features == m.in_channels for m in layers)
+
+
+def test_blocks_before_the_first_dynamic_one_are_static() -> None:
+    names = dynamic_names(build({"dynamic_backbone": True, "first_dynamic_block": 12}))
+    assert {name.split(".")[2] for name in names} == {"11", "12", "13", "14", "15", "16"}
+    assert len(names) == 6 * 3
+
+
+@pytest.mark.parametrize("num_kernels", [1, 8])
+def test_the_classifier_is_dynamic_only_with_several_kernels(num_kernels: int) -> None:
+    options = {"width": 0.35, "dynamic_classifier": True, "num_kernels": num_kernels, "attention": "sigmoid"}
+    head = build_classifier(ClassificationConfig.model_validate({"model": options})).head
+    layer = head[-1]
+    assert isinstance(layer, DynamicLinear) == (num_kernels == 8)
+    assert layer.weight.shape == ((8, 1000, 1280) if num_kernels == 8 else (1000, 1280))
+    assert 0.0098 < layer.weight.std().item() < 0.0102
+    assert not layer.bias.any()
+    assert head(torch.zeros(2, 1280, 1, 1)).shape == (2, 1000)
 
 
 def test_output_has_one_map_per_keypoint_of_the_skeleton() -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from pose.config.loader import load_classification_config
 from pose.config.pose import Config, InputConfig, ModelConfig
-from pose.models import build_pose_net
+from pose.models import build_classifier, build_pose_net
 from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.backbones.mobilenet_v3 import MobileNetV3Small
 from pose.models.backbones.resnet import ResNet
@@ -36,6 +37,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dynamic_mobilenet_v2_type_a": lambda: pose_net(dynamic_backbone=True, head="type_a"),
     "mobilenet_v3": MobileNetV3Small,
     "dynamic_mobilenet_v3": lambda: MobileNetV3Small(conv_layer=DYNAMIC, last_conv_layer=DYNAMIC),
+    "condconv_classifier": lambda: build_classifier(
+        load_classification_config("imagenet/condconv_mobilenetv2_w0.5", ["model.width=0.35"])
+    ),
     "sigmoid_depthwise_mobilenet_v3": lambda: MobileNetV3Small(conv_layer=[nn.Conv2d, SIGMOID, nn.Conv2d]),
     "resnet_10": lambda: ResNet((1, 1, 1, 1)),
     "dynamic_resnet_10": lambda: ResNet((1, 1, 1, 1), DYNAMIC),

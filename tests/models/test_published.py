@@ -1,6 +1,7 @@
 """Counts of the paper's models, compared with independent reference counts and PyTorch's counter; the notes."""
 
 from functools import cache
+from itertools import product
 from math import prod
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_any_config
 from pose.models import build_classifier, build_pose_net
+from pose.models.backbones.mobilenet_v2 import MobileNetV2
 from pose.models.complexity import count_config
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.published import OVERHEAD, PUBLISHED, Published
@@ -30,6 +32,8 @@ EXPECTED = {
     "imagenet/dy_resnet18": ("44.93", "1860"),
     "imagenet/static_resnet10": ("5.42", "890"),
     "imagenet/dy_resnet10": ("19.69", "910"),
+    "imagenet/condconv_mobilenetv2": ("27.56", "330.1"),
+    "imagenet/condconv_mobilenetv2_w0.5": ("15.56", "113.6"),
 }
 """Params and MAdds in 1e6 of classifiers, from independent code."""
 
@@ -124,7 +128,13 @@ def test_parts_of_pose_models_equal_independent_reference_counts(model: str) -> 
 
 
 def mobilenet_v2_counts(
-    width: float, depth: float = 1.0, kernels: tuple[int, int, int] = (1, 1, 1), last_kernels: int = 1
+    width: float,
+    depth: float = 1.0,
+    kernels: tuple[int, int, int] = (1, 1, 1),
+    last_kernels: int = 1,
+    classifier_kernels: int = 1,
+    first_block: int = 1,
+    condconv: bool = False,
 ) -> tuple[int, int]:
     """Return params and MAdds of the classifier from the formulas of section 3.2, without building a model.
 
@@ -133,8 +143,11 @@ def mobilenet_v2_counts(
         depth: multiplier of the blocks per stage.
         kernels: K of expansion, depthwise convolution and projection; 1 is static.
         last_kernels: K of the last 1x1 convolution.
+        classifier_kernels: K of the classifier.
+        first_block: static before this block, from 1.
+        condconv: attention with one linear layer, as in CondConv.
     """
-    params = madds = 0
+    params = madds = count = 0
 
     def conv(inputs: int, outputs: int, size: int, side: int, stride: int = 1, groups: int = 1, k: int = 1) -> None:
         nonlocal params, madds
@@ -142,8 +155,9 @@ def mobilenet_v2_counts(
         params += k * weights + 2 * outputs
         madds += (side // stride) ** 2 * weights
         if k > 1:
-            params += (inputs + 1) * hidden + (hidden + 1) * k
-            madds += side * side * inputs + inputs * hidden + hidden * k + k * weights
+            params += (inputs + 1) * k if condconv else (inputs + 1) * hidden + (hidden + 1) * k
+            madds += side * side * inputs + k * weights
+            madds += inputs * k if condconv else inputs * hidden + hidden * k
 
     def channels(count: int) -> int:
         rounded = max(8, int(count * width + 4) // 8 * 8)
@@ -155,14 +169,19 @@ def mobilenet_v2_counts(
     for expansion, outputs, blocks, first_stride in stages:
         for block in range(max(1, round(depth * blocks))):
             stride, hidden = first_stride if block == 0 else 1, expansion * inputs
+            count += 1
+            expand, depthwise, project = kernels if count >= first_block else (1, 1, 1)
             if expansion > 1:
-                conv(inputs, hidden, 1, side, k=kernels[0])
-            conv(hidden, hidden, 3, side, stride, groups=hidden, k=kernels[1])
+                conv(inputs, hidden, 1, side, k=expand)
+            conv(hidden, hidden, 3, side, stride, groups=hidden, k=depthwise)
             side //= stride
-            conv(hidden, channels(outputs), 1, side, k=kernels[2])
+            conv(hidden, channels(outputs), 1, side, k=project)
             inputs = channels(outputs)
     conv(inputs, 1280, 1, side, k=last_kernels)
-    return params + 1281 * 1000, madds + 1280 * 1000
+    params, madds = params + classifier_kernels * 1281 * 1000, madds + 1280 * 1000
+    if classifier_kernels > 1:
+        params, madds = params + 1281 * classifier_kernels, madds + classifier_kernels * (1281 * 1000 + 1280)
+    return params, madds
 
 
 MOBILENET_V2 = [model for model in MODELS if "mobilenetv2" in model and model.startswith("imagenet/")]
@@ -170,15 +189,19 @@ MOBILENET_V2 = [model for model in MODELS if "mobilenetv2" in model and model.st
 
 @pytest.mark.parametrize("model", [*MOBILENET_V2, *(f"imagenet/ablation/layers_{layers}" for layers in LAYERS)])
 def test_mobilenet_v2_classifiers_equal_the_formulas(model: str) -> None:
-    """Table 1 (K by width), Table 5, Figures 6 and 7 (depth) and the literal reading."""
+    """Table 1 (K by width), Table 2 (CondConv), Table 5, Figures 6 and 7 (depth) and the literal reading."""
     config, *overrides = model.split()
+    condconv = "/condconv_" in config
     options = dict(override.removeprefix("model.").split("=") for override in overrides)
-    k = int(options.get("num_kernels", 4)) if "/dy_" in config else 1
+    k = int(options.get("num_kernels", 4)) if "/dy_" in config else 8 if condconv else 1
     expected = mobilenet_v2_counts(
         0.5 if "/layers_" in config else float(config.partition("_w")[2] or 1),
         float(options.get("depth", 1)),
         LAYERS.get(config.partition("/layers_")[2], (k, k, k)),
-        k if "dynamic_last" in options else 1,
+        k if options.get("dynamic_last", "true" if condconv else "false") == "true" else 1,
+        k if condconv else 1,
+        int(options.get("first_dynamic_block", 7 if condconv else 1)),
+        condconv,
     )
     found = counts(model)
     assert tuple(found[f"backbone_{what}"] + found[f"head_{what}"] for what in ("params", "madds")) == expected
@@ -188,6 +211,28 @@ def test_the_formulas_reproduce_the_published_multiply_adds() -> None:
     """Of static models, which the paper prints with one decimal: its counts are 0.0 to 0.3% lower."""
     for width, published in ((1, 300.0), (0.75, 209.0), (0.5, 97.0), (0.35, 59.2)):
         assert 0 <= mobilenet_v2_counts(width)[1] / 1e6 - published < 0.003 * published
+
+
+def test_only_one_choice_of_condconv_layers_fits_both_published_parameter_counts() -> None:
+    """The fifth note: with one attention for each block, and the classifier dynamic in any case.
+
+    That attention is the first one of the block. The second and the third have the hidden channels as inputs.
+    """
+    hidden = {}
+    for width in (1.0, 0.5):
+        with torch.device("meta"):
+            blocks = MobileNetV2(width).blocks
+        hidden[width] = [block.project.conv.in_channels for block in blocks]  # type: ignore[union-attr]
+
+    def fits(width: float, published: float, first_block: int, last: bool) -> bool:
+        params, _ = mobilenet_v2_counts(width, 1, (8, 8, 8), 8 if last else 1, 8, first_block, condconv=True)
+        for block, channels in enumerate(hidden[width], 1):
+            if block >= first_block:
+                params -= 8 * (channels + 1) * (1 if block == 1 else 2)  # the first block has no expansion
+        return abs(params / 1e6 - published) <= 0.05
+
+    choices = product(range(1, 18), (False, True))
+    assert [choice for choice in choices if fits(1.0, 27.5, *choice) and fits(0.5, 15.5, *choice)] == [(7, True)]
 
 
 @pytest.mark.parametrize("depth", [10, 18])
@@ -221,7 +266,7 @@ def test_counts_equal_pytorchs_flop_counter(model: str) -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net.eval()(torch.empty((1, 3, *config.input.size_hw), device="meta"))
 
-    assert bool(pooled) == ("dy" in name or "layers_" in name)
+    assert bool(pooled) == any(word in name for word in ("dy", "layers_", "condconv"))
     assert counter.get_total_flops() == 2 * (counts(model)["backbone_madds"] + counts(model)["head_madds"] - pooled)
 
 

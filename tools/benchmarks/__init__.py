@@ -52,6 +52,7 @@ class Comparison:
         rounds: how often each was measured.
         target: the ratio to reach, for a latency target ("bar" in the output); None: no target.
         unit: ``ms`` or ``MB``.
+        note: printed on a line of its own, if there is one.
     """
 
     case: str
@@ -62,6 +63,7 @@ class Comparison:
     rounds: int
     target: float | None
     unit: str = "ms"
+    note: str = ""
 
     def row(self, suite: str) -> Row:
         """Return the row for ``--json``, with the medians."""
@@ -77,12 +79,13 @@ class Comparison:
         }
 
     def line(self) -> str:
-        """Return the row of the printed table, in the columns of `HEADING`."""
+        """Return the row of the printed table, in the columns of `HEADING`, and the note on a second line."""
         target = "" if self.target is None else f"{self.target:.2f}"
         ratio = f"{self.ratio.value:.3f} ({self.ratio.low:.3f}-{self.ratio.high:.3f})"
         case = f"{self.case} / {self.against_name}"
         ours, against = _format_quartiles(self.ours), _format_quartiles(self.against)
-        return f"{ours:>28}{against:>28}{self.unit:>5}{ratio:>22}{target:>6}{self.rounds:>8}  {case}"
+        line = f"{ours:>28}{against:>28}{self.unit:>5}{ratio:>22}{target:>6}{self.rounds:>8}  {case}"
+        return f"{line}\n{self.note}" if self.note else line
 
 
 HEADING = (

@@ -30,6 +30,8 @@ class MobileNetV2(nn.Module):
         conv_layer: convolution type of the blocks, one for all or one each for expansion, depthwise and projection; the
             stem is always static.
         last_conv_layer: type of the last 1x1 convolution; static by default, as that paper's counts imply.
+        first_dynamic_block: number of the first block, from 1, whose convolutions are of ``conv_layer``; those of the
+            blocks before it are static.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class MobileNetV2(nn.Module):
         depth: float = 1.0,
         conv_layer: ConvLayers = Conv2d,
         last_conv_layer: ConvLayer = Conv2d,
+        first_dynamic_block: int = 1,
     ) -> None:
         super().__init__()
         channels = make_divisible(32 * width)
@@ -47,8 +50,9 @@ class MobileNetV2(nn.Module):
             for block in range(max(1, round(stage_blocks * depth))):
                 stride = first_stride if block == 0 else 1
                 out_channels = make_divisible(stage_channels * width)
+                block_conv = conv_layer if len(self.blocks) + 1 >= first_dynamic_block else Conv2d
                 self.blocks.append(
-                    InvertedResidual(channels, channels * expansion, out_channels, stride=stride, conv_layer=conv_layer)
+                    InvertedResidual(channels, channels * expansion, out_channels, stride=stride, conv_layer=block_conv)
                 )
                 channels = out_channels
         self.out_channels = make_divisible(1280 * max(1.0, width))

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 from importlib import import_module
 
 import cv2
@@ -49,6 +50,13 @@ def test_a_line_is_aligned_with_the_heading():
     assert line.split()[-10:] == ["ms", "3.000", "(1.000-4.000)", "1.25", "3", "a", "case", "/", "the", "other"]
     assert line.index(" ms ") == HEADING.index("nit ")
     assert line.index(" a case") == comparison(None).line().index(" a case") == HEADING.index(" case")
+
+
+def test_a_note_is_a_line_of_its_own():
+    noted = replace(comparison(1.25), note="a note")
+
+    assert noted.line() == f"{comparison(1.25).line()}\na note"
+    assert noted.row("a suite") == comparison(1.25).row("a suite")
 
 
 def test_long_times_fit_into_their_columns():

@@ -1,5 +1,7 @@
 """The latency suite: rows match the timed calls."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,21 @@ def test_classifiers_are_timed_as_trained_on_as_many_images_as_given(monkeypatch
             assert not model.training
             assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
             assert (x.shape, y.shape) == ((1, 3, 64, 64), (1, 1000))
+
+
+def test_the_row_of_table_12_has_means_and_medians_of_all_images(monkeypatch):
+    times = {"dynamic": np.array([3e-3, 3e-3, 9e-3]), "static": np.array([2e-3, 2e-3, 5e-3])}
+    monkeypatch.setattr(latency, "time_interleaved", lambda *_: times)
+
+    (row,) = measure(widths=(0.35,), parts=["classifiers"], images=3, classifier_hw=(64, 64))
+
+    cells = [cell.strip() for cell in row.note.strip("|").split("|")]
+    assert cells[:6] == ["x0.35", "3.00", "2.00", "5.00", "3.00", "1.67"]
+    assert cells[6].startswith("1.50 (")
+    assert cells[7] == "about 1.10"
+    page = (Path(__file__).resolve().parents[3] / "docs/paper.md").read_text(encoding="utf-8")
+    (heading,) = (line for line in page.splitlines() if line.startswith("| width | static, mean"))
+    assert heading.count("|") == row.note.count("|")
 
 
 def test_a_real_measurement_returns_times():
