@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose.config.classification import ClassFoldersConfig, ClassificationConfig
-from pose.config.pose import BackboneConfig, Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
+from pose.config.classification import ClassFoldersConfig, ClassificationConfig, ClassifierConfig
+from pose.config.pose import Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.models.weights import (
@@ -309,7 +309,7 @@ def test_run_folder_loads_its_weight_file(file):
 
 
 def test_classifier_weights_are_rejected_for_a_pose_model(tmp_path):
-    config = ClassificationConfig(data=ClassFoldersConfig(classes=("a", "b")), model=BackboneConfig(width=0.35))
+    config = ClassificationConfig(data=ClassFoldersConfig(classes=("a", "b")), model=ClassifierConfig(width=0.35))
     model = build_classifier(config)
     write_weights({"model": model.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "best.pt")
 
@@ -322,7 +322,7 @@ def test_classifier_weights_are_rejected_for_a_pose_model(tmp_path):
 
 
 def test_classifier_weights_must_name_their_classes(tmp_path):
-    config = ClassificationConfig(model=BackboneConfig(width=0.35))
+    config = ClassificationConfig(model=ClassifierConfig(width=0.35))
     content = {"model": build_classifier(config).state_dict(), "config": config.model_dump(mode="json")}
     write_weights(content, tmp_path / "best.pt")
 

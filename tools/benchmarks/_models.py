@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from pose.config.classification import ClassificationConfig
-from pose.config.pose import BackboneConfig, Config, ModelConfig
+from pose.config.classification import ClassificationConfig, ClassifierConfig
+from pose.config.pose import Config, ModelConfig
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
@@ -34,7 +34,7 @@ def build_model(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNe
 
 def build_imagenet_classifier(width: float, dynamic: bool, size_hw: tuple[int, int]) -> Classifier:
     """Return a MobileNetV2 classifier of 1,000 classes; activations as in `build_model`."""
-    options = BackboneConfig(width=width, dynamic_backbone=dynamic)
+    options = ClassifierConfig(width=width, dynamic_backbone=dynamic)
     return with_statistics(build_classifier(ClassificationConfig(model=options)), size_hw)
 
 
