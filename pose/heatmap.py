@@ -1,21 +1,28 @@
 """Heatmap encoding, decoding and flip averaging.
 
 Source: SimpleBaseline (Xiao et al. 2018) and HRNet's public code; the paper trains with the same targets (section 6).
-``sigma`` and grid coordinates are in heatmap pixels.
+DARK decoding: Zhang et al., CVPR 2020. ``sigma`` and grid coordinates are in heatmap pixels.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from pose.errors import DataError
 from pose.geometry import Array, Float32
 
 if TYPE_CHECKING:
     import torch
 
 _Maps = TypeVar("_Maps", "torch.Tensor", Float32)
+
+DecodeMethod = Literal["quarter", "dark"]
+"""``quarter``: the argmax moved a quarter pixel, the protocol of published figures; ``dark``: a sub-pixel maximum."""
+
+_LOG_FLOOR = 1e-10
+"""Smallest blurred value whose logarithm DARK takes."""
 
 
 def encode(
@@ -57,31 +64,83 @@ def _gaussian(center: Array, length: int, sigma: float, radius: int) -> Float32:
     return np.where(np.abs(distance) <= radius, profile, 0).astype(np.float32)
 
 
-def decode(heatmaps: ArrayLike) -> tuple[Float32, Float32]:
-    """Decode heatmaps: the argmax of each map, moved a quarter pixel toward the higher neighbor on each axis.
+def decode(heatmaps: ArrayLike, method: DecodeMethod = "quarter", sigma: float = 2) -> tuple[Float32, Float32]:
+    """Decode heatmaps: the argmax of each map, moved to a sub-pixel position.
+
+    ``quarter`` moves it a quarter pixel toward the higher neighbor on each axis. A peak in the first two or the last
+    row or column is not moved, as in the reference (1 < x < W - 1).
+
+    ``dark`` (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) blurs
+    the map by a Gaussian of the targets' ``sigma``, and moves the peak to the maximum of the quadratic function that
+    has the derivatives of the blurred map's logarithm there; this is exact for a Gaussian. A peak in the first or last
+    two rows or columns is not moved, nor one where that function has no maximum within two pixels.
 
     Args:
         heatmaps: (..., H, W).
+        method: how the peak is moved.
+        sigma: standard deviation of the target Gaussian and of the blur; ``quarter`` ignores it.
 
     Returns:
-        keypoints_heatmap (..., 2) as x, y in heatmap pixels, and scores (...), the values of the peaks. A map without a
-        positive value gives (0, 0). A peak in the first two or the last row or column is not moved, as in the reference
-        (1 < x < W - 1).
+        keypoints_heatmap (..., 2) as x, y in heatmap pixels, and scores (...), the values of the peaks before the blur.
+        A map without a positive value gives (0, 0). A map with NaN has the score NaN.
+
+    Raises:
+        DataError: ``method`` is unknown.
     """
+    if method not in get_args(DecodeMethod):
+        raise DataError(f"decode: expected one of {', '.join(get_args(DecodeMethod))}, got {method!r}")
     maps = np.ascontiguousarray(heatmaps)
     height, width = maps.shape[-2:]
     flat = maps.reshape(-1, height * width)
     peak = flat.argmax(axis=1)
-    index = np.arange(len(flat))
-    scores = flat[index, peak].astype(np.float32)
+    scores = flat[np.arange(len(flat)), peak].astype(np.float32)
     y, x = np.divmod(peak, width)
-    movable = (scores > 0) & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-    index, peak = index[movable], peak[movable]
     keypoints = np.stack([x, y], axis=1).astype(np.float32)
     keypoints[scores <= 0] = 0
-    keypoints[movable, 0] += 0.25 * np.sign(flat[index, peak + 1] - flat[index, peak - 1])
-    keypoints[movable, 1] += 0.25 * np.sign(flat[index, peak + width] - flat[index, peak - width])
+    last = 1 if method == "quarter" else 2
+    movable = (scores > 0) & (x > 1) & (x < width - last) & (y > 1) & (y < height - last)
+    index = np.flatnonzero(movable)
+    if method == "quarter":
+        keypoints[index] += _quarter_offsets(flat, index, peak[index], width)
+    else:
+        keypoints[index] += _dark_offsets(maps.reshape(-1, height, width), index, x[index], y[index], sigma)
     return keypoints.reshape(*maps.shape[:-2], 2), scores.reshape(maps.shape[:-2])
+
+
+def _quarter_offsets(flat: Float32, index: NDArray[np.intp], peak: NDArray[np.intp], width: int) -> Float32:
+    """Return the (M, 2) quarter-pixel offsets of peaks, which lie at ``peak`` (M,) in the rows ``index`` (M,)."""
+    after_x, before_x, after_y, before_y = (flat[index, peak + step] for step in (1, -1, width, -width))
+    return 0.25 * np.stack([np.sign(after_x - before_x), np.sign(after_y - before_y)], axis=1)
+
+
+def _dark_offsets(
+    maps: Float32, index: NDArray[np.intp], x: NDArray[np.intp], y: NDArray[np.intp], sigma: float
+) -> Float32:
+    """Return the (M, 2) offsets from the peaks (x, y) of the maps ``index`` to the maximum of the blurred logarithm.
+
+    Only the 5x5 values around each peak are blurred. Beyond the border a map is 0, as in the public code of the paper.
+    """
+    radius = round(2.5 * sigma)
+    reach = radius + 2
+    window = np.arange(2 * reach + 1)
+    padded = np.pad(maps, ((0, 0), (reach, reach), (reach, reach)))
+    patches = padded[index[:, None, None], (y[:, None] + window)[:, :, None], (x[:, None] + window)[:, None, :]]
+    distance = window - reach - np.arange(-2, 3)[:, None]
+    kernels = np.where(np.abs(distance) <= radius, np.exp(-(distance**2) / (2 * sigma**2)), 0)
+    kernels /= kernels[0].sum()
+    with np.errstate(invalid="ignore"):
+        logs = np.log(np.maximum(kernels @ patches.astype(np.float64) @ kernels.T, _LOG_FLOOR))
+        dx, dy = (logs[:, 2, 3] - logs[:, 2, 1]) / 2, (logs[:, 3, 2] - logs[:, 1, 2]) / 2
+        dxx = (logs[:, 2, 4] - 2 * logs[:, 2, 2] + logs[:, 2, 0]) / 4
+        dyy = (logs[:, 4, 2] - 2 * logs[:, 2, 2] + logs[:, 0, 2]) / 4
+        dxy = (logs[:, 3, 3] - logs[:, 1, 3] - logs[:, 3, 1] + logs[:, 1, 1]) / 4
+        determinant = dxx * dyy - dxy**2
+        is_maximum = np.isfinite(determinant) & (dxx < 0) & (determinant > 0)
+        # The step of Newton's method: minus the inverse of the second derivatives times the first ones.
+        adjugate_step = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=1)
+        steps = adjugate_step / np.where(is_maximum, determinant, 1)[:, None]
+    is_near = np.abs(steps).max(axis=1, initial=0) <= 2  # further away the derivatives say nothing
+    return np.where((is_maximum & is_near)[:, None], steps, 0).astype(np.float32)
 
 
 def flip_average(heatmaps: _Maps, flipped: _Maps, flip_pairs: Sequence[tuple[int, int]], shift: int = 1) -> _Maps:

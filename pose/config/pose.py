@@ -21,6 +21,7 @@ from pose.config.base import (
     Section,
     check_accumulation,
 )
+from pose.heatmap import DecodeMethod
 
 STRIDE = 4
 """Input pixels per heatmap pixel: both heads output a quarter of the input resolution (paper, section 6)."""
@@ -265,6 +266,9 @@ class TestConfig(Section):
     """Flip test: average the heatmaps with those of the flipped crop."""
     flip_shift: Annotated[int, Field(ge=0)] = 1
     """Columns by which the heatmaps of the flipped crop are shifted right."""
+    decode: DecodeMethod = "quarter"
+    """Decoding of heatmaps. quarter: the argmax, moved a quarter pixel (protocol of published figures); dark: sub-pixel
+    maximum of the blurred heatmap (DARK, CVPR 2020), with the ``input.sigma`` of the targets."""
     keypoint_threshold: float = 0.2
     """Keypoints with a higher score count in the score of a person."""
     nms_threshold: Probability = 0.9

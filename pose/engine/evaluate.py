@@ -109,7 +109,9 @@ def predict_crops(
         for batch in batches(loader):
             heatmaps = crops_to_heatmaps(batch.image.to(dist.device))
             rows = batch.row.numpy()
-            keypoints[rows], scores[rows] = keypoints_in_image(heatmaps, batch.heatmap_to_image.numpy())
+            keypoints[rows], scores[rows] = keypoints_in_image(
+                heatmaps, batch.heatmap_to_image.numpy(), config.test.decode, config.input.sigma
+            )
             areas[rows] = batch.area.numpy()
             progress.advance(len(rows))
     parts = all_gather((own, keypoints, scores, areas), dist)

@@ -25,9 +25,10 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
     """Describe the evaluation protocol in one line."""
     test = config.test
     height, width = config.input.size_hw
+    decoding = "quarter-offset" if test.decode == "quarter" else f"DARK (blur sigma {config.input.sigma:g})"
     return (
         f"{config.name}: {len(test_set.persons)} {test_set.boxes}; input {height}x{width} (h x w), "
-        f"flip average {f'on, shift {test.flip_shift}' if test.flip else 'off'}, quarter-offset decoding, "
+        f"flip average {f'on, shift {test.flip_shift}' if test.flip else 'off'}, {decoding} decoding, "
         f"score box x mean of keypoints > {test.keypoint_threshold:g}, OKS-NMS {test.nms_threshold:g}; "
         f"weights {weights}"
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pose.config.pose import STRIDE
 from pose.geometry import Array, Float32, transform_points
-from pose.heatmap import decode
+from pose.heatmap import DecodeMethod, decode
 from pose.images import Image
 from pose.inference.backends import open_exported
 from pose.inference.metadata import HEATMAPS, KEYPOINTS, SCORES, read_metadata
@@ -22,10 +22,12 @@ from pose.inference.predictor import CropPredictor
 class ExportedPredictor(CropPredictor):
     """Predicts the keypoints of the persons in an image with an exported model, on the CPU.
 
-    Flip averaging was fixed when the model was exported.
+    Flip averaging was fixed when the model was exported. A file that decodes does so by ``quarter``; with ``dark`` its
+    heatmaps are decoded here.
 
     Args:
         path: file that tools/export.py wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
+        decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         threads: number of compute threads; 0 for one per core.
         batch_size: crops per batch; larger batches are hardly faster on a CPU.
 
@@ -34,16 +36,20 @@ class ExportedPredictor(CropPredictor):
         CheckpointError: the file is missing, damaged, or not an exported model.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 0, batch_size: int = 8) -> None:
+    def __init__(
+        self, path: str | Path, *, decode: DecodeMethod = "quarter", threads: int = 0, batch_size: int = 8
+    ) -> None:
         path = Path(path)
         self._session = open_exported(path, threads)
         self.metadata = read_metadata(self._session.metadata, path)
         super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size)
+        self.decode = decode
 
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
         outputs = self._session.run(crops_rgb)
-        keypoints_heatmap, scores = (
-            (outputs[KEYPOINTS] / STRIDE, outputs[SCORES]) if KEYPOINTS in outputs else decode(outputs[HEATMAPS])
-        )
+        if KEYPOINTS in outputs and self.decode == "quarter":
+            keypoints_heatmap, scores = outputs[KEYPOINTS] / STRIDE, outputs[SCORES]
+        else:
+            keypoints_heatmap, scores = decode(outputs[HEATMAPS], self.decode, self.input_config.sigma)
         return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from pose.geometry import Array, Float32, transform_points
-from pose.heatmap import decode, flip_average
+from pose.heatmap import DecodeMethod, decode, flip_average
 from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image
 from pose.inference.predictor import CropPredictor
 from pose.models.fuse import fuse
@@ -75,17 +75,21 @@ def in_bf16(heatmap_fn: HeatmapFn, device: torch.device) -> HeatmapFn:
     return heatmaps_in_bf16
 
 
-def keypoints_in_image(heatmaps: torch.Tensor, heatmap_to_image: ArrayLike) -> tuple[Float32, Float32]:
+def keypoints_in_image(
+    heatmaps: torch.Tensor, heatmap_to_image: ArrayLike, method: DecodeMethod = "quarter", sigma: float = 2
+) -> tuple[Float32, Float32]:
     """Decode heatmaps and map the keypoints to image pixels.
 
     Args:
         heatmaps: (B, K, H, W).
         heatmap_to_image: (B, 2, 3) affine matrices.
+        method: see `pose.heatmap.decode`.
+        sigma: see `pose.heatmap.decode`.
 
     Returns:
         keypoints_image (B, K, 2) and scores (B, K).
     """
-    keypoints_heatmap, scores = decode(heatmaps.float().cpu().numpy())
+    keypoints_heatmap, scores = decode(heatmaps.float().cpu().numpy(), method, sigma)
     return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores
 
 
@@ -109,6 +113,7 @@ class PosePredictor(CropPredictor):
         weights: file that tools/train.py wrote, or a run folder; by default the packaged model.
         device: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         flip: average with the mirrored crop: twice the time, about one AP more.
+        decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         bf16: compute in bfloat16, see `in_bf16`; costs up to 0.3 AP.
         batch_size: crops per batch; by default 32, and 4 on a CPU, whose caches do not hold larger feature maps.
 
@@ -122,6 +127,7 @@ class PosePredictor(CropPredictor):
         device: str | torch.device | None = None,
         *,
         flip: bool = True,
+        decode: DecodeMethod = "quarter",
         bf16: bool = False,
         batch_size: int | None = None,
     ) -> None:
@@ -131,7 +137,7 @@ class PosePredictor(CropPredictor):
             self.config.keypoints, self.config.input, batch_size or (4 if self.device.type == "cpu" else 32)
         )
         self.model = prepare_for_inference(self.device, model)
-        self.flip, self.bf16 = flip, bf16
+        self.flip, self.decode, self.bf16 = flip, decode, bf16
 
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
@@ -139,4 +145,4 @@ class PosePredictor(CropPredictor):
         flip_pairs = self.skeleton.flip_pairs if self.flip else None
         heatmap_fn = in_bf16(self.model.heatmaps, self.device) if self.bf16 else self.model.heatmaps
         heatmaps = predict_heatmaps(heatmap_fn, batch, flip_pairs, self.config.test.flip_shift)
-        return keypoints_in_image(heatmaps, heatmap_to_image)
+        return keypoints_in_image(heatmaps, heatmap_to_image, self.decode, self.input_config.sigma)

@@ -243,3 +243,12 @@ def test_an_exported_model_with_another_input_or_skeleton_is_refused(suffix, mod
     hand = SkeletonConfig(names=("left_tip", "right_tip"))
     with pytest.raises(CheckpointError, match="another skeleton"):
         load_for_eval(tiny_config().model_copy(update={"skeleton": hand}), path)
+
+
+def test_the_decoding_of_the_config_is_used(config):
+    persons = load_test_set(config, ground_truth=True).persons
+
+    quarter, dark = (predict(with_test(config, decode=method), persons) for method in ("quarter", "dark"))
+
+    assert (quarter.keypoints_image != dark.keypoints_image).any()
+    np.testing.assert_array_equal(quarter.keypoint_scores, dark.keypoint_scores)

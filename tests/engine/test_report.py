@@ -31,6 +31,12 @@ def test_protocol_line_states_detector_boxes_and_a_disabled_flip_average(tiny_co
     assert "flip average off," in line
 
 
+def test_protocol_line_states_dark_decoding_and_its_blur(tiny_config):
+    config = tiny_config("test.decode=dark", "input.sigma=1.5")
+
+    assert ", DARK (blur sigma 1.5) decoding, " in protocol_line(config, load_test_set(config, True), Path("best.pt"))
+
+
 @pytest.fixture
 def ground_truth_results(tiny_config):
     """Config, test set, and the annotations as results."""

@@ -89,6 +89,19 @@ def test_exported_predictor_matches_pose_predictor_at_any_batch_size(exported, w
             assert poses.keypoints.dtype == poses.scores.dtype == np.float32
 
 
+@pytest.mark.parametrize("decodes", [True, False])
+def test_dark_decoding_uses_the_heatmaps_also_of_files_that_decode(exported, weights, images, decodes):
+    expected, quarter = (
+        PosePredictor(weights, "cpu", decode=d).predict_batch(images, BOXES) for d in ("dark", "quarter")
+    )
+
+    results = ExportedPredictor(exported(True, decodes), decode="dark", threads=1).predict_batch(images, BOXES)
+
+    for poses, reference in zip(results, expected, strict=True):
+        np.testing.assert_allclose(poses.keypoints, reference.keypoints, atol=1e-2)
+    assert any((dark.keypoints != other.keypoints).any() for dark, other in zip(expected, quarter, strict=True))
+
+
 def test_exported_predictor_takes_paths_arrays_and_boxes(exported, images, tmp_path):
     predictor = ExportedPredictor(str(exported(False, True)))
     cv2.imwrite(str(tmp_path / "image.png"), images[0])

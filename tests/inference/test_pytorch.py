@@ -134,9 +134,9 @@ def test_batch_size_does_not_change_the_result(predictor, weights, images, batch
         assert_same(poses, expected)
 
 
-@pytest.mark.parametrize("flip", [True, False])
-def test_predictor_crops_predicts_flip_averages_and_decodes(weights, images, flip):
-    predictor = color_predictor(weights, flip=flip)
+@pytest.mark.parametrize(("flip", "method"), [(True, "quarter"), (False, "quarter"), (True, "dark")])
+def test_predictor_crops_predicts_flip_averages_and_decodes(weights, images, flip, method):
+    predictor = color_predictor(weights, flip=flip, decode=method)
     image, expected = images[0], []
     for box in BOXES[0]:
         crop, heatmap_to_image, _ = person_crop(image, box, CONFIG.input)
@@ -146,7 +146,7 @@ def test_predictor_crops_predicts_flip_averages_and_decodes(weights, images, fli
             flipped = color_maps(normalize(torch.from_numpy(mirrored))).flip(-1)[:, COCO.flip_order.copy()]
             flipped[..., 1:] = flipped[..., :-1].clone()
             heatmaps = (heatmaps + flipped) / 2
-        keypoints_heatmap, scores = decode(heatmaps.numpy())
+        keypoints_heatmap, scores = decode(heatmaps.numpy(), method, CONFIG.input.sigma)
         expected.append((transform_points(keypoints_heatmap[0], heatmap_to_image), scores[0]))
 
     poses = predictor(image, BOXES[0])

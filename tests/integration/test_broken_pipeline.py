@@ -174,8 +174,8 @@ def test_keypoints_shifted_by_half_a_heatmap_pixel_reduce_ap(
     """Measured losses .035 and .002, and .192 and .110, along x."""
     decode = pytorch.decode
 
-    def decode_shifted(heatmaps):
-        keypoints, scores = decode(heatmaps)
+    def decode_shifted(heatmaps, *options):
+        keypoints, scores = decode(heatmaps, *options)
         return np.add(keypoints, [pixels, 0]), scores
 
     monkeypatch.setattr(pytorch, "decode", decode_shifted)
@@ -187,8 +187,8 @@ def test_exchanged_x_and_y_reduce_ap_to_zero(target_heatmaps, test_set, config, 
     """Measured: AP 0."""
     decode = pytorch.decode
 
-    def decode_exchanged(heatmaps):
-        keypoints, scores = decode(heatmaps)
+    def decode_exchanged(heatmaps, *options):
+        keypoints, scores = decode(heatmaps, *options)
         return keypoints[..., ::-1], scores
 
     monkeypatch.setattr(pytorch, "decode", decode_exchanged)
