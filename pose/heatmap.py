@@ -110,7 +110,8 @@ def decode(heatmaps: ArrayLike, method: DecodeMethod = "quarter", sigma: float =
 def _quarter_offsets(flat: Float32, index: NDArray[np.intp], peak: NDArray[np.intp], width: int) -> Float32:
     """Return the (M, 2) quarter-pixel offsets of peaks, which lie at ``peak`` (M,) in the rows ``index`` (M,)."""
     after_x, before_x, after_y, before_y = (flat[index, peak + step] for step in (1, -1, width, -width))
-    return 0.25 * np.stack([np.sign(after_x - before_x), np.sign(after_y - before_y)], axis=1)
+    offsets = 0.25 * np.stack([np.sign(after_x - before_x), np.sign(after_y - before_y)], axis=1)
+    return offsets.astype(np.float32)
 
 
 def _dark_offsets(

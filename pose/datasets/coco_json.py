@@ -1,4 +1,4 @@
-"""Read COCO JSON files: keypoint annotations and detector boxes.
+"""Read COCO JSON files: keypoint annotations, detector boxes and keypoint results.
 
 Only the layout is checked here, which takes little time; `pose.datasets.validation.checks` checks every value.
 Formats: https://cocodataset.org/#format-data and https://cocodataset.org/#format-results.
@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pose.errors import DataError, near_name
 
@@ -19,6 +21,8 @@ CATEGORY_KEYS = ("id", "name")
 """Required keys of an image, an annotation and a category."""
 DETECTION_KEYS = ("image_id", "category_id", "bbox", "score")
 """Required keys of a detector box."""
+RESULT_KEYS = ("image_id", "category_id", "keypoints", "score")
+"""Required keys of a keypoint result."""
 
 
 def read_annotations(path: Path) -> dict[str, list[Record]]:
@@ -61,11 +65,37 @@ def read_detections(path: Path) -> list[Record]:
     Raises:
         DataError: the file is missing, not JSON, or has another layout.
     """
+    return _read_list(path, DETECTION_KEYS, "detections", "detector boxes")
+
+
+def read_results(path: Path, num_keypoints: int) -> list[Record]:
+    """Read COCO keypoint results: a list of image_id, category_id, keypoints (x, y, score for each) and score.
+
+    Raises:
+        DataError: the file is missing, not JSON, has another layout or another number of keypoints, or a number is not
+            finite.
+    """
+    results = _read_list(path, RESULT_KEYS, "results", "keypoint results")
+    for row, result in enumerate(results):
+        try:
+            numbers = np.array([*result["keypoints"], result["score"]], dtype=np.float64)
+        except (TypeError, ValueError):
+            numbers = np.array([np.nan])
+        if numbers.shape != (3 * num_keypoints + 1,) or not np.isfinite(numbers).all():
+            raise DataError(
+                f"{path}: row {row} (image {result['image_id']}): expected {3 * num_keypoints} keypoint numbers "
+                f"(x, y, score for each) and a score, all finite, got {str(result['keypoints'])[:60]}; are these the "
+                "results of the config's skeleton?"
+            )
+    return results
+
+
+def _read_list(path: Path, keys: Sequence[str], name: str, what: str) -> list[Record]:
     content = read_json(path)
     if isinstance(content, dict):
         kind = "COCO annotations" if "images" in content else "a mapping"
-        raise DataError(f"{path}: expected detector boxes (a list of {', '.join(DETECTION_KEYS)}), got {kind}")
-    _require_keys(content, DETECTION_KEYS, "detections", path)
+        raise DataError(f"{path}: expected {what} (a list of {', '.join(keys)}), got {kind}")
+    _require_keys(content, keys, name, path)
     return list(content)
 
 

@@ -81,12 +81,11 @@ def evaluate(
             result does not have K keypoints.
     """
     with redirect_stdout(StringIO()):
-        coco = _load_annotations(annotations, category_id, len(sigmas))
-        _require_known_images(annotations, coco, [row["image_id"] for row in results])
+        coco = load_ground_truth(annotations, category_id, len(sigmas))
+        require_known_images(annotations, coco, [row["image_id"] for row in results])
         selected = sorted(coco.getImgIds()) if image_ids is None else sorted(set(image_ids))
-        _require_known_images(annotations, coco, selected)
-        evaluator = KeypointEval(coco, _load_results(results, selected, category_id, len(sigmas)), sigmas)
-        evaluator.params.imgIds, evaluator.params.catIds = selected, [category_id]
+        require_known_images(annotations, coco, selected)
+        evaluator = make_evaluator(coco, results, sigmas, selected, category_id)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -95,7 +94,25 @@ def evaluate(
     return Metrics(**values, keypoint_similarity=_keypoint_similarity(evaluator, names))
 
 
-def _load_annotations(path: Path, category_id: int, num_keypoints: int) -> COCO:
+def make_evaluator(
+    ground_truth: COCO, results: Sequence[Result], sigmas: Sequence[float], image_ids: Sequence[int], category_id: int
+) -> KeypointEval:
+    """Return COCO's evaluation of the results of one category in ``image_ids``; call its ``evaluate`` next.
+
+    Raises:
+        DataError: a result does not have K keypoints.
+    """
+    evaluator = KeypointEval(ground_truth, _load_results(results, image_ids, category_id, len(sigmas)), sigmas)
+    evaluator.params.imgIds, evaluator.params.catIds = list(image_ids), [category_id]
+    return evaluator
+
+
+def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
+    """Load the persons of an annotation file for `make_evaluator`, numbered from 1.
+
+    Raises:
+        DataError: the file cannot be used, or has no annotations.
+    """
     content = read_annotations(path)
     if not content["annotations"]:
         raise DataError(f"{path}: has no annotations, so there is nothing to evaluate against; write the results only")
@@ -104,7 +121,8 @@ def _load_annotations(path: Path, category_id: int, num_keypoints: int) -> COCO:
     # pycocotools uses id 0 for "no match", so a person with id 0 would never be matched: number from 1.
     numbered = [{**person, "id": number} for number, person in enumerate(persons, start=1)]
     coco.dataset = {**content, "annotations": numbered}
-    coco.createIndex()
+    with redirect_stdout(StringIO()):
+        coco.createIndex()
     if category_id not in coco.cats:
         raise DataError(
             f"{path}: expected category {category_id}, got {sorted(coco.cats)}; set the category of the persons"
@@ -135,7 +153,12 @@ def _persons_of_category(
     return persons
 
 
-def _require_known_images(path: Path, coco: COCO, image_ids: Iterable[int]) -> None:
+def require_known_images(path: Path, coco: COCO, image_ids: Iterable[int]) -> None:
+    """Check that all images are in the annotation file ``path``.
+
+    Raises:
+        DataError: one is not.
+    """
     unknown = sorted(set(image_ids) - coco.imgs.keys(), key=str)
     if unknown:
         raise DataError(
