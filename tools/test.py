@@ -12,7 +12,6 @@ Published COCO results use detector boxes; ground-truth boxes give about 2 point
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from pose.cli import ToolParser, add_config_arguments, run
@@ -42,21 +41,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.distributed import init_distributed
-    from pose.engine.evaluate import (
-        load_for_eval,
-        load_test_set,
-        make_results,
-        predict_crops,
-        predict_persons,
-        score_results,
-    )
+    from pose.engine.evaluate import load_predict_fn, load_test_set, make_results, score_results
     from pose.engine.metrics_log import start_logging
     from pose.engine.report import check_image_name, draw_predictions, protocol_line
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.coco_results import write_results
     from pose.inference.backends import is_exported
-    from pose.inference.pytorch import in_bf16
-    from pose.models.weights import find_weights, load_weights_for
+    from pose.models.weights import find_weights
 
     if args.picture is not None:
         check_image_name(args.picture)
@@ -66,13 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         start_logging(None)
         prepare_data(config)
-        if is_exported(weights):
-            crops_to_heatmaps, config = load_for_eval(config, weights)
-            predict = partial(predict_crops, crops_to_heatmaps)
-        else:
-            model = load_weights_for(config, weights).to(dist.device)
-            heatmap_fn = in_bf16(model.heatmaps, dist.device) if args.bf16 else model.heatmaps
-            predict = partial(predict_persons, heatmap_fn)
+        predict, config = load_predict_fn(config, weights, dist.device, args.bf16)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
         predictions = predict(test_set.persons, config, dist, config.train.workers)
         if not dist.is_main:

@@ -17,10 +17,14 @@ from pose.engine.distributed import DistContext, all_gather
 from pose.errors import CheckpointError
 from pose.evaluation.coco_ap import Metrics, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results
-from pose.inference.backends import open_exported
+from pose.inference.backends import is_exported, open_exported
 from pose.inference.metadata import HEATMAPS, read_metadata
-from pose.inference.pytorch import HeatmapFn, keypoints_in_image, predict_heatmaps
+from pose.inference.pytorch import HeatmapFn, in_bf16, keypoints_in_image, predict_heatmaps
+from pose.models.weights import load_weights_for
 from pose.progress import ProgressLine
+
+PredictFn = Callable[[Persons, Config, DistContext, int], Predictions]
+"""Predicts the keypoints of persons, with a config, the context of the process and a number of loading workers."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,30 @@ def make_results(predictions: Predictions, test_set: TestSet, config: Config) ->
 def score_results(results: list[Result], test_set: TestSet, config: Config) -> Metrics:
     """Return the COCO keypoint metrics of results."""
     return evaluate(test_set.annotations, results, config.keypoints.sigmas, category_id=test_set.category_id)
+
+
+def load_predict_fn(
+    config: Config, weights: Path, device: torch.device, bf16: bool = False
+) -> tuple[PredictFn, Config]:
+    """Load a weight file or an exported model.
+
+    Args:
+        config: of the model and the test.
+        weights: file of either kind.
+        device: for a weight file; exported models use the CPU.
+        bf16: run a weight file's model in bfloat16.
+
+    Returns:
+        `predict_persons` or `predict_crops` with the model, and the config with the flip average that is computed.
+
+    Raises:
+        PoseError: the weights cannot be used, or an exported model's backend is not installed.
+    """
+    if is_exported(weights):
+        crops_to_heatmaps, config = load_for_eval(config, weights)
+        return partial(predict_crops, crops_to_heatmaps), config
+    model = load_weights_for(config, weights).to(device)
+    return partial(predict_persons, in_bf16(model.heatmaps, device) if bf16 else model.heatmaps), config
 
 
 def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:

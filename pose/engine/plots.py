@@ -6,6 +6,7 @@ changed. The palette is Okabe & Ito's, safe for color-blind readers; markers tel
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,17 @@ def check_plot_name(path: Path) -> None:
     Raises:
         MediaError: matplotlib is missing, or cannot write a file with this suffix.
     """
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError:
-        raise MediaError(f"{path}: drawing needs matplotlib; pip install 'dyconv-pose[plot]'") from None
+    require_matplotlib(path)
+    from matplotlib.backend_bases import FigureCanvasBase
+
     if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
         raise MediaError(f"{path}: expected the name of a plot to write, such as curves.png, .svg or .pdf")
+
+
+def require_matplotlib(path: Path) -> None:
+    """Raise a `MediaError` that names ``path`` if matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        raise MediaError(f"{path}: drawing needs matplotlib; pip install 'dyconv-pose[plot]'")
 
 
 @contextmanager

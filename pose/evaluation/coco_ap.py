@@ -108,7 +108,7 @@ def make_evaluator(
 
 
 def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
-    """Load the persons of an annotation file for `make_evaluator`, numbered from 1.
+    """Load the persons of an annotation file for `make_evaluator`, numbered from 1; ``annotation_id`` keeps their ids.
 
     Raises:
         DataError: the file cannot be used, or has no annotations.
@@ -119,7 +119,9 @@ def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
     persons = _persons_of_category(path, content["annotations"], category_id, num_keypoints)
     coco = COCO()
     # pycocotools uses id 0 for "no match", so a person with id 0 would never be matched: number from 1.
-    numbered = [{**person, "id": number} for number, person in enumerate(persons, start=1)]
+    numbered = [
+        {**person, "annotation_id": person.get("id"), "id": number} for number, person in enumerate(persons, start=1)
+    ]
     coco.dataset = {**content, "annotations": numbered}
     with redirect_stdout(StringIO()):
         coco.createIndex()

@@ -103,3 +103,20 @@ def number(value: float | np.floating[Any]) -> float | None:
 def share(count: float, total: float) -> float | None:
     """Return ``count / total``, or None for a total of 0."""
     return number(count / total) if total else None
+
+
+def format_costs(figures: Figures) -> str:
+    """Return AP, its interval and the costs of all error classes as a text table, in percent."""
+    low, high = figures["AP_interval"]
+    lines = [
+        f"AP {100 * figures['metrics']['AP']:.1f} (95 % interval {100 * low:.1f} to {100 * high:.1f})",
+        "",
+        f"{'error':<15}{'count':>7}{'of':>7}{'%':>7}{'AP if corrected':>17}{'gain':>7}",
+    ]
+    for row in figures["errors"]:
+        cells = [
+            "-" if value is None else f"{100 * value:{sign}.1f}"
+            for value, sign in ((row["share"], ""), (row["AP"], ""), (row["gain"], "+"))
+        ]
+        lines.append(f"{row['error']:<15}{row['count']:>7}{row['of']:>7}{cells[0]:>7}{cells[1]:>17}{cells[2]:>7}")
+    return "\n".join(lines)

@@ -1,6 +1,4 @@
-"""The persons with the lowest OKS, for display."""
-
-from collections.abc import Iterator
+"""The persons that lose most keypoints, for display."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +7,21 @@ from pose.evaluation.error_classes import CLASS_NAMES, GOOD, count_classes
 from pose.evaluation.matching import NOBODY, Match
 
 
-def worst_persons(match: Match, count: int) -> Iterator[tuple[int, int, float]]:
-    """Yield person, result and OKS of the persons with the lowest OKS, worst first.
+def worst_persons(match: Match, count: int) -> list[tuple[int, int]]:
+    """Return person and result of the persons that lose most, worst first.
 
-    A person without a matched result is shown with the best of the free results whose mean keypoint lies in its box;
-    if there is none, it is left out: the figures count it as a false negative, and there is nothing to compare.
+    The loss is the number of labeled keypoints times (1 - OKS), 1 for each keypoint that is entirely wrong. A person
+    without a matched result is shown with the best of the free results whose mean keypoint lies in its box; if there is
+    none, it is left out: the figures count it as a false negative, and there is nothing to compare.
     """
+    labeled = match.persons.labeled.sum(axis=1)
     pairs = []
     for person, result in enumerate(match.result_of_person.tolist()):
         if result != NOBODY:
-            pairs.append((float(match.results.oks[result]), person, result))
+            pairs.append((float(labeled[person] * (1 - match.results.oks[result])), person, result))
         elif (free := _free_result(match, person)) != NOBODY:
-            pairs.append((0.0, person, free))
-    for oks, person, result in sorted(pairs)[:count]:
-        yield person, result, oks
+            pairs.append((float(labeled[person]), person, free))
+    return [(person, result) for _, person, result in sorted(pairs, key=lambda pair: -pair[0])[:count]]
 
 
 def _free_result(match: Match, person: int) -> int:
@@ -34,6 +33,6 @@ def _free_result(match: Match, person: int) -> int:
 
 
 def describe_classes(classes: NDArray[np.int8]) -> str:
-    """Return the errors of one person in words, such as ``3 jitter, 1 swap``."""
+    """Return the errors of one matched result in words, such as ``3 jitter, 1 swap``."""
     counts = {name: count for name, count in count_classes(classes).items() if count and name != CLASS_NAMES[GOOD]}
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no error"

@@ -180,7 +180,7 @@ def test_bf16_runs_the_model_in_bfloat16(call, monkeypatch, tmp_path):
         devices.append(device.type)
         return in_bf16(heatmap_fn, device)
 
-    monkeypatch.setattr("pose.inference.pytorch.in_bf16", record_device)
+    monkeypatch.setattr("pose.engine.evaluate.in_bf16", record_device)
     call("--gt-boxes")
     in_fp32 = read(tmp_path)
     assert devices == []
