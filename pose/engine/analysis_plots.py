@@ -88,7 +88,7 @@ def groups_png(groups: dict[str, Sequence[Figures]], overall: float | None) -> b
             for index, (row, value) in enumerate(zip(rows, values, strict=True)):
                 text = "-" if row["AP"] is None else f"{value:.1f}"
                 if value > 8:
-                    axes.text(index, value - 1, text, ha="center", va="top", color="white")
+                    axes.text(index, value / 2, text, ha="center", va="center", color="white")
                 else:
                     axes.text(index, value + 1, text, ha="center")
             labels = [f"{row['group'].replace(' to ', '-')}\n{row['persons']}" for row in rows]

@@ -48,8 +48,9 @@ class ExportedPredictor(CropPredictor):
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
         outputs = self._session.run(crops_rgb)
-        if KEYPOINTS in outputs and self.decode == "quarter":
-            keypoints_heatmap, scores = outputs[KEYPOINTS] / STRIDE, outputs[SCORES]
-        else:
-            keypoints_heatmap, scores = decode(outputs[HEATMAPS], self.decode, self.input_config.sigma)
+        keypoints_heatmap, scores = (
+            (outputs[KEYPOINTS] / STRIDE, outputs[SCORES])
+            if KEYPOINTS in outputs and self.decode == "quarter"
+            else decode(outputs[HEATMAPS], self.decode, self.input_config.sigma)
+        )
         return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores
