@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from pose.datasets.coco_json import read_annotations, read_detections
+from pose.datasets.coco_json import read_annotations, read_detections, read_results
 from pose.errors import DataError
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}
 PERSON = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 3], "keypoints": [1, 1, 2]}
 CATEGORY = {"id": 1, "name": "person", "keypoints": ["nose"]}
+RESULT = {"image_id": 1, "category_id": 1, "keypoints": [1.5, 2.0, 0.9], "score": 0.5}
 BOX = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 3], "score": 0.5}
 
 
@@ -104,6 +105,28 @@ def test_annotations_of_another_layout_are_rejected_with_a_remedy(tmp_path: Path
 )
 def test_detections_of_another_layout_are_rejected(tmp_path: Path, content: Any, expected: str) -> None:
     assert expected in error_message(read_detections, save(tmp_path, content))
+
+
+def test_results_are_read_as_they_are(tmp_path: Path) -> None:
+    assert read_results(save(tmp_path, [RESULT, RESULT]), 1) == [RESULT, RESULT]
+    assert read_results(save(tmp_path, []), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"images": []}, "expected keypoint results (a list of image_id, category_id, keypoints, score), got COCO"),
+        ([BOX], "results[0] needs"),
+        ([RESULT, {**RESULT, "keypoints": [1, 2]}], "row 1 (image 1): expected 3 keypoint numbers"),
+        ([{**RESULT, "keypoints": [1, "x", 2]}], "row 0 (image 1): expected 3 keypoint numbers"),
+        ([{**RESULT, "keypoints": None}], "row 0 (image 1): expected 3 keypoint numbers"),
+        ([{**RESULT, "keypoints": [[1, 2, 3]]}], "row 0 (image 1): expected 3 keypoint numbers"),
+        ([{**RESULT, "score": float("nan")}], "a score, all finite"),
+        ([{**RESULT, "image_id": "1"}], "expected integers as image_id of results, got '1'"),
+    ],
+)
+def test_results_of_another_layout_are_rejected(tmp_path: Path, content: Any, expected: str) -> None:
+    assert expected in error_message(lambda path: read_results(path, 1), save(tmp_path, content))
 
 
 def test_the_error_of_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
