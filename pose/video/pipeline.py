@@ -8,6 +8,7 @@ the length of the video: at most `MAX_QUEUED_FRAMES` frames wait before the mode
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from pose.datasets.coco_json import read_detections
 from pose.errors import DataError
 from pose.geometry import Array
 from pose.inference.detectors import Detections, Detector
+from pose.inference.duplicates import distinct_persons
 from pose.inference.predictor import CropPredictor, Poses
 from pose.inference.visualize import draw_poses
 from pose.progress import ProgressLine
@@ -93,7 +95,11 @@ def _to_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
 
 
 def estimate_poses(
-    frames: Iterable[Frame], detect: DetectFunction, predictor: CropPredictor, batch_frames: int = 8
+    frames: Iterable[Frame],
+    detect: DetectFunction,
+    predictor: CropPredictor,
+    batch_frames: int = 8,
+    max_oks: float | None = None,
 ) -> Iterator[FramePoses]:
     """Yield each frame with the poses of all its persons, in order.
 
@@ -102,6 +108,8 @@ def estimate_poses(
         detect: returns the person boxes.
         predictor: returns the keypoints.
         batch_frames: number of frames to process together.
+        max_oks: of two persons who are more alike, one is dropped (`pose.inference.duplicates`); None keeps all, as for
+            boxes that the user gives.
     """
     iterator = iter(frames)
     while chunk := list(islice(iterator, batch_frames)):
@@ -109,7 +117,17 @@ def estimate_poses(
         boxes = [in_frame.bboxes_xywh for in_frame in detections]
         predictions = predictor.predict_batch([frame.image for frame in chunk], boxes)
         for frame, poses, in_frame in zip(chunk, predictions, detections, strict=True):
-            yield FramePoses(frame, poses, in_frame.scores * poses.person_scores)
+            result = FramePoses(frame, poses, in_frame.scores * poses.person_scores)
+            yield result if max_oks is None else _without_duplicates(result, predictor.skeleton, max_oks)
+
+
+def _without_duplicates(result: FramePoses, skeleton: Skeleton, max_oks: float) -> FramePoses:
+    _, poses, scores = result
+    kept = distinct_persons(poses.keypoints, poses.bboxes_xywh, scores, skeleton.sigmas, max_oks)
+    if len(kept) == len(poses):
+        return result
+    rows = {name: getattr(poses, name)[kept] for name in ("keypoints", "scores", "bboxes_xywh")}
+    return result._replace(poses=replace(poses, **rows), scores=scores[kept])
 
 
 def run_demo(

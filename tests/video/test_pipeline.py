@@ -68,6 +68,22 @@ def test_batch_size_does_not_change_the_result(batch_frames):
     assert [(r.frame.index, len(r.poses)) for r in results] == [(i, i % 2) for i in range(7)]
 
 
+def test_duplicates_are_dropped_only_with_a_maximum_oks():
+    def twice_and_once(frames):
+        boxes = np.array([[8.0, 8, 20, 30], [9, 8, 20, 30], [40, 8, 20, 30]])
+        return [Detections(boxes, np.array([0.5, 0.9, 0.4])) for _ in frames]
+
+    predictor = FakePredictor()
+    predictor.skeleton = COCO
+    (kept_all,) = estimate_poses(frames_of(1), twice_and_once, predictor)
+    assert kept_all.scores.tolist() == [0.25, 0.45, 0.2]
+    (result,) = estimate_poses(frames_of(1), twice_and_once, predictor, max_oks=0.8)
+    assert result.scores.tolist() == [0.45, 0.2]
+    assert result.poses.bboxes_xywh[:, 0].tolist() == [9, 40]
+    assert result.poses.keypoints.shape == (2, 17, 2)
+    assert result.poses.scores.shape == (2, 17)
+
+
 def demo(source, image_writer, json_writer=None, *, batch_frames=8, predictor=None, **options):
     """Run the demo with one person on odd frames."""
     estimate = partial(
