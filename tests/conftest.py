@@ -125,6 +125,12 @@ def _root_logger_restored() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
 
 
+@pytest.fixture(autouse=True)
+def _no_detector_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``--detector auto`` take none, whatever the developer has set or downloaded."""
+    monkeypatch.setenv("DYCONV_POSE_DETECTOR", "pose")
+
+
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], str]:
     """Return a function that calls a tool, expects exit status 2 and returns the last line on stderr, after any log."""

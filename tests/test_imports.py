@@ -39,9 +39,10 @@ USES_ENVIRONMENT = {
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/video/readers.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
     "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
+    "pose/inference/find_detector.py": 'os.environ.get("',
 }
-"""Modules that use environment variables. Only `distributed` reads them; each other module configures a library, in the
-one line given here."""
+"""Modules that use environment variables. Only `distributed` and `find_detector` read them; each other module
+configures a library, in the one line given here."""
 
 
 def display(path: Path) -> str:
@@ -92,7 +93,8 @@ def test_models_import_few_other_packages(path: Path) -> None:
 TORCH_FREE = (
     "errors files progress cli skeleton geometry heatmap images config.pose config.loader inference "
     "inference.predictor inference.metadata inference.backends inference.exported inference.detectors "
-    "inference.visualize video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
+    "inference.find_detector inference.duplicates inference.visualize video.pipeline video.tracking video.smoothing "
+    "video.readers video.writers video.prefetch"
 )
 
 
@@ -123,7 +125,7 @@ def test_only_the_config_loader_reads_yaml(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=display)
-def test_only_distributed_reads_environment_variables(path: Path) -> None:
+def test_only_the_listed_modules_use_environment_variables(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_bytes())):
         reads = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         reads |= isinstance(node, ast.ImportFrom) and any(a.name in ("environ", "getenv") for a in node.names)

@@ -7,9 +7,11 @@ Examples:
     python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; end with Ctrl-C)
 
 The suffix of the output selects its type: a video (.mp4, .avi, .webm ...), an image (.jpg, .png ...) or, without a
-suffix, a folder of images. A video keeps the source's frame rate and size. Without --boxes and --detector, the pose
-model itself finds the most visible person and tracks it. --smooth reduces jitter of the keypoints, in the JSON too. A
-model that tools/export.py wrote (.onnx or .xml) runs without PyTorch.
+suffix, a folder of images. A video keeps the source's frame rate and size. Without --boxes and --detector, a detector
+finds all persons: the one of `dyconv-pose detector set FILE`, else a light one of torchvision, which is downloaded
+once. If there is none, or with --detector pose, the pose model itself finds the most visible person and tracks it.
+--smooth reduces jitter of the keypoints, in the JSON too. A model that tools/export.py wrote (.onnx or .xml) runs
+without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is the frame index in a video, from 0. For image files it is the number in the file name
@@ -71,20 +73,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def build_pipeline(args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor") -> "EstimateFunction":
     """Return the pose pipeline for the arguments: boxes from a file, from a detector, or single-person tracking."""
-    from pose.inference.detectors import load_detector
+    from pose.inference.duplicates import MAX_OKS
+    from pose.inference.find_detector import resolve_detector
     from pose.video.pipeline import detect_with, estimate_poses, read_boxes
     from pose.video.tracking import track_person
 
     if args.boxes is not None:
         detect = read_boxes(args.boxes, source, args.score)
-    elif args.detector is not None:
-        detect = detect_with(load_detector(args.detector, score_threshold=args.score, device=args.device))
-    else:
+        return partial(estimate_poses, detect=detect, predictor=predictor, batch_frames=args.batch_frames)
+    detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
+    if detector is None:
         search_predictor = predictor
         if not _is_exported(args.weights):
             search_predictor = open_predictor(args.weights, args.device, flip=False, bf16=args.bf16)
         return partial(track_person, predictor=predictor, search_predictor=search_predictor)
-    return partial(estimate_poses, detect=detect, predictor=predictor, batch_frames=args.batch_frames)
+    return partial(
+        estimate_poses,
+        detect=detect_with(detector),
+        predictor=predictor,
+        batch_frames=args.batch_frames,
+        max_oks=MAX_OKS,
+    )
 
 
 def _is_exported(weights: Path | None) -> bool:
@@ -123,9 +132,10 @@ def _parser() -> ToolParser:
     boxes.add_argument("--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format")
     boxes.add_argument(
         "--detector",
-        metavar="NAME|ONNX",
-        help="person detector: a YOLOX .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), or none, "
-        "which takes the whole frame as one person (default: track the most visible person)",
+        default="auto",
+        metavar="auto|FILE|NAME|pose|none",
+        help="person detector: an .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), pose (the pose "
+        "model tracks the most visible person), none (the whole frame is one person), or auto (default)",
     )
     parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
     parser.add_argument("--json", metavar="FILE", help="also write all keypoints to this JSON file")

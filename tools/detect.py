@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import ToolParser, run
+from pose.errors import MediaError
 
 if TYPE_CHECKING:
     from pose.images import Image
@@ -28,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
 
     from pose.files import write_text
-    from pose.inference.detectors import load_detector
+    from pose.inference.find_detector import resolve_detector
     from pose.video.readers import open_source
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    detector = load_detector(args.detector, score_threshold=args.score, nms_threshold=args.nms, device=args.device)
+    detector = resolve_detector(args.detector, score_threshold=args.score, nms_threshold=args.nms, device=args.device)
+    if detector is None:
+        raise MediaError("--detector: found none; give an .onnx file, or set one: dyconv-pose detector set FILE")
     images: Iterable[tuple[int, Image]]
     total: int | None
     if args.annotations is not None:
@@ -49,7 +52,7 @@ def detect(detector: "Detector", images: "Iterable[tuple[int, Image]]", total: i
     """Return the person boxes of all images as rows of COCO's result format.
 
     Args:
-        detector: see `pose.inference.detectors.load_detector`.
+        detector: see `pose.inference.find_detector.resolve_detector`.
         images: (id, image) pairs.
         total: number of images, for the progress line; None if unknown.
     """
@@ -79,7 +82,10 @@ def annotated_images(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[i
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.add_argument(
-        "--detector", required=True, metavar="NAME|ONNX", help="a YOLOX .onnx file, or a torchvision detector"
+        "--detector",
+        default="auto",
+        metavar="auto|FILE|NAME",
+        help="an .onnx file, a torchvision detector, or auto: see dyconv-pose detector (default: auto)",
     )
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
     parser.add_argument(
@@ -90,7 +96,7 @@ def _parser() -> ToolParser:
         "--score", type=float, default=0.01, help="minimum box score (default: %(default)s, low as AP requires)"
     )
     parser.add_argument(
-        "--nms", type=float, default=0.65, help="IoU threshold of NMS, ONNX only (default: %(default)s)"
+        "--nms", type=float, default=0.65, help="IoU threshold of NMS, of .onnx files without it (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     return parser
