@@ -6,8 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from pose.evaluation.oks import oks_nms
 
 MAX_OKS = 0.8
-"""Maximum OKS of two persons. COCO's protocol drops persons above 0.9, which costs no recall; to the eye, a second
-skeleton on one person shows from less."""
+"""Maximum OKS of two persons. COCO's protocol has 0.9; skeletons of less than that still look like one drawn twice."""
 
 
 def distinct_persons(

@@ -15,6 +15,7 @@ from pose.geometry import Array, Float32, transform_points
 from pose.heatmap import DecodeMethod, decode
 from pose.images import Image
 from pose.inference.backends import open_exported
+from pose.inference.detectors import WHOLE_FRAME, Detector
 from pose.inference.metadata import HEATMAPS, KEYPOINTS, SCORES, read_metadata
 from pose.inference.predictor import CropPredictor
 
@@ -30,19 +31,27 @@ class ExportedPredictor(CropPredictor):
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         threads: number of compute threads; 0 for one per core.
         batch_size: crops per batch; larger batches are hardly faster on a CPU.
+        detector: as of `pose.inference.pytorch.PosePredictor`.
 
     Raises:
         PoseError: the backend is not installed.
         CheckpointError: the file is missing, damaged, or not an exported model.
+        MediaError: the detector cannot be loaded.
     """
 
     def __init__(
-        self, path: str | Path, *, decode: DecodeMethod = "quarter", threads: int = 0, batch_size: int = 8
+        self,
+        path: str | Path,
+        *,
+        decode: DecodeMethod = "quarter",
+        threads: int = 0,
+        batch_size: int = 8,
+        detector: str | Path | Detector = WHOLE_FRAME,
     ) -> None:
         path = Path(path)
         self._session = open_exported(path, threads)
         self.metadata = read_metadata(self._session.metadata, path)
-        super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size)
+        super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size, detector)
         self.decode = decode
 
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:

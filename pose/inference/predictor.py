@@ -17,6 +17,9 @@ from pose.config.pose import InputConfig
 from pose.errors import DataError
 from pose.geometry import Array, Float32
 from pose.images import Image, person_crop, read_image
+from pose.inference.detectors import WHOLE_FRAME, Detector
+from pose.inference.everybody import predict_everybody
+from pose.inference.find_detector import resolve_detector
 from pose.skeleton import Skeleton
 
 
@@ -50,10 +53,22 @@ class CropPredictor(ABC):
         skeleton: the model's keypoint set.
         input_config: the model's input.
         batch_size: crops per batch.
+        detector: finds the persons of images without boxes: a name that `resolve_detector` takes, or a detector.
+        device: of the detector.
     """
 
-    def __init__(self, skeleton: Skeleton, input_config: InputConfig, batch_size: int) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        input_config: InputConfig,
+        batch_size: int,
+        detector: str | Path | Detector = WHOLE_FRAME,
+        device: str | None = None,
+    ) -> None:
         self.skeleton, self.input_config, self.batch_size = skeleton, input_config, batch_size
+        self.detector: Detector | None = (
+            resolve_detector(detector, device=device) if isinstance(detector, (str, Path)) else detector
+        )
 
     @abstractmethod
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
@@ -72,13 +87,16 @@ class CropPredictor(ABC):
 
         Args:
             image: path, or (H, W, 3) uint8 BGR.
-            boxes: (N, 4) persons as left, top, width, height in pixels; by default the whole image is one person.
+            boxes: (N, 4) persons as left, top, width, height in pixels; by default those that the detector
+                finds, and without a detector the whole image is one person.
 
         Raises:
             DataError: the image cannot be read, or the image or the boxes have the wrong type or shape.
         """
         image_bgr = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
-        return self.predict_batch([image_bgr], [_whole_image(image_bgr) if boxes is None else boxes])[0]
+        if boxes is None:
+            return predict_everybody(self, [image_bgr], self.detector)[0]
+        return self.predict_batch([image_bgr], [boxes])[0]
 
     def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]:
         """Predict the keypoints of several images; their persons share batches.
@@ -142,7 +160,3 @@ def _check_boxes(boxes: ArrayLike) -> Float32:
             f"{bboxes_xywh.tolist() if bboxes_xywh.size <= 8 else bboxes_xywh.shape}"
         )
     return bboxes_xywh
-
-
-def _whole_image(image: Image) -> Float32:
-    return np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.float32)

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from pose.evaluation.oks import oks
 from pose.geometry import Array
 from pose.inference.predictor import Poses
+from pose.inference.search import MIN_KEYPOINT_SCORE
 from pose.video.pipeline import FramePoses
-from pose.video.tracking import MIN_KEYPOINT_SCORE
 
 CUTOFF_HZ = 1.0
 """Cutoff frequency for a keypoint at rest."""

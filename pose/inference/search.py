@@ -1,0 +1,81 @@
+"""Search for one person in an image with the pose model alone, without a detector.
+
+The model runs in upright windows that cover the image, and then in the box around the keypoints it has found.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pose.geometry import Array, Float32
+from pose.images import Image
+
+if TYPE_CHECKING:
+    from pose.inference.predictor import CropPredictor, Poses
+
+MIN_KEYPOINT_SCORE = 0.3
+"""Minimum score of a visible keypoint, and minimum mean score of a person; the default model's noise is below it."""
+MIN_KEYPOINTS = 5
+"""Minimum number of visible keypoints for a box; fewer are a limb or two at the edge of the frame."""
+MARGIN = 0.15
+"""Margin around the keypoints, relative to their extent: annotated boxes exceed eyes, wrists and ankles by about it."""
+WINDOW_ASPECT = 3 / 4
+"""Width / height of a search window, as of the model's input."""
+REFINEMENTS = 2
+"""Forward passes after the search windows, each in the box around the keypoints of the previous one."""
+
+
+def search_person(image: Image, predictor: "CropPredictor", search_predictor: "CropPredictor") -> "Poses | None":
+    """Return the most visible person of an image, in the box around its keypoints, or None.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        predictor: returns the keypoints of the result.
+        search_predictor: runs in the search windows, many per batch; may be a faster one (without flip averaging).
+    """
+    boxes: Array | Float32 = search_windows(image.shape[1], image.shape[0])
+    for _ in range(1 + REFINEMENTS):
+        person = best_person(search_predictor(image, boxes))
+        if person is None:
+            return None
+        boxes = person.bboxes_xywh
+    return best_person(predictor(image, boxes))
+
+
+def best_person(poses: "Poses") -> "Poses | None":
+    """Return the person with the highest score, in the box around its keypoints, or None if the score is too low."""
+    best = int(poses.person_scores.argmax())
+    box = keypoint_box(poses.keypoints[best], poses.scores[best])
+    if box is None or poses.person_scores[best] < MIN_KEYPOINT_SCORE:
+        return None
+    return replace(
+        poses,
+        keypoints=poses.keypoints[[best]],
+        scores=poses.scores[[best]],
+        bboxes_xywh=box[None].astype(np.float32),
+    )
+
+
+def search_windows(width: int, height: int) -> Array:
+    """Return search boxes (N, 4) xywh: the whole frame, and upright windows of maximum size, half a window apart."""
+    window_w, window_h = min(width, height * WINDOW_ASPECT), min(height, width / WINDOW_ASPECT)
+    lefts = np.linspace(0, width - window_w, 1 + int(np.ceil(2 * (width - window_w) / window_w)))
+    tops = np.linspace(0, height - window_h, 1 + int(np.ceil(2 * (height - window_h) / window_h)))
+    windows = [(left, top, window_w, window_h) for top in tops for left in lefts]
+    return np.array([(0, 0, width, height), *windows], dtype=np.float64)
+
+
+def keypoint_box(keypoints_image: Float32, scores: Float32) -> Array | None:
+    """Return the box (4,) xywh around visible keypoints, with a margin, or None if too few are visible.
+
+    Args:
+        keypoints_image: (K, 2).
+        scores: (K,).
+    """
+    visible = keypoints_image[scores > MIN_KEYPOINT_SCORE].astype(np.float64)
+    if len(visible) < MIN_KEYPOINTS:
+        return None
+    low, high = visible.min(axis=0), visible.max(axis=0)
+    margin = MARGIN * (high - low).max()
+    return np.concatenate([low - margin, high - low + 2 * margin])

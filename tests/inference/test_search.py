@@ -1,0 +1,31 @@
+"""Search for one person: windows, and boxes around keypoints. tests/video/test_tracking.py has the search itself."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pose.inference.search import keypoint_box, search_windows
+
+SKELETON = np.stack(np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 6)), axis=-1).reshape(-1, 2)[:17]
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 120), (120, 400), (90, 120), (1920, 1080), (5, 3)])
+def test_search_windows_cover_the_frame_and_overlap_by_half(width, height):
+    whole, *windows = search_windows(width, height)
+    assert whole.tolist() == [0, 0, width, height]
+    assert windows[0][:2].tolist() == [0, 0]
+    assert (windows[-1][:2] + windows[-1][2:]).tolist() == pytest.approx([width, height])
+    for window, following in pairwise(windows):
+        assert window[2] / window[3] == pytest.approx(3 / 4)
+        assert (following[:2] - window[:2] <= window[2:] / 2 + 1e-9).all()
+
+
+def test_too_few_visible_keypoints_give_no_box():
+    scores = np.zeros(17, np.float32)
+    scores[:4] = 1
+    assert keypoint_box(SKELETON.astype(np.float32), scores) is None
+    scores[16] = 1
+    box = keypoint_box(SKELETON.astype(np.float32), scores)
+    assert box is not None
+    assert box.tolist() == pytest.approx([-0.15, -0.15, 1.3, 1.3])
