@@ -15,6 +15,7 @@ from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.datasets.coco import annotated_persons
 from pose.datasets.crop_cache.build import build_crop_cache
+from pose.datasets.keypoint_set import resolve_keypoints
 from pose.datasets.synthetic.prepare import prepare_data
 from pose.errors import ConfigError
 
@@ -25,12 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
-    data, skeleton = config.data, config.keypoints
+    data = config.data
     if data.crop_cache is None:
         raise ConfigError("data.crop_cache: not set; set the file to write, such as data.crop_cache=train.crops")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_data(config)
-    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
+    skeleton = resolve_keypoints(config).keypoints
+    persons = annotated_persons(
+        data.root / data.train_annotations, data.root / data.train_images, skeleton, data.category
+    )
     path = data.root / data.crop_cache
     written = build_crop_cache(persons, skeleton, config.input, config.augment, path, max(1, config.train.workers))
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Check a data set before training: files, layout, ids, boxes, keypoints, images.
+"""Check a data set before training: files, layout, ids, keypoint names, boxes, keypoints, images.
 
 Examples:
   dyconv-pose check-data --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml
@@ -15,6 +15,7 @@ from pathlib import Path
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.config.pose import Config
+from pose.datasets.keypoint_set import keypoint_notes, resolve_keypoints
 from pose.datasets.synthetic.prepare import prepare_data
 from pose.datasets.validation.checks import check_annotations, check_detections
 from pose.datasets.validation.issues import Issue
@@ -45,14 +46,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_config(config: Config) -> list[Issue]:
-    """Check the training set, the validation set and, if the file exists, the detector boxes of a config."""
+    """Check keypoint set, training set, validation set and, if the file exists, the detector boxes of a config."""
     prepare_data(config)
     data, root = config.data, config.data.root
-    issues = check_annotations(root / data.train_annotations, root / data.train_images)
-    issues += check_annotations(root / data.val_annotations, root / data.val_images)
+    train, val = root / data.train_annotations, root / data.val_annotations
+    skeleton, issues = None, []
+    try:
+        skeleton = resolve_keypoints(config).keypoints
+        notes = keypoint_notes(config, skeleton)
+        issues += [Issue("warning" if is_warning else "info", train, text) for is_warning, text in notes]
+    except DataError as error:
+        issues.append(Issue("error", train, str(error).removeprefix(f"{train}: ")))
+    for annotations, images in ((train, root / data.train_images), (val, root / data.val_images)):
+        issues += check_annotations(annotations, images, skeleton=skeleton, category=data.category)
     detections = root / data.val_detections
     if detections.exists():
-        return issues + check_detections(detections, root / data.val_annotations)
+        return issues + check_detections(detections, val)
     todo = "test with --gt-boxes, or create them with dyconv-pose detect"
     return [*issues, Issue("warning", detections, "no detector boxes", todo)]
 

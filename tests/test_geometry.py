@@ -12,6 +12,7 @@ from pose.geometry import (
     clean_box,
     compose,
     invert,
+    iou,
     pixel_blocks,
     transform_points,
     view_to_matrix,
@@ -168,3 +169,11 @@ def test_pixel_blocks_maps_a_pixel_to_the_mean_of_its_block(block, corner):
 
 def test_pixel_blocks_accepts_width_and_height():
     np.testing.assert_allclose(transform_points([[1, 1]], pixel_blocks((2, 4), (10, 20))), [[12.5, 25.5]])
+
+
+def test_iou_of_equal_half_and_disjoint_boxes():
+    box = (10, 20, 4, 6)
+    others = [box, (10, 20, 2, 6), (12, 20, 4, 6), (14, 20, 4, 6), (0, 0, 0, 0)]
+
+    np.testing.assert_allclose(iou(box, others), [1, 1 / 2, 1 / 3, 0, 0])
+    assert iou((0, 0, 0, 0), [(0, 0, 0, 0)]).tolist() == [0]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pose.errors import DataError
-from pose.skeleton import COCO, DEFAULT_SIGMA, make_skeleton
+from pose.skeleton import COCO, DEFAULT_SIGMA, canonical_names, find_flip_pairs, make_skeleton, unpaired_sides
 
 HAND = ["left_tip", "middle", "right_tip", "left_alone"]
 
@@ -60,3 +60,66 @@ def test_limbs_must_connect_existing_keypoints(limb):
 def test_sigmas_must_be_positive_and_one_per_keypoint(sigmas):
     with pytest.raises(DataError, match="2 positive sigmas"):
         make_skeleton(["a", "b"], sigmas=sigmas)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_eye", "right_eye"),
+        ("eye_left", "eye_right"),
+        ("LeftEye", "RightEye"),
+        ("LEFT EYE", "RIGHT EYE"),
+        ("lefteye", "righteye"),
+        ("wing_l", "wing_r"),
+        ("l_wing", "r_wing"),
+        ("LShoulder", "RShoulder"),
+        ("L_Shoulder", "R_Shoulder"),
+        ("paw.L", "paw.R"),
+        ("front-paw.l", "front-paw.r"),
+        ("Lwing", "Rwing"),
+        ("LF_paw", "RF_paw"),
+        ("WINGL", "WINGR"),
+        ("l1", "r1"),
+        ("hip_left_2", "hip_right_2"),
+    ],
+)
+def test_flip_pairs_are_found_in_every_usual_spelling(left, right):
+    assert find_flip_pairs(["tail", right, "middle", left]) == ((3, 1),)
+
+
+@pytest.mark.parametrize(
+    "names", [("leg", "reg"), ("lip", "rip"), ("wing_1", "wing_2"), ("left_a", "right_b"), ("l_r", "r_l")]
+)
+def test_names_without_opposite_sides_are_no_flip_pair(names):
+    assert find_flip_pairs(names) == ()
+
+
+def test_an_ambiguous_partner_is_no_flip_pair_and_is_reported():
+    skeleton = make_skeleton(["wing_l", "left_wing", "wing_r", "tail"])
+
+    assert skeleton.flip_pairs == ()
+    assert unpaired_sides(skeleton) == ["wing_l", "left_wing", "wing_r"]
+
+
+def test_names_compare_with_coco_in_any_spelling():
+    assert canonical_names(["LShoulder", "RShoulder", "Nose", "knee.R"]) == [
+        "left_shoulder", "right_shoulder", "nose", "right_knee"
+    ]  # fmt: skip
+    assert canonical_names(COCO.names) == list(COCO.names)
+    assert make_skeleton(["LShoulder", "RShoulder"]).sigmas == (0.079, 0.079)
+
+
+def test_given_flip_pairs_and_half_body_replace_those_of_the_names():
+    skeleton = make_skeleton(["left_a", "right_a", "b", "c"], flip_pairs=[(2, 3)], upper_body=[3])
+
+    assert skeleton.flip_order.tolist() == [0, 1, 3, 2]
+    assert skeleton.upper_body == (3,)
+    assert skeleton.paired_names == "b<->c"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"), [([(0, 4)], r"flip_pairs: .* 0\.\.2"), ([(0, 1), (1, 2)], "in one pair, got 'b' twice")]
+)
+def test_flip_pairs_must_be_disjoint_pairs_of_keypoints(pairs, message):
+    with pytest.raises(DataError, match=message):
+        make_skeleton(["a", "b", "c"], flip_pairs=pairs)

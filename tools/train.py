@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
+    from pose.datasets.keypoint_set import log_keypoints, resolve_keypoints
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.distributed import barrier, init_distributed
     from pose.engine.metrics_log import start_logging
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             prepare_data(config)
         barrier(dist)
         start_logging(folder if dist.is_main else None)
+        given, config = config, resolve_keypoints(config)
+        if dist.is_main:
+            log_keypoints(given, config.keypoints)
         best = train_pose(config, folder, dist, checkpoint)
         logger.info("best validation AP %.3f; weights in %s", best, folder / "best.pt")
 
@@ -73,7 +77,7 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
 
     model = build_pose_net(config)
     if options.start is not None and resume is None:
-        initialize_weights(model, options.start, config.model, train_set)
+        initialize_weights(model, options.start, config.model, train_set, config.keypoints.names)
     model.to(dist.device)
 
     state = make_state(model, adam(model, options, dist.device), options, dist)

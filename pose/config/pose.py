@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pose import skeleton as skeletons
 from pose.config.base import (
     ExperimentConfig,
     OptimizationConfig,
@@ -21,21 +20,12 @@ from pose.config.base import (
     Section,
     check_accumulation,
 )
+from pose.config.skeleton import SkeletonOption, make_skeleton, reads_annotations
 from pose.heatmap import DecodeMethod
+from pose.skeleton import Skeleton
 
 STRIDE = 4
 """Input pixels per heatmap pixel: both heads output a quarter of the input resolution (paper, section 6)."""
-
-
-class SkeletonConfig(Section):
-    """A custom keypoint set."""
-
-    names: tuple[str, ...]
-    """Keypoint names, in the order of the annotations; left_x and right_x form a flip pair."""
-    limbs: tuple[tuple[int, int], ...] = ()
-    """Pairs of keypoint indices (0-based) to draw as lines."""
-    sigmas: tuple[float, ...] | None = None
-    """OKS sigmas; null: COCO's for COCO's keypoint names, 0.05 for others."""
 
 
 class BackboneConfig(Section):
@@ -135,6 +125,8 @@ class ModelConfig(BackboneConfig):
 class SyntheticConfig(Section):
     """Embedded synthetic data set, generated in ``data.root`` if it does not exist."""
 
+    subject: Literal["people", "butterflies"] = "people"
+    """What is drawn: people with COCO's keypoints, or butterflies with five keypoints of their own."""
     train_images: PositiveInt = 600
     """Number of training images."""
     val_images: PositiveInt = 100
@@ -160,6 +152,8 @@ class DataConfig(Section):
     """Folder of the validation images."""
     val_detections: Path = Path("person_detection_results/COCO_val2017_detections_AP_H_56_person.json")
     """Detected person boxes of the validation images, in COCO result format."""
+    category: str | None = None
+    """Name of the category to train and test on; null: the only one with the skeleton's keypoints."""
     crop_cache: Path | None = None
     """Cache file of training crops, written by `dyconv-pose build-cache`; null: train from the images."""
     synthetic: SyntheticConfig | None = None
@@ -282,8 +276,8 @@ class Config(ExperimentConfig):
 
     task: Literal["pose"] = "pose"
     """Task that is trained; ImageNet configs have ``classification``."""
-    skeleton: Literal["coco"] | SkeletonConfig = "coco"
-    """Keypoint set: COCO's 17 keypoints or a custom set."""
+    skeleton: SkeletonOption = "coco"
+    """Keypoint set: COCO's 17 keypoints, that of the category in the annotations, or a custom set."""
     model: ModelConfig = ModelConfig()
     """Backbone and head."""
     data: DataConfig = DataConfig()
@@ -300,17 +294,11 @@ class Config(ExperimentConfig):
     @model_validator(mode="after")
     def _check_training_and_skeleton(self) -> "Config":
         check_accumulation(self.train)
-        make_skeleton(self.skeleton)
+        if not reads_annotations(self.skeleton):
+            make_skeleton(self.skeleton)
         return self
 
     @property
-    def keypoints(self) -> skeletons.Skeleton:
-        """The keypoint set as a `Skeleton`."""
+    def keypoints(self) -> Skeleton:
+        """The keypoint set; if it comes from the annotations, known after `resolve_keypoints`."""
         return make_skeleton(self.skeleton)
-
-
-def make_skeleton(config: Literal["coco"] | SkeletonConfig) -> skeletons.Skeleton:
-    """Return the `Skeleton` of the ``skeleton`` option."""
-    if config == "coco":
-        return skeletons.COCO
-    return skeletons.make_skeleton(config.names, config.limbs, config.sigmas)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.datasets.coco_json import read_annotations, read_detections
+from pose.datasets.keypoint_set import difference, several_categories
 from pose.errors import DataError
 from pose.geometry import Array, clean_box
 from pose.skeleton import Skeleton
@@ -87,22 +88,24 @@ class Persons:
         return replace(self, **{name: column[indices] for name, column in columns.items()})
 
 
-def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton) -> Persons:
+def annotated_persons(
+    annotations: Path, image_folder: Path, skeleton: Skeleton, category: str | None = None
+) -> Persons:
     """Load annotated persons for training, or for testing with ground-truth boxes.
 
     Keeps persons of the skeleton's category that are not crowds and have a labeled keypoint. Boxes are clipped by
-    `pose.geometry.clean_box`; persons with an empty box are dropped.
+    `pose.geometry.clean_box`; persons with an empty box are dropped. ``category`` as in `find_category`.
 
     Raises:
         DataError: the file is missing or not COCO keypoint annotations, or no person is left.
     """
     content = read_annotations(annotations)
-    category = find_category(content, annotations, skeleton)
+    category_id = find_category(content, annotations, skeleton, category)
     images = {image["id"]: image for image in content["images"]}
     rows = [
         (annotation, bbox)
         for annotation in content["annotations"]
-        if annotation["category_id"] == category and not annotation.get("iscrowd", 0)
+        if annotation["category_id"] == category_id and not annotation.get("iscrowd", 0)
         if any(_keypoints(annotation, annotations, skeleton)[2::3])
         if (bbox := _clipped_bbox(annotation, images, annotations)) is not None
     ]
@@ -133,7 +136,12 @@ def annotated_persons(annotations: Path, image_folder: Path, skeleton: Skeleton)
 
 
 def detected_persons(
-    detections: Path, annotations: Path, image_folder: Path, skeleton: Skeleton, threshold: float = 0.0
+    detections: Path,
+    annotations: Path,
+    image_folder: Path,
+    skeleton: Skeleton,
+    threshold: float = 0.0,
+    category: str | None = None,
 ) -> Persons:
     """Load detector boxes in COCO result format as persons; boxes are not clipped to the image.
 
@@ -143,18 +151,19 @@ def detected_persons(
         image_folder: folder of the images.
         skeleton: keypoint set.
         threshold: minimum box score.
+        category: see `find_category`.
 
     Raises:
         DataError: a file is missing or in another format, a box is not four finite numbers, or a box is on an image
             that ``annotations`` does not list.
     """
     content = read_annotations(annotations)
-    category = find_category(content, annotations, skeleton)
+    category_id = find_category(content, annotations, skeleton, category)
     file_names = {image["id"]: image["file_name"] for image in content["images"]}
     rows = [
         (row, box, bbox)
         for row, box in enumerate(read_detections(detections))
-        if box["category_id"] == category and box["score"] >= threshold
+        if box["category_id"] == category_id and box["score"] >= threshold
         if min((bbox := _bbox(box, f"row {row}", detections))[2:]) > 0
     ]
     unknown = sorted({box["image_id"] for _, box, _ in rows} - file_names.keys())
@@ -176,24 +185,41 @@ def detected_persons(
     )
 
 
-def find_category(content: Mapping[str, Any], annotations: Path, skeleton: Skeleton) -> int:
+def find_category(
+    content: Mapping[str, Any], annotations: Path, skeleton: Skeleton, category: str | None = None
+) -> int:
     """Return the id of the category with the skeleton's keypoints, or of 'person' if no category lists keypoints.
 
+    Args:
+        content: of the annotation file.
+        annotations: the file, for error messages.
+        skeleton: keypoint set.
+        category: name of the category, where several have the skeleton's keypoints.
+
     Raises:
-        DataError: the file's categories list other keypoints.
+        DataError: the file's categories list other keypoints, or several categories have the skeleton's.
     """
-    categories: Sequence[Mapping[str, Any]] = content.get("categories", [])
-    for category in categories:
-        if tuple(category.get("keypoints", ())) == skeleton.names:
-            return int(category["id"])
-    with_keypoints = [category for category in categories if category.get("keypoints")]
+    categories: list[Mapping[str, Any]] = [
+        entry for entry in content.get("categories", []) if category in (None, entry["name"])
+    ]
+    with_keypoints = [entry for entry in categories if entry.get("keypoints")]
+    matching = [entry for entry in with_keypoints if tuple(entry["keypoints"]) == skeleton.names]
+    if len(matching) > 1:
+        raise DataError(f"{annotations}: {several_categories(matching)}")
+    if matching:
+        return int(matching[0]["id"])
     if with_keypoints:
         name, keypoints = with_keypoints[0]["name"], with_keypoints[0]["keypoints"]
         raise DataError(
-            f"{annotations}: category {name!r} has keypoints {keypoints}, the config's skeleton has "
-            f"{list(skeleton.names)}; set 'skeleton' in the config to the file's keypoints"
+            f"{annotations}: category {name!r}: {difference(keypoints, skeleton)}; set 'skeleton' in the config to the "
+            "file's keypoints"
         )
-    return next((int(category["id"]) for category in categories if category.get("name") == "person"), 1)
+    if category is not None:
+        if not categories:
+            names = [entry["name"] for entry in content.get("categories", [])]
+            raise DataError(f"{annotations}: no category '{category}' (data.category); the file has {names}")
+        return int(categories[0]["id"])
+    return next((int(entry["id"]) for entry in categories if entry.get("name") == "person"), 1)
 
 
 def _keypoints(annotation: Mapping[str, Any], path: Path, skeleton: Skeleton) -> Sequence[float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pose.config.pose import Config
+from pose.config.skeleton import reads_annotations, resolved
 from pose.datasets.coco import Persons, annotated_persons, detected_persons, find_category
 from pose.datasets.coco_json import read_annotations
 from pose.datasets.loading import batches, test_loader
@@ -20,7 +21,7 @@ from pose.evaluation.coco_results import Predictions, Result, to_results
 from pose.inference.backends import is_exported, open_exported
 from pose.inference.metadata import HEATMAPS, read_metadata
 from pose.inference.pytorch import HeatmapFn, in_bf16, keypoints_in_image, predict_heatmaps
-from pose.models.weights import load_weights_for
+from pose.models.weights import load_weights_for, take_keypoints
 from pose.progress import ProgressLine
 
 PredictFn = Callable[[Persons, Config, DistContext, int], Predictions]
@@ -60,12 +61,13 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
     data, skeleton = config.data, config.keypoints
     annotations, images = data.root / data.val_annotations, data.root / data.val_images
     content = read_annotations(annotations)
-    category_id = find_category(content, annotations, skeleton)
+    category_id = find_category(content, annotations, skeleton, data.category)
     if ground_truth:
-        persons, description = annotated_persons(annotations, images, skeleton), "ground-truth boxes"
+        persons = annotated_persons(annotations, images, skeleton, data.category)
+        description = "ground-truth boxes"
     else:
         boxes = detections or data.root / data.val_detections
-        persons = detected_persons(boxes, annotations, images, skeleton, config.test.box_threshold)
+        persons = detected_persons(boxes, annotations, images, skeleton, config.test.box_threshold, data.category)
         description = f"detector boxes of {boxes.name}"
     return TestSet(persons, annotations, category_id, bool(content["annotations"]), description)
 
@@ -149,7 +151,8 @@ def load_predict_fn(
         bf16: run a weight file's model in bfloat16.
 
     Returns:
-        `predict_persons` or `predict_crops` with the model, and the config with the flip average that is computed.
+        `predict_persons` or `predict_crops` with the model, and the config with the flip average that is computed, and
+        with the keypoint set of the weights if the config leaves it to the annotations.
 
     Raises:
         PoseError: the weights cannot be used, or an exported model's backend is not installed.
@@ -157,6 +160,7 @@ def load_predict_fn(
     if is_exported(weights):
         crops_to_heatmaps, config = load_for_eval(config, weights)
         return partial(predict_crops, crops_to_heatmaps), config
+    config = take_keypoints(config, weights)
     model = load_weights_for(config, weights).to(device)
     return partial(predict_persons, in_bf16(model.heatmaps, device) if bf16 else model.heatmaps), config
 
@@ -165,7 +169,8 @@ def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], 
     """Load an exported model for evaluation, with as many threads as PyTorch uses.
 
     Returns:
-        crops_to_heatmaps for `predict_crops`, and the config with the flip average that the exported model computes.
+        crops_to_heatmaps for `predict_crops`, and the config with the flip average that the exported model computes,
+        and with its keypoint set if the config leaves it to the annotations.
 
     Raises:
         PoseError: its backend is not installed.
@@ -173,6 +178,8 @@ def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], 
     """
     session = open_exported(path, torch.get_num_threads())
     metadata = read_metadata(session.metadata, path)
+    if reads_annotations(config.skeleton):
+        config = config.model_copy(update={"skeleton": resolved(metadata.skeleton)})
     for key, exported, configured in (
         ("input", metadata.input_config, config.input),
         ("skeleton", metadata.skeleton, config.keypoints),

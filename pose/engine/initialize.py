@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.config.pose import BackboneConfig
+from pose.config.pose import BackboneConfig, Config
 from pose.engine.calibration import SAMPLES, calibrate_attention, calibrate_batch_norm
 from pose.inference.pytorch import normalize
 from pose.models import build_backbone
@@ -25,8 +25,10 @@ from pose.models.weights import (
     load_strict,
     read_state_dict,
     read_weights,
+    saved_any_config,
     saved_task,
 )
+from pose.skeleton import canonical_names
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,13 @@ class Uncalibrated:
     attentions: list[KernelAttention]
 
 
-def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: BackboneConfig, dataset: Any) -> None:
+def initialize_weights(
+    model: PoseNet | Classifier,
+    start: Path | str,
+    options: BackboneConfig,
+    dataset: Any,
+    keypoints: Sequence[str] | None = None,
+) -> None:
     """Load pretrained weights into a new model and calibrate it for training.
 
     Args:
@@ -52,6 +60,7 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
         start: see `load_pretrained`, or ``default``, the packaged model.
         options: config of the model.
         dataset: the training set, indexed by (epoch, row); calibration uses its first `SAMPLES` images.
+        keypoints: see `load_pretrained`.
 
     Raises:
         CheckpointError: see `load_pretrained`.
@@ -59,7 +68,8 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
     static = options.model_copy(update={"dynamic_backbone": False, "dynamic_last": False, "dynamic_shortcuts": False})
     with torch.device("meta"):  # only names and shapes are needed
         static_backbone = build_backbone(static, temperature=1.0)
-    uncalibrated = load_pretrained(model, DEFAULT_WEIGHTS if start == "default" else Path(start), static_backbone)
+    path = DEFAULT_WEIGHTS if start == "default" else Path(start)
+    uncalibrated = load_pretrained(model, path, static_backbone, keypoints)
     if uncalibrated.batch_norm or uncalibrated.attentions:
         images = normalize(torch.stack([dataset[0, row].image for row in range(min(SAMPLES, len(dataset)))]))
     if uncalibrated.batch_norm:
@@ -69,16 +79,20 @@ def initialize_weights(model: PoseNet | Classifier, start: Path | str, options: 
         calibrate_attention(model, uncalibrated.attentions, images)
 
 
-def load_pretrained(model: PoseNet | Classifier, path: Path, static_backbone: nn.Module) -> Uncalibrated:
+def load_pretrained(
+    model: PoseNet | Classifier, path: Path, static_backbone: nn.Module, keypoints: Sequence[str] | None = None
+) -> Uncalibrated:
     """Load pretrained weights into a model; layers without matching weights keep their initialization.
 
     The backbone must match completely. A head is loaded if it matches, or all but its last layer (other keypoints or
-    classes). The head of a classifier is never loaded into a pose model, nor the reverse.
+    classes). Of a pose model's last layer, the rows of the keypoints with equal names are loaded. The head of a
+    classifier is never loaded into a pose model, nor the reverse.
 
     Args:
         model: changed in place.
         path: our weight file or run folder, torchvision's state dict (``.pth``), or MoveNet (``.onnx``).
         static_backbone: static form of the model's backbone, to map torchvision's names.
+        keypoints: names of a pose model's K outputs; None: the same as in the file if their number is.
 
     Raises:
         CheckpointError: the file cannot be read, or has another backbone.
@@ -93,8 +107,12 @@ def load_pretrained(model: PoseNet | Classifier, path: Path, static_backbone: nn
     attentions = _load_backbone(model, _select(state, "backbone."), path)
     task = saved_task(content)
     if (task == "classification") == isinstance(model, Classifier):
+        saved = saved_any_config(content, path)
+        same = None
+        if keypoints is not None and isinstance(saved, Config):
+            same = _equal_names(keypoints, saved.keypoints.names)
         outputs = "classes" if isinstance(model, Classifier) else "keypoints"
-        attentions += _load_head(model.head, _select(state, "head."), path, outputs)
+        attentions += _load_head(model.head, _select(state, "head."), path, outputs, same)
     else:
         logger.info("the head keeps its random initialization: %s is of a %s model", path, task)
     return Uncalibrated(False, attentions)
@@ -121,24 +139,52 @@ def _temperatures(state: Mapping[str, Tensor]) -> set[float]:
     return {value.item() for name, value in state.items() if name.endswith("attention.temperature")}
 
 
-def _load_head(head: nn.Module, state: Mapping[str, Tensor], path: Path, outputs: str) -> list[KernelAttention]:
+def _equal_names(names: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
+    """Map the index of each name to that of the equal saved name, also in another spelling (`canonical_names`)."""
+    index_of = {name: index for index, name in enumerate(canonical_names(saved))}
+    return {row: index_of[name] for row, name in enumerate(canonical_names(names)) if name in index_of}
+
+
+def _load_head(
+    head: nn.Module, state: Mapping[str, Tensor], path: Path, outputs: str, same: Mapping[int, int] | None
+) -> list[KernelAttention]:
     """Load a head if all layers but the last match; return the attentions of its inflated layers.
 
-    A last layer that differs keeps its random initialization.
+    ``same`` maps rows of the last layer to the rows of the file that are loaded into them; None: all rows, if their
+    number is equal. A dynamic last layer of other outputs keeps its random initialization.
     """
     inflated = new_layers(state, head)
     own, state = head.state_dict(), inflate(state, head)
     different = {name for name in own.keys() | state.keys() if name not in own or name not in state}
     different |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     last_layer = re.sub(r"(attention\.fc2\.)?\w+$", "", list(own)[-1])  # prefix of its weight, bias and attention
-    if all(name.startswith(last_layer) for name in different):
-        if different:
-            state = {name: value for name, value in state.items() if not name.startswith(last_layer)}
-            state |= {name: value for name, value in own.items() if name.startswith(last_layer)}
+    if not all(name.startswith(last_layer) for name in different):
+        logger.warning("the head keeps its random initialization: %s has another head", path)
+        return []
+    last = {name: value for name, value in own.items() if name.startswith(last_layer)}
+    rows = last[f"{last_layer}bias"].shape[-1]
+    if same is None:
+        same = {} if different else {row: row for row in range(rows)}
+    if different or same != {row: row for row in range(rows)}:
+        if set(last) != {f"{last_layer}weight", f"{last_layer}bias"} or last[f"{last_layer}bias"].dim() > 1:
+            same = {}  # dynamic: its kernels and their attention belong together
+        state = {name: value for name, value in state.items() if name not in last} | {
+            name: _with_rows(value, state.get(name), same) for name, value in last.items()
+        }
+        if not same:
             inflated.pop(last_layer, None)
-        head.load_state_dict(state)
-        suffix = f", except the last layer (other {outputs})" if different else ""
-        logger.info("head: weights loaded from %s%s", path, suffix)
-        return [layer.attention for layer in inflated.values()]
-    logger.warning("the head keeps its random initialization: %s has another head", path)
-    return []
+    head.load_state_dict(state)
+    suffix = ""
+    if len(same) < rows:
+        kept = f"{rows - len(same)} of {rows} rows of the last layer" if same else "the last layer"
+        suffix = f", except {kept} (other {outputs})"
+    logger.info("head: weights loaded from %s%s", path, suffix)
+    return [layer.attention for layer in inflated.values()]
+
+
+def _with_rows(own: Tensor, saved: Tensor | None, same: Mapping[int, int]) -> Tensor:
+    """Return a copy of a last layer's weight or bias with the rows of ``same`` (own to saved) taken from another."""
+    merged = own.clone()
+    if saved is not None and same:
+        merged[list(same)] = saved[list(same.values())].to(own.dtype)
+    return merged

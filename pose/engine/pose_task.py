@@ -23,7 +23,9 @@ def training_samples(config: Config) -> TrainingSamples:
         ConfigError: the teacher is missing or does not fit.
     """
     data, skeleton = config.data, config.keypoints
-    persons = annotated_persons(data.root / data.train_annotations, data.root / data.train_images, skeleton)
+    persons = annotated_persons(
+        data.root / data.train_annotations, data.root / data.train_images, skeleton, data.category
+    )
     crops = None
     if data.crop_cache is not None:
         crops = open_crop_cache(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pose.config.pose import InputConfig
@@ -32,10 +32,9 @@ class ExportMetadata:
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata as the key-value pairs of a file; all values are JSON, except the license."""
-        skeleton = {"names": self.skeleton.names, "limbs": self.skeleton.limbs, "sigmas": self.skeleton.sigmas}
         return {
             "input": self.input_config.model_dump_json(),
-            "skeleton": json.dumps(skeleton),
+            "skeleton": json.dumps(asdict(self.skeleton)),
             "flip_shift": json.dumps(self.flip_shift),
             "licence": self.licence,
         }

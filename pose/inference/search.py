@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MIN_KEYPOINT_SCORE = 0.3
 """Minimum score of a visible keypoint, and minimum mean score of a person; the default model's noise is below it."""
 MIN_KEYPOINTS = 5
-"""Minimum number of visible keypoints for a box; fewer are a limb or two at the edge of the frame."""
+"""Minimum number of visible keypoints for a box, or half of a smaller set; fewer are a limb or two at the edge of the
+frame."""
 MARGIN = 0.15
 """Margin around the keypoints, relative to their extent: annotated boxes exceed eyes, wrists and ankles by about it."""
 WINDOW_ASPECT = 3 / 4
@@ -74,8 +75,10 @@ def keypoint_box(keypoints_image: Float32, scores: Float32) -> Array | None:
         scores: (K,).
     """
     visible = keypoints_image[scores > MIN_KEYPOINT_SCORE].astype(np.float64)
-    if len(visible) < MIN_KEYPOINTS:
+    if len(visible) < max(2, min(MIN_KEYPOINTS, (len(scores) + 1) // 2)):
         return None
     low, high = visible.min(axis=0), visible.max(axis=0)
     margin = MARGIN * (high - low).max()
+    if margin == 0:
+        return None  # all keypoints in one place
     return np.concatenate([low - margin, high - low + 2 * margin])

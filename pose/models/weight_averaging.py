@@ -45,7 +45,7 @@ def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
 def _signature(config: AnyConfig) -> tuple[object, ...]:
     """Return the options that must be equal in two runs for their weights to have the same meaning."""
     if isinstance(config, Config):
-        return config.model, config.skeleton, config.input.sigma, config.train.loss
+        return config.model, config.keypoints, config.input.sigma, config.train.loss
     return config.model, config.data.classes
 
 

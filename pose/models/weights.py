@@ -15,6 +15,7 @@ from torch import nn
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import CONFIGS, AnyConfig
 from pose.config.pose import Config
+from pose.config.skeleton import reads_annotations
 from pose.errors import CheckpointError
 from pose.files import newest_below, replacing
 from pose.models import build_classifier, build_pose_net
@@ -171,21 +172,36 @@ def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     return state
 
 
+def take_keypoints(config: Config, path: Path) -> Config:
+    """Return the config with the keypoint set of a weight file, if the config leaves it to the annotations.
+
+    Raises:
+        CheckpointError: see `read_weights` and `saved_config`.
+    """
+    if not reads_annotations(config.skeleton):
+        return config
+    return config.model_copy(update={"skeleton": saved_config(read_weights(path), path).skeleton})
+
+
 def load_weights_for(config: Config, path: Path) -> PoseNet:
     """Build the pose model of ``config`` with the weights of a file, in evaluation mode.
 
     Args:
-        config: may differ from the training config in everything but the model, ``train.loss`` and ``input.sigma``.
+        config: may differ from the training config in everything but the model, ``train.loss``, ``input.sigma`` and the
+            names and flip pairs of the keypoints.
         path: a weight file or run folder, see `read_weights`.
 
     Raises:
-        CheckpointError: the file cannot be read, is of another model, or was trained with another loss or sigma.
+        CheckpointError: the file cannot be read, is of another model, or was trained with another loss, sigma or
+            keypoint set.
     """
     content = read_weights(path)
     trained = saved_config(content, path)
     for key, configured, saved in (
         ("train.loss", config.train.loss, trained.train.loss),
         ("input.sigma", config.input.sigma, trained.input.sigma),
+        ("the keypoints", list(config.keypoints.names), list(trained.keypoints.names)),
+        ("the flip pairs", config.keypoints.paired_names, trained.keypoints.paired_names),
     ):
         if configured != saved:
             raise CheckpointError(

@@ -281,9 +281,19 @@ def test_a_packaged_config_is_found_by_name_from_any_directory(tmp_path: Path, m
         ("input:\n  size_hw: [256]", ":2: input.size_hw.1: expected a value, got none"),
         ("input: {size_hw: [256, 192, 1]}", ":1: input.size_hw: expected at most 2 items, not 3"),
         ("input: {size_hw: [250, 192]}", ":1: input: size_hw must be multiples of 32"),
-        ("skeleton: people", ":1: skeleton: expected 'coco' or a mapping of options, got 'people'"),
+        (
+            "skeleton: people",
+            ":1: skeleton: expected 'coco' or 'from_annotations' or a mapping of options, got 'people'",
+        ),
         ("skeleton: {names: [a], limb: []}", ":1: unknown key 'skeleton.limb'; did you mean 'skeleton.limbs'?"),
-        ("skeleton: {limbs: []}", ":1: skeleton.names: expected a value, got none"),
+        (
+            "skeleton: {names: [a, b], flip_pairs: [[a, c]]}",
+            ":1: skeleton: flip_pairs: expected names of keypoints, got 'c'",
+        ),
+        (
+            "skeleton: {names: [tail], half_body: [tial]}",
+            ":1: skeleton: half_body: expected names of keypoints, got 'tial'; did you mean 'tail'?",
+        ),
         ("seed: 1\nskeleton: {names: [a, a]}", ":2: skeleton: expected unique, non-empty keypoint names"),
         ("model: {head: type_a, dynamic_head: true}", ":1: model: dynamic_head needs head: type_b"),
         ("model:\n  head: type_a\n  dynamic_head: true", ":3: model: dynamic_head needs head: type_b"),

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from pose.config import classification as config_classification
 from pose.config import pose as config_module
-from pose.config.pose import STRIDE, Config, InputConfig, make_skeleton
+from pose.config.pose import STRIDE, Config, InputConfig
+from pose.config.skeleton import make_skeleton
 from pose.errors import DataError
 from pose.skeleton import COCO
 

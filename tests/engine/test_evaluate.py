@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pose.config.pose import DataConfig, SkeletonConfig
+from pose.config.pose import DataConfig
+from pose.config.skeleton import SkeletonConfig
 from pose.engine.distributed import DistContext
 from pose.engine.evaluate import (
     load_for_eval,

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pose.config.pose import SkeletonConfig
+from pose.config.skeleton import SkeletonConfig
 from pose.engine import initialize, trainer
 from pose.engine.calibration import calibrate_attention, calibrate_batch_norm
 from pose.engine.initialize import load_pretrained
@@ -20,6 +20,7 @@ from pose.models.dynamic_layers import DynamicLinear
 from pose.models.inflate import inflate
 from pose.models.kernel_attention import KernelAttention, set_temperature
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net, write_weights
+from pose.skeleton import COCO
 from pose.tools.train import train_pose as train
 
 STATIC = ("model.dynamic_backbone=false", "model.dynamic_head=false")
@@ -243,7 +244,8 @@ def load_into_new(config, path):
     """Return a newly initialized model, the model after `load_pretrained`, and its `Uncalibrated`."""
     model = build_pose_net(config)
     initialized = deepcopy(model)
-    return initialized, model, load_pretrained(model, path, MobileNetV2(config.model.width, config.model.depth))
+    backbone = MobileNetV2(config.model.width, config.model.depth)
+    return initialized, model, load_pretrained(model, path, backbone, config.keypoints.names)
 
 
 def last_layer(head):
@@ -312,6 +314,24 @@ def test_with_other_keypoints_only_the_last_layer_keeps_its_initialization(form,
     assert len(last_layer(model.head)) == 2
     old.head[-1], model.head[-1] = nn.Identity(), nn.Identity()
     assert_same_outputs(model, old)
+
+
+@pytest.mark.parametrize("count", [4, 17], ids=["other number", "same number"])
+def test_rows_of_the_last_layer_are_loaded_by_keypoint_name(count, tiny_config, tmp_path, caplog):
+    names = ("tail", "RightEye", "nose", "left_fin", *(f"fin_{index}" for index in range(count - 4)))
+    config = tiny_config(*STATIC).model_copy(update={"skeleton": SkeletonConfig(names=names)})
+    old = write_trained(tiny_config(*STATIC), tmp_path)
+
+    with caplog.at_level(logging.INFO):
+        initialized, model, _ = load_into_new(config, tmp_path)
+
+    assert f"except {count - 2} of {count} rows of the last layer (other keypoints)" in caplog.text
+    new, first, saved = model.head[-1], initialized.head[-1], old.head[-1]
+    for row, source in {1: COCO.names.index("right_eye"), 2: COCO.names.index("nose")}.items():
+        assert torch.equal(new.weight[row], saved.weight[source])
+        assert torch.equal(new.bias[row], saved.bias[source])
+    for row in (0, *range(3, count)):
+        assert torch.equal(new.weight[row], first.weight[row])
 
 
 @pytest.mark.parametrize("other", ["model.head=type_a", "model.head_width=0.5"])

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pose.config.pose import Config, InputConfig, SkeletonConfig
+from pose.config.pose import Config, InputConfig
+from pose.config.skeleton import SkeletonConfig
 from pose.errors import CheckpointError
 from pose.inference.metadata import ExportMetadata, read_metadata
-from pose.skeleton import COCO
+from pose.skeleton import COCO, make_skeleton
 
 METADATA = ExportMetadata(InputConfig(size_hw=(96, 64), padding=1.4), COCO, flip_shift=None, licence="of the test")
 
@@ -15,8 +16,11 @@ METADATA = ExportMetadata(InputConfig(size_hw=(96, 64), padding=1.4), COCO, flip
 def test_metadata_survives_a_round_trip():
     fingers = Config(skeleton=SkeletonConfig(names=("left_tip", "right_tip"), limbs=((0, 1),), sigmas=(0.1, 0.2)))
 
-    for metadata in (METADATA, ExportMetadata(InputConfig(), fingers.keypoints, flip_shift=0, licence="CC0")):
+    declared = make_skeleton(["wing_1", "wing_2", "left_a", "right_a"], flip_pairs=[(0, 1)], upper_body=[2])
+    for skeleton in (COCO, fingers.keypoints, declared):
+        metadata = ExportMetadata(InputConfig(), skeleton, flip_shift=0, licence="CC0")
         assert read_metadata(metadata.to_properties(), Path("model.onnx")) == metadata
+    assert read_metadata(METADATA.to_properties(), Path("model.onnx")) == METADATA
 
 
 @pytest.mark.parametrize(

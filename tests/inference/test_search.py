@@ -29,3 +29,17 @@ def test_too_few_visible_keypoints_give_no_box():
     box = keypoint_box(SKELETON.astype(np.float32), scores)
     assert box is not None
     assert box.tolist() == pytest.approx([-0.15, -0.15, 1.3, 1.3])
+
+
+@pytest.mark.parametrize(("keypoints", "needed"), [(2, 2), (3, 2), (4, 2), (5, 3), (8, 4), (17, 5)])
+def test_small_keypoint_sets_need_half_of_their_keypoints_for_a_box(keypoints, needed):
+    points = np.arange(2 * keypoints, dtype=np.float32).reshape(-1, 2)
+    scores = np.zeros(keypoints, np.float32)
+    scores[: needed - 1] = 1
+    assert keypoint_box(points, scores) is None
+    scores[:needed] = 1
+    assert keypoint_box(points, scores) is not None
+
+
+def test_keypoints_in_one_place_give_no_box():
+    assert keypoint_box(np.full((3, 2), 7, np.float32), np.ones(3, np.float32)) is None

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pose.config.classification import ClassFoldersConfig, ClassificationConfig, ClassifierConfig
-from pose.config.pose import Config, InputConfig, ModelConfig, SkeletonConfig, TrainConfig
+from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
+from pose.config.skeleton import SkeletonConfig, resolved
 from pose.errors import CheckpointError
 from pose.models import build_classifier, build_pose_net
 from pose.models.weights import (
@@ -20,6 +21,7 @@ from pose.models.weights import (
     load_weights_for,
     read_state_dict,
     read_weights,
+    take_keypoints,
     write_weights,
 )
 
@@ -240,9 +242,25 @@ def test_dynamic_weights_for_a_static_model_are_rejected(file):
 def test_weights_of_another_skeleton_are_rejected(file):
     assert_rejected(
         lambda: load_weights_for(changed(skeleton=SkeletonConfig(names=("a", "b"))), file),
-        "has shape [17, ",
-        "expected [2, ",
+        "trained with the keypoints ['nose', ",
+        "the config says ['a', 'b']",
     )
+
+
+def test_weights_trained_with_other_flip_pairs_are_rejected(file):
+    unpaired = resolved(CONFIG.keypoints).model_copy(update={"flip_pairs": ()})
+
+    assert_rejected(
+        lambda: load_weights_for(changed(skeleton=unpaired), file), "flip pairs left_eye<->right_eye, ", "says none"
+    )
+
+
+def test_a_config_that_reads_annotations_takes_the_keypoints_of_the_weights(file):
+    config = changed(skeleton="from_annotations")
+
+    assert take_keypoints(config, file).keypoints == CONFIG.keypoints
+    assert load_weights_for(take_keypoints(config, file), file).head[-1].out_channels == 17
+    assert take_keypoints(CONFIG, file) is CONFIG
 
 
 @pytest.mark.parametrize("edit", ["missing", "unexpected"])

@@ -1,4 +1,4 @@
-"""Write the synthetic data set: drawn people in COCO format, with simulated detector boxes.
+"""Write the synthetic data set: drawn people or butterflies in COCO format, with simulated detector boxes.
 
 The quickstart and the tests use it; it needs no download and no license. Each image has its own generator, seeded with
 (seed, split, index), so the number of images does not change any image. `scene` draws an image, `figure` a person, and
@@ -12,12 +12,13 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.datasets.synthetic import butterflies
 from pose.datasets.synthetic.scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
 from pose.geometry import Array
@@ -51,7 +52,19 @@ CATEGORY: dict[str, Any] = {
 }
 
 
-def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: tuple[int, int], seed: int) -> None:
+_SUBJECTS = {"people": (draw_scene, CATEGORY), "butterflies": (butterflies.draw_butterflies, butterflies.CATEGORY)}
+"""Drawing function and category of each subject."""
+
+
+def write_dataset(
+    root: Path,
+    *,
+    train_images: int,
+    val_images: int,
+    image_wh: tuple[int, int],
+    seed: int,
+    subject: Literal["people", "butterflies"] = "people",
+) -> None:
     """Write the data set into ``root``, or do nothing if it is up to date.
 
     Writes ``annotations/person_keypoints_{train,val}.json``, ``annotations/person_detections_val.json``, ``train/``,
@@ -64,6 +77,7 @@ def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: t
         val_images: number of validation images.
         image_wh: width and height of the images in pixels.
         seed: not negative; the same seed draws the same images.
+        subject: what is drawn.
 
     Raises:
         DataError: ``root`` has other content, or an argument is out of range.
@@ -75,7 +89,7 @@ def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: t
         )
     root = Path(root).absolute()
     counts = {"train": train_images, "val": val_images}
-    stamp = {"generator_version": VERSION, "seed": seed, "image_wh": list(image_wh), **counts}
+    stamp = {"generator_version": VERSION, "subject": subject, "seed": seed, "image_wh": list(image_wh), **counts}
     if _is_written(root, stamp):
         return
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +97,7 @@ def write_dataset(root: Path, *, train_images: int, val_images: int, image_wh: t
     try:
         (temporary / "annotations").mkdir(parents=True)
         for split, count in counts.items():
-            _write_split(temporary, split, count, image_wh, seed)
+            _write_split(temporary, split, count, image_wh, seed, subject)
         _write_json(temporary / STAMP, stamp)
         _move_into_place(temporary, root, stamp)
     finally:
@@ -160,14 +174,15 @@ def _move_into_place(temporary: Path, root: Path, stamp: dict[str, Any]) -> None
             raise
 
 
-def _write_split(temporary: Path, split: str, count: int, image_wh: tuple[int, int], seed: int) -> None:
+def _write_split(temporary: Path, split: str, count: int, image_wh: tuple[int, int], seed: int, subject: str) -> None:
+    draw, category = _SUBJECTS[subject]
     (temporary / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
     for index in range(count):
         rng = np.random.default_rng((seed, _SPLITS[split], index))
-        scene = draw_scene(rng, image_wh)
+        scene = draw(rng, image_wh)
         image_id = _FIRST_ID[split] + index
         name = f"{image_id:012d}.jpg"
         _write_image(temporary / split / name, scene, int(rng.integers(*JPEG_QUALITY)))
@@ -176,8 +191,8 @@ def _write_split(temporary: Path, split: str, count: int, image_wh: tuple[int, i
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(person)})
         for box, score in noisy_detections(rng, scene.people, image_wh):
             detections.append({"image_id": image_id, "category_id": 1, "bbox": box, "score": score})
-    info = {"description": "people drawn by dyconv-pose", "version": str(VERSION)}
-    content = {"info": info, "images": images, "annotations": annotations, "categories": [CATEGORY]}
+    info = {"description": f"{subject} drawn by dyconv-pose", "version": str(VERSION)}
+    content = {"info": info, "images": images, "annotations": annotations, "categories": [category]}
     _write_json(temporary / "annotations" / f"person_keypoints_{split}.json", content)
     if split == "val":
         _write_json(temporary / "annotations" / f"person_detections_{split}.json", detections)

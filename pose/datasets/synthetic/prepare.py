@@ -24,4 +24,5 @@ def prepare_data(config: Config) -> None:
         val_images=synthetic.val_images,
         image_wh=synthetic.image_wh,
         seed=synthetic.seed,
+        subject=synthetic.subject,
     )

@@ -13,28 +13,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.datasets.coco_json import Record, read_annotations, read_detections
+from pose.datasets.validation.categories import category_issues
 from pose.datasets.validation.images import image_issues
 from pose.datasets.validation.issues import Issue, duplicated, number_table, report_if
 from pose.errors import DataError
 from pose.geometry import Array
+from pose.skeleton import Skeleton
 
 OUTSIDE_TOLERANCE_PX = 1.0
 """COCO's own boxes extend up to one pixel outside their image."""
 
 
-def check_annotations(annotations: Path, image_folder: Path | None = None, samples: int = 50) -> list[Issue]:
+def check_annotations(
+    annotations: Path,
+    image_folder: Path | None = None,
+    samples: int = 50,
+    skeleton: Skeleton | None = None,
+    category: str | None = None,
+) -> list[Issue]:
     """Check a COCO keypoint annotation file and, if a folder is given, its images.
 
     Args:
         annotations: keypoint annotations, or an image-info file of a test set.
         image_folder: folder of the images; checks that all exist and that ``samples`` of them can be read.
         samples: number of images whose size is compared with the annotations.
+        skeleton: keypoint set that the file must have.
+        category: name of the category that is used (``data.category``).
     """
     try:
         content = read_annotations(annotations)
     except DataError as error:
         return [_from_error(error, annotations)]
     issues = [*_image_record_issues(annotations, content["images"])]
+    issues += category_issues(annotations, content["categories"], skeleton, category)
     if content["annotations"]:
         issues += _annotation_issues(annotations, content)
     else:
