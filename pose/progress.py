@@ -58,3 +58,11 @@ class ProgressLine:
             return f"{self.description}: {self.count} {self.unit}  {shown}".rstrip()
         left = (self._last - self._start) / max(self.count - self._initial, 1) * (self.total - self.count)
         return f"{self.description}: {self.count}/{self.total} {self.unit}, {left:.0f} s left  {shown}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: ``45 s``, ``12 min``, ``3.5 h``, ``2.1 days``."""
+    for limit, size, unit, digits in ((100, 1, "s", 0), (100 * 60, 60, "min", 0), (48 * 3600, 3600, "h", 1)):
+        if seconds < limit:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -42,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.distributed import init_distributed
     from pose.engine.evaluate import load_predict_fn, load_test_set, make_results, score_results
+    from pose.engine.explain_ap import explain_ap
     from pose.engine.metrics_log import start_logging
     from pose.engine.report import check_image_name, draw_predictions, protocol_line
+    from pose.engine.truth import find_closest, load_truth
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.coco_results import write_results
     from pose.inference.backends import is_exported
@@ -69,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if test_set.annotated:
         metrics = score_results(results, test_set, config)
         print(format_table(metrics), protocol, sep="\n")
+        if metrics.AP <= 0:
+            truth = load_truth(config)
+            closest = find_closest(predictions, truth, config.keypoints.sigmas)
+            print(explain_ap(metrics, predictions, closest, test_set, truth, config))
         report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
         write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
     else:

@@ -7,7 +7,7 @@ Examples:
     python tools/train.py --cfg FILE --resume
 
 The run folder runs/<config>/<time>/ receives the resolved config, train.log, metrics.jsonl, TensorBoard events,
-last.pt and best.pt.
+train_batch.jpg, val_pred.jpg, last.pt and best.pt.
 """
 
 import logging
@@ -61,8 +61,10 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
     from pose.engine.evaluate import load_test_set
     from pose.engine.initialize import initialize_weights
     from pose.engine.pose_task import adam, pose_loss, training_samples, validate
+    from pose.engine.sample_images import train_batch_sheet
     from pose.engine.state import make_state
     from pose.engine.trainer import make_loader, train
+    from pose.engine.truth import load_truth
     from pose.models import build_pose_net
 
     torch.manual_seed(config.seed)
@@ -82,7 +84,10 @@ def train_pose(config: Config, folder: Path, dist: "DistContext", resume: Path |
 
     state = make_state(model, adam(model, options, dist.device), options, dist)
     loss_fn = pose_loss(options, dist.device)
-    return train(state, loader, loss_fn, partial(validate, val_set, config, dist), config, folder, dist, resume)
+    validate_fn = partial(validate, val_set, load_truth(config), config, dist)
+    return train(
+        state, loader, loss_fn, validate_fn, config, folder, dist, resume, partial(train_batch_sheet, train_set)
+    )
 
 
 if __name__ == "__main__":

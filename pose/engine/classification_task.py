@@ -12,7 +12,8 @@ from pose.config.classification import ClassificationConfig, ClassifierTrainConf
 from pose.datasets.imagenet import ImageSample, LabeledImages, TestImages
 from pose.datasets.loading import batches, test_loader
 from pose.engine.distributed import DistContext, all_gather
-from pose.engine.trainer import LossFn, Validation, prepare_images
+from pose.engine.metrics_log import Validation
+from pose.engine.trainer import LossFn, prepare_images
 from pose.evaluation.accuracy import Accuracy, accuracy, ranks
 from pose.inference.pytorch import normalize
 from pose.models.classifier import Classifier

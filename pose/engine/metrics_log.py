@@ -5,14 +5,39 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+import cv2
 
 from pose.engine.state import Progress
-from pose.progress import ProgressLine
+from pose.files import replacing
+from pose.images import Image
+from pose.progress import ProgressLine, duration
+
+logger = logging.getLogger(__name__)
 
 RECORD_SECONDS = 10.0
 """Time between two rows of training metrics; one more row ends each epoch."""
+JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Result of a validation.
+
+    Attributes:
+        score: selects the best checkpoint; higher is better.
+        metrics: by name, for the log.
+        summary: one line for the log.
+        images: by name, (H, W, 3) uint8 BGR, for the run folder and TensorBoard.
+    """
+
+    score: float
+    metrics: Mapping[str, float]
+    summary: str
+    images: Mapping[str, Image] = field(default_factory=dict)
 
 
 class MetricsLog:
@@ -24,10 +49,12 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, active: bool) -> None:
-        self._file = self._board = None
+        self._file: TextIO | None = None
+        self._board: Any = None  # file_writer is declared None in its class
         if active:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
 
+            self._folder = folder
             self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
             self._board = SummaryWriter(str(folder))
 
@@ -41,7 +68,7 @@ class MetricsLog:
         """Write one row.
 
         Args:
-            kind: ``train`` or ``validation``.
+            kind: ``train``, ``epoch`` or ``validation``.
             samples: training samples seen so far, the horizontal axis of every curve.
             metrics: values by name.
         """
@@ -51,6 +78,27 @@ class MetricsLog:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(f"{kind}/{name}", value, samples)
+
+    def write_images(self, samples: int, images: Mapping[str, Image]) -> None:
+        """Write images (H, W, 3) uint8 BGR by name: ``NAME.jpg`` in the run folder, and the same JPEG to TensorBoard.
+
+        Args:
+            samples: training samples seen so far.
+            images: by name.
+        """
+        if self._board is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for name, image in images.items():
+            _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            jpeg = encoded.tobytes()
+            with replacing(self._folder / f"{name}.jpg") as temporary:
+                temporary.write_bytes(jpeg)
+            height, width = image.shape[:2]
+            # Not add_image, which would encode a PNG of ten times the size.
+            value = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=jpeg)
+            self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=value)]), samples)
 
     def close(self) -> None:
         """Close both files."""
@@ -121,23 +169,43 @@ class Meter:
         }
 
 
+class RunClock:
+    """Estimates the time until the end of a run from the wall-clock time since its start, validations included.
+
+    Args:
+        epochs: number of epochs of the run.
+        done: epochs done before, with a fraction; a resumed run starts with them.
+    """
+
+    def __init__(self, epochs: int, done: float) -> None:
+        self.epochs = epochs
+        self._first, self._start = done, time.monotonic()
+
+    def seconds_left(self, done: float) -> float:
+        """Return the estimated time until the last epoch; ``done`` epochs are done, with a fraction."""
+        elapsed = time.monotonic() - self._start
+        return elapsed / max(done - self._first, 1e-9) * (self.epochs - done)
+
+
 class EpochLog:
-    """Progress line and ``train`` rows of one epoch; a context manager.
+    """Progress line, ``train`` rows and ``epoch`` row of one epoch; a context manager.
 
     Args:
         metrics_log: receives the rows.
         progress: training progress; its ``seconds`` are updated.
-        epochs: number of epochs of the run.
+        clock: estimates the time left of the whole run.
         steps: number of steps of the epoch.
         temperature: softmax temperature tau of the epoch.
     """
 
     def __init__(
-        self, metrics_log: MetricsLog, progress: Progress, epochs: int, steps: int, temperature: float
+        self, metrics_log: MetricsLog, progress: Progress, clock: RunClock, steps: int, temperature: float
     ) -> None:
-        self._metrics_log, self._progress = metrics_log, progress
+        self._metrics_log, self._progress, self._clock = metrics_log, progress, clock
         self._steps, self._temperature = steps, temperature
-        self._line = ProgressLine(f"epoch {progress.epoch + 1}/{epochs}", steps, "steps", progress.step)
+        self._line = ProgressLine(f"epoch {progress.epoch + 1}/{clock.epochs}", steps, "steps", progress.step)
+        self._losses: list[float] = []
+        self._first_second = progress.seconds
         self._meter, self._wait_seconds = Meter(progress.samples), 0.0
 
     def __enter__(self) -> "EpochLog":
@@ -146,6 +214,13 @@ class EpochLog:
 
     def __exit__(self, *error: Any) -> None:
         self._line.__exit__(*error)
+        if error[0] is None and self._losses:
+            progress, loss = self._progress, sum(self._losses) / len(self._losses)
+            epoch, seconds = progress.epoch + 1, progress.seconds - self._first_second
+            self._metrics_log.write("epoch", progress.samples, {"epoch": epoch, "loss": loss, "seconds": seconds})
+            left = self._clock.seconds_left(epoch)
+            end = f", the run has about {duration(left)} left" if left else ""
+            logger.info("%s: loss %.4g, %s%s", self._line.description, loss, duration(seconds), end)
 
     def next_batch(self, batches: Iterator[Any]) -> Any:
         """Return the next batch and measure the time spent waiting for it."""
@@ -159,10 +234,14 @@ class EpochLog:
         progress = self._progress
         progress.seconds += self._meter.add(loss, learning_rate, self._wait_seconds, progress.samples)
         self._wait_seconds = 0.0
-        self._line.advance(1, **self._meter.summary(), tau=f"{self._temperature:g}")
+        if loss is not None:
+            self._losses.append(loss)
+        done = progress.epoch + progress.step / self._steps
+        left = duration(self._clock.seconds_left(done))
+        self._line.advance(1, **self._meter.summary(), tau=f"{self._temperature:g}", run=f"{left} left")
         if self._meter.due or progress.step == self._steps:
             metrics = self._meter.read()
-            metrics |= {"epoch": progress.epoch + progress.step / self._steps, "temperature": self._temperature}
+            metrics |= {"epoch": done, "temperature": self._temperature}
             self._metrics_log.write("train", progress.samples, metrics | {"seconds": progress.seconds})
 
 

@@ -1,5 +1,7 @@
 """The pose task: training data, optimizer, loss and validation of a pose model."""
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +11,16 @@ from pose.datasets.crop_cache.file import make_stamp, open_crop_cache
 from pose.datasets.samples import PoseSample, TrainingSamples
 from pose.engine.distributed import DistContext, broadcast_object
 from pose.engine.evaluate import TestSet, make_results, predict_persons, score_results
+from pose.engine.explain_ap import explain_ap
 from pose.engine.losses import LOSSES
+from pose.engine.metrics_log import Validation
+from pose.engine.sample_images import validation_sheet
 from pose.engine.teacher_heatmaps import open_teacher_heatmaps
-from pose.engine.trainer import LossFn, Validation, prepare_images
+from pose.engine.trainer import LossFn, prepare_images
+from pose.engine.truth import Truth, find_closest
 from pose.models.pose_net import PoseNet
+
+logger = logging.getLogger(__name__)
 
 
 def training_samples(config: Config) -> TrainingSamples:
@@ -58,13 +66,17 @@ def pose_loss(options: TrainConfig, device: torch.device) -> LossFn:
     return loss_fn
 
 
-def validate(test_set: TestSet, config: Config, dist: DistContext, model: PoseNet) -> Validation:
-    """Measure AP on a test set; every rank gets the result."""
+def validate(test_set: TestSet, truth: Truth, config: Config, dist: DistContext, model: PoseNet) -> Validation:
+    """Measure AP on a test set and draw predictions beside the annotations; every rank gets the metrics."""
     predictions = predict_persons(model.heatmaps, test_set.persons, config, dist, config.train.workers)
-    metrics = None
+    metrics, images = None, {}
     if dist.is_main:
         metrics = score_results(make_results(predictions, test_set, config), test_set, config)
+        closest = find_closest(predictions, truth, config.keypoints.sigmas)
+        if reason := explain_ap(metrics, predictions, closest, test_set, truth, config):
+            logger.warning("%s", reason)
+        images = {"val_pred": validation_sheet(predictions, closest, truth, config.keypoints, config.input)}
     metrics = broadcast_object(metrics, dist)
     assert metrics is not None
     values = {name: value for name, value in metrics.as_dict().items() if isinstance(value, float)}
-    return Validation(metrics.AP, values, f"AP {metrics.AP:.3f} AP50 {metrics.AP50:.3f} ({test_set.boxes})")
+    return Validation(metrics.AP, values, f"AP {metrics.AP:.3f} AP50 {metrics.AP50:.3f} ({test_set.boxes})", images)

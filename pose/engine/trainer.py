@@ -8,8 +8,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,11 +25,12 @@ from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.loading import batches as iterate_batches
 from pose.engine.checkpoint import load_checkpoint, save_checkpoint
 from pose.engine.distributed import DistContext, all_gather, all_reduce_mean, broadcast_buffers
-from pose.engine.metrics_log import EpochLog, MetricsLog
+from pose.engine.metrics_log import EpochLog, MetricsLog, RunClock, Validation
 from pose.engine.schedules import learning_rate, temperature
 from pose.engine.state import TrainState
 from pose.errors import TrainingError
 from pose.files import write_text
+from pose.images import Image
 from pose.inference.pytorch import normalize
 from pose.models.kernel_attention import set_temperature
 
@@ -42,21 +42,6 @@ LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CHECK_STEPS = 20
 """Steps between two checks of the loss on a GPU, where each check waits for the device. On a CPU every step."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Result of a validation.
-
-    Attributes:
-        score: selects the best checkpoint; higher is better.
-        metrics: by name, for the log.
-        summary: one line for the log.
-    """
-
-    score: float
-    metrics: Mapping[str, float]
-    summary: str
 
 
 def describe_ids(ids: list[int]) -> str:
@@ -129,6 +114,7 @@ def train(
     folder: Path,
     dist: DistContext,
     resume: Path | None = None,
+    draw_batch: Callable[[list[tuple[int, int]]], Image] | None = None,
 ) -> float:
     """Train, validate and save checkpoints until the last epoch; return the best validation score.
 
@@ -138,10 +124,11 @@ def train(
         loss_fn: see `LossFn`.
         validate: evaluates a model in evaluation mode; every rank gets the whole result.
         config: config of the experiment.
-        folder: run folder; receives the resolved config, ``metrics.jsonl``, TensorBoard events, ``last.pt`` and
+        folder: run folder; receives the resolved config, ``metrics.jsonl``, TensorBoard events, images, ``last.pt`` and
             ``best.pt``.
         dist: rank, world size and device.
         resume: checkpoint to resume.
+        draw_batch: draws the samples with the given (epoch, row) keys, for ``train_batch.jpg``.
 
     Raises:
         DataError: the data cannot be used.
@@ -160,7 +147,11 @@ def train(
         config.name, dataset, options.batch_size, dist.world_size, options.accumulate,
         options.batch_size // dist.world_size // options.accumulate, sampler.steps, options.precision, dist.device,
     )  # fmt: skip
+    clock = RunClock(options.epochs, progress.epoch + progress.step / sampler.steps)
     with MetricsLog(folder, dist.is_main) as metrics_log:
+        if draw_batch is not None and dist.is_main and progress.epoch < options.epochs:
+            sampler.start(progress.epoch, progress.step)
+            metrics_log.write_images(progress.samples, {"train_batch": draw_batch(next(iter(sampler)))})
         while progress.epoch < options.epochs:
             tau = temperature(
                 progress.epoch, options.temperature, options.temperature_final, options.temperature_epochs
@@ -168,7 +159,7 @@ def train(
             for model in {state.model, state.best_model}:
                 set_temperature(model, tau)
             sampler.start(progress.epoch, progress.step)
-            with EpochLog(metrics_log, progress, options.epochs, sampler.steps, tau) as log:
+            with EpochLog(metrics_log, progress, clock, sampler.steps, tau) as log:
                 train_one_epoch(
                     state, iterate_batches(loader), loss_fn, sampler.steps, options, dist, log,
                     save_last if dist.is_main else None, dataset.describe,
@@ -176,7 +167,7 @@ def train(
             progress.epoch, progress.step = progress.epoch + 1, 0
             is_best = False
             if progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs:
-                is_best = _validate(state, validate, metrics_log, dist)
+                is_best = _validate(state, validate, metrics_log, dist, options.warmup_steps)
             if dist.is_main:
                 # best.pt first: a run that stops between the two repeats the epoch and writes best.pt again.
                 if is_best:
@@ -266,7 +257,11 @@ def _update_weights(state: TrainState, options: OptimizationConfig) -> None:
 
 
 def _validate(
-    state: TrainState, validate: Callable[[Any], Validation], metrics_log: MetricsLog, dist: DistContext
+    state: TrainState,
+    validate: Callable[[Any], Validation],
+    metrics_log: MetricsLog,
+    dist: DistContext,
+    warmup_steps: int,
 ) -> bool:
     """Validate and log the metrics; return whether the score is the best so far."""
     model, progress = state.best_model, state.progress
@@ -277,7 +272,10 @@ def _validate(
     metrics_log.write(
         "validation", progress.samples, {"epoch": progress.epoch, **result.metrics, "seconds": progress.seconds}
     )
+    metrics_log.write_images(progress.samples, result.images)
     logger.info("epoch %d, %d samples: %s", progress.epoch, progress.samples, result.summary)
+    if result.score <= 0 and progress.global_step <= warmup_steps:
+        logger.info("learning rate warm-up is not over: step %d of %d", progress.global_step, warmup_steps)
     is_best = progress.best_score < result.score
     progress.best_score = max(progress.best_score, result.score)
     return is_best

@@ -99,7 +99,7 @@ def _annotate(labels: NDArray[np.int32], butterfly: _Butterfly, number: int) -> 
     """Mark keypoints outside the image as not labeled, and those behind another butterfly as hidden."""
     height, width = labels.shape
     keypoints = butterfly.keypoints_image
-    inside = ((keypoints >= 0) & (keypoints <= (width - 1, height - 1))).all(axis=1)
+    inside: NDArray[np.bool_] = np.all((keypoints >= 0) & (keypoints <= (width - 1, height - 1)), axis=1)
     columns, rows = keypoints.round().astype(int).clip(0, (width - 1, height - 1)).T
     covered = ~np.isin(labels[rows, columns], (0, number))  # 0: at the very tip of a wing
     visibility = np.where(inside, np.where(covered, 1, 2), 0)
