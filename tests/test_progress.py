@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pose import progress
-from pose.progress import ProgressLine
+from pose.progress import ProgressLine, duration
 
 
 @pytest.fixture
@@ -98,3 +98,11 @@ def test_a_terminal_shows_a_bar_and_no_lines(lines, monkeypatch):
 def test_an_exception_in_the_block_is_raised(lines):
     with pytest.raises(ValueError, match="from the block"), ProgressLine("test", 3, "batches"):
         raise ValueError("from the block")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (7200, "2.0 h"), (200_000, "2.3 days")],
+)
+def test_a_duration_has_a_unit_that_suits_it(seconds, text):
+    assert duration(seconds) == text
