@@ -12,6 +12,7 @@ from pose.datasets.keypoint_set import keypoint_notes
 from pose.datasets.samples import TrainingSamples
 from pose.engine.sample_images import draw_annotation, draw_sample
 from pose.images import Image
+from pose.inference.visualize import tile_images
 from pose.skeleton import Skeleton
 
 EPOCHS = 3
@@ -49,7 +50,7 @@ def browse_page(given: Config, config: Config, dataset: TrainingSamples, samples
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n"
-        f"<p>{len(persons)} persons with keypoints in {num_images} images of "
+        f"<p>{len(persons)} annotations with keypoints in {num_images} images of "
         f"{escape(str(config.data.root / config.data.train_annotations))}</p>\n"
         f"<h2>Keypoints</h2>\n{notes}\n{_keypoint_table(dataset, skeleton)}\n"
         f"<h2>Samples</h2>\n<p>Each row: as annotated, then as the model gets it in {EPOCHS} epochs, with its target "
@@ -87,7 +88,7 @@ def _figures(dataset: TrainingSamples, config: Config, rows: Sequence[int]) -> I
     for row in rows:
         record = dataset.persons.record(row)
         drawn = [draw_sample(dataset[epoch, row], config.keypoints) for epoch in range(EPOCHS)]
-        image = np.hstack([draw_annotation(record, config.keypoints, config.input), *drawn])
+        image = tile_images([draw_annotation(record, config.keypoints, config.input), *drawn], EPOCHS + 1, gap=3)
         caption = escape(f"annotation {record.id}, {dataset.persons.file_names[row]}")
         yield f'<figure><img alt="" src="{_data_url(image)}"><figcaption>{caption}</figcaption></figure>\n'
 

@@ -19,7 +19,7 @@ from pose.inference.visualize import draw_label, draw_poses, tile_images
 from pose.skeleton import Skeleton
 
 CELL_HEIGHT = 256
-TRAIN_SAMPLES, TRAIN_COLUMNS = 16, 8
+TRAIN_SAMPLES = 16
 WORST, TYPICAL, VAL_COLUMNS = 6, 6, 3
 HEAT_COLOR = (225, 60, 255)
 """Color of the targets, BGR: magenta, unlike the colors of the keypoints and rare in photographs."""
@@ -29,7 +29,7 @@ LABEL_HEIGHT = 9
 MIN_LABELED = 3
 """Labeled keypoints of a person that is drawn, if the keypoint set has as many."""
 ANY_SCORE = float(np.finfo(np.float32).tiny)
-"""Threshold of predicted keypoints: all are drawn, as OKS counts all."""
+"""Threshold of drawn keypoints: those of a low score too, as OKS counts them."""
 
 
 def train_batch_sheet(dataset: TrainingSamples, keys: Sequence[tuple[int, int]]) -> Image:
@@ -40,7 +40,7 @@ def train_batch_sheet(dataset: TrainingSamples, keys: Sequence[tuple[int, int]])
         keys: (epoch, row) of each sample, as a batch of the sampler names them.
     """
     tiles = [draw_sample(dataset[key], dataset.skeleton) for key in keys[:TRAIN_SAMPLES]]
-    return tile_images(tiles, TRAIN_COLUMNS)
+    return tile_images(tiles, max(4, len(tiles) // 2))
 
 
 def draw_sample(sample: PoseSample, skeleton: Skeleton) -> Image:
@@ -135,7 +135,7 @@ def _draw_pair(
         right = _draw(cell, annotated, np.zeros(len(annotated)), skeleton, ANY_SCORE, f"{caption}: no box")
     else:
         keypoints = transform_points(predictions.keypoints_image[predicted], image_to_cell)
-        scores = predictions.keypoint_scores[predicted]
+        scores = predictions.keypoint_scores[predicted] * (record.visibility > 0)  # those that OKS compares
         right = _draw(cell, keypoints, scores, skeleton, ANY_SCORE, caption)
     return np.hstack([left, right])
 

@@ -3,10 +3,13 @@
 import json
 import logging
 
+import cv2
+import numpy as np
 import pytest
 
 from pose.engine import metrics_log
-from pose.engine.metrics_log import Meter, MetricsLog, start_logging
+from pose.engine.metrics_log import EpochLog, Meter, MetricsLog, RunClock, start_logging
+from pose.engine.state import Progress
 
 
 @pytest.fixture
@@ -114,3 +117,65 @@ def test_start_logging_without_a_folder_logs_only_warnings(capsys):
     stderr = capsys.readouterr().err
     assert "some warning" in stderr
     assert "some info" not in stderr
+
+
+def test_images_are_written_to_the_run_folder_and_to_tensorboard(tmp_path):
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[..., 2] = 200  # red
+    with MetricsLog(tmp_path, active=True) as log:
+        log.write_images(16, {"val_pred": image})
+        log.write_images(32, {"val_pred": image})
+
+    assert cv2.imread(str(tmp_path / "val_pred.jpg")).mean(axis=(0, 1)) == pytest.approx([0, 0, 200], abs=4)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.width, event.height) for event in events.Images("val_pred")] == [
+        (16, 48, 32),
+        (32, 48, 32),
+    ]
+    assert events.Images("val_pred")[0].encoded_image_string == (tmp_path / "val_pred.jpg").read_bytes()
+
+
+def test_an_inactive_log_writes_no_images(tmp_path):
+    with MetricsLog(tmp_path, active=False) as log:
+        log.write_images(16, {"val_pred": np.zeros((4, 4, 3), np.uint8)})
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_counts_from_the_start_of_a_resumed_run(clock):
+    run = RunClock(epochs=10, done=4.5)
+    clock[0] += 60
+
+    assert run.seconds_left(6) == pytest.approx(60 / 1.5 * 4)
+    assert run.seconds_left(10) == 0
+
+
+def run_epoch(log, clock, losses, progress, epochs=4):
+    with EpochLog(log, progress, RunClock(epochs, progress.epoch), len(losses), 30.0) as epoch:
+        for loss in losses:
+            clock[0] += 5
+            progress.step += 1
+            progress.samples += 8
+            epoch.step(loss, 1e-3)
+
+
+def test_an_epoch_logs_its_mean_loss_its_time_and_the_time_left(tmp_path, clock, caplog):
+    with MetricsLog(tmp_path, active=True) as log, caplog.at_level(logging.INFO):
+        run_epoch(log, clock, [1.0, None, 2.0], Progress(epoch=1))
+
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1] == {"kind": "epoch", "samples": 24, "epoch": 2, "loss": 1.5, "seconds": pytest.approx(15)}
+    assert "epoch 2/4: loss 1.5, 15 s, the run has about 30 s left" in caplog.text
+
+
+def test_an_interrupted_epoch_logs_no_mean_loss(tmp_path, clock):
+    log, progress = MetricsLog(tmp_path, active=True), Progress()
+    with log, pytest.raises(KeyboardInterrupt), EpochLog(log, progress, RunClock(2, 0), 3, 30.0) as epoch:
+        clock[0] += 5
+        progress.step += 1
+        epoch.step(1.0, 1e-3)
+        raise KeyboardInterrupt
+
+    assert '"epoch", ' not in (tmp_path / "metrics.jsonl").read_text()

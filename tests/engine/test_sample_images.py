@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pose.engine.browse import browse_page
 from pose.engine.pose_task import training_samples
 from pose.engine.sample_images import (
     CELL_HEIGHT,
@@ -98,15 +97,3 @@ def test_a_person_without_a_prediction_is_drawn_too(config, truth):
         none, find_closest(none, truth, config.keypoints.sigmas), truth, config.keypoints, config.input
     )
     assert sheet.any()
-
-
-def test_a_page_of_samples_has_no_links_and_escapes_names(config):
-    dataset = training_samples(config)
-    named = config.model_copy(update={"name": "<b>"})
-    page = browse_page(named, named, dataset, 3)
-
-    assert page.count("data:image/jpeg;base64,") == 3
-    assert "http" not in page
-    assert "<b>" not in page
-    assert "&lt;b&gt;" in page
-    assert "left_eye&lt;-&gt;right_eye" in page
