@@ -11,6 +11,7 @@ Published COCO results use detector boxes; ground-truth boxes give about 2 point
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
 from pose.files import write_text
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if metrics.AP <= 0:
             truth = load_truth(config)
             closest = find_closest(predictions, truth, config.keypoints.sigmas)
-            print(explain_ap(metrics, predictions, closest, test_set, truth, config))
+            logger.warning("%s", explain_ap(metrics, predictions, closest, test_set, truth, config))
         report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
         write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
     else:

@@ -170,7 +170,9 @@ def test_without_boxes_ap_is_zero(call, tmp_path, capsys):
 
     assert read(tmp_path) == []
     assert read(tmp_path, "metrics.json")["AP"] == 0
-    assert "no results" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "no results" in captured.err
+    assert "AP 0: there are no detector boxes of none.json; lower test.box_threshold" in captured.err
 
 
 def test_bf16_runs_the_model_in_bfloat16(call, monkeypatch, tmp_path):
