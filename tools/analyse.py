@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.coco import find_category
     from pose.datasets.coco_json import read_annotations, read_results
+    from pose.datasets.keypoint_set import resolve_keypoints
     from pose.datasets.synthetic.prepare import prepare_data
     from pose.engine.analysis_page import describe_comparison, draw_worst, write_page
     from pose.engine.metrics_log import start_logging
@@ -47,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_matplotlib(output)
     start_logging(None)
     prepare_data(config)
+    config = resolve_keypoints(config)
     skeleton, annotations = config.keypoints, config.data.root / config.data.val_annotations
     content = read_annotations(annotations)
     if not content["annotations"]:
         raise DataError(f"{annotations}: has no annotations, so errors cannot be analysed; use annotated images")
-    category_id = find_category(content, annotations, skeleton)
+    category_id = find_category(content, annotations, skeleton, config.data.category)
     others = read_results(args.compare, skeleton.num_keypoints) if args.compare else None
     if args.results is not None:
         results, source = read_results(args.results, skeleton.num_keypoints), f"{args.results} on {annotations.name}"
