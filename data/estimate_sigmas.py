@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose.cli import ToolParser, run
-from pose.config.pose import Config, DataConfig
+from pose.config.data import DataConfig
+from pose.config.pose import Config
 from pose.datasets.keypoint_set import resolve_keypoints
 from pose.datasets.sigmas import estimate_sigmas
 

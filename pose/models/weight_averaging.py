@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from pose.config.classification import ClassFoldersConfig
+from pose.config.data import DataConfig
 from pose.config.loader import AnyConfig
-from pose.config.pose import Config, DataConfig
+from pose.config.pose import Config
 from pose.errors import CheckpointError
 from pose.models.weights import inference_state, read_weights, saved_any_config
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pose.config.data import SyntheticConfig
 from pose.config.loader import (
     CONFIG_FOLDER,
     config_with_origin,
@@ -21,7 +22,7 @@ from pose.config.loader import (
     load_config,
     packaged_names,
 )
-from pose.config.pose import Config, SyntheticConfig
+from pose.config.pose import Config
 from pose.config.tree import Leaf, Tree, merge, values
 from pose.errors import ConfigError
 

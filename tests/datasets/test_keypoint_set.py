@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from pose.config.pose import Config, DataConfig
+from pose.config.data import DataConfig
+from pose.config.pose import Config
 from pose.config.skeleton import SkeletonConfig
 from pose.datasets.coco import find_category
 from pose.datasets.keypoint_set import difference, log_keypoints, resolve_keypoints

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pose.config.pose import DataConfig
+from pose.config.data import DataConfig
 from pose.config.skeleton import SkeletonConfig
 from pose.engine.distributed import DistContext
 from pose.engine.evaluate import (

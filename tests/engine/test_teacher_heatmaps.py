@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose.config.pose import Config, DataConfig, InputConfig, ModelConfig, TrainConfig
+from pose.config.data import DataConfig
+from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
 from pose.datasets.coco import annotated_persons
 from pose.datasets.samples import TestCrops
 from pose.engine.teacher_heatmaps import open_teacher_heatmaps

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pose.config.pose import DataConfig
+from pose.config.data import DataConfig
 from pose.datasets.coco import annotated_persons
 from pose.engine.truth import Truth, find_closest, load_truth
 from pose.evaluation.coco_results import Predictions

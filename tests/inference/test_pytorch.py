@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision import transforms
 
-from pose.config.pose import Config, DataConfig, InputConfig, ModelConfig
+from pose.config.data import DataConfig
+from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode, flip_average
