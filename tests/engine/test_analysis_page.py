@@ -54,6 +54,12 @@ def written(analysis: Analysis, images: Path, folder: Path, **options) -> str:
     return page.read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def no_plots(monkeypatch) -> None:
+    """Write no plots, which take most of the time."""
+    monkeypatch.setattr("pose.engine.analysis_plots.draw_png", lambda draw, size_inches: b"")
+
+
 def test_the_worst_person_is_drawn_first_with_its_errors(analysis, tiny_coco):
     worst = draw_worst(analysis, COCO, tiny_coco.images, count=2)
 
@@ -77,6 +83,7 @@ def test_a_perfect_prediction_is_drawn_like_its_annotation(analysis, tiny_coco):
     assert last.figures["errors"] == "no error"
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_missing_images_are_named_in_a_warning_and_on_the_page(analysis, tmp_path, caplog):
     page = written(analysis, tmp_path / "nowhere", tmp_path)
 
@@ -98,6 +105,7 @@ def test_the_page_needs_no_other_file_and_shows_all_parts(analysis, tiny_coco, t
     assert "<td>left_ankle</td>" in page
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_text_of_the_user_is_escaped(analysis, tiny_coco, tmp_path):
     page = written(analysis, tiny_coco.images, tmp_path, source="<b>a&b</b>")
 
@@ -105,6 +113,7 @@ def test_text_of_the_user_is_escaped(analysis, tiny_coco, tmp_path):
     assert "<b>a&b" not in page
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_comparison_is_stated_in_a_sentence(analysis, tiny_coco, tmp_path):
     comparison = {
         "other": "old.json", "other_AP": 0.5, "difference": 0.0123, "difference_interval": (-0.001, 0.02),
