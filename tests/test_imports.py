@@ -14,6 +14,7 @@ SOURCES = sorted(path for folder in ("pose", "tools", "data") for path in (ROOT 
 
 ORDER = (
     "errors",
+    "packaged",
     "files",
     "progress",
     "cli",
@@ -84,7 +85,7 @@ def test_the_order_lists_every_module_and_package() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "pose/models").rglob("*.py")), ids=display)
 def test_models_import_few_other_packages(path: Path) -> None:
     allowed = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "onnx", "pydantic"}
-    own_packages = {"models", "config", "errors", "files", "images"}
+    own_packages = {"models", "config", "errors", "files", "images", "packaged"}
     for module in imports(path):
         is_own = module.startswith("pose.") and package(module) in own_packages
         assert is_own or module.split(".")[0] in allowed, f"{display(path)} imports {module}"

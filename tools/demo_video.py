@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, positive_count, run
 from pose.errors import ConfigError
+from pose.packaged import weights_path
 
 if TYPE_CHECKING:
     from pose.inference.predictor import CropPredictor
@@ -124,7 +125,7 @@ def open_predictor(weights: Path | None, device: str | None, flip: bool, bf16: b
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.add_argument(
-        "--weights", type=Path, help="weight file, run folder or exported model (default: the packaged model)"
+        "--weights", type=weights_path, help="weight file, run folder or exported model (default: the packaged model)"
     )
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
     parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, image or folder to write")

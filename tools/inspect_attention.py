@@ -24,6 +24,7 @@ from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_any_config
 from pose.config.pose import Config
 from pose.errors import ConfigError
+from pose.packaged import results_folder, weights_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
-    output = args.output or weights.parent / "inspection"
+    output = args.output or results_folder(weights) / "inspection"
     check_plot_name(output / "entropy.png")
     with init_distributed(args.device) as dist:
         if isinstance(config, Config):
@@ -103,7 +104,11 @@ def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
+        "--weights",
+        type=weights_path,
+        required=True,
+        metavar="FILE",
+        help="weight file, a folder of runs (its newest best.pt), or the name of a packaged model",
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pose.cli import ToolParser, run
 from pose.errors import CheckpointError
+from pose.packaged import weights_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,11 +22,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     parser.add_argument(
         "--weights",
-        type=Path,
+        type=weights_path,
         nargs="+",
         required=True,
         metavar="PATH",
-        help="weight files or run folders (their newest best.pt, else last.pt); several are averaged",
+        help="weight files, run folders (their newest best.pt, else last.pt) or packaged models; several are averaged",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="weight file to write; must not exist"

@@ -19,6 +19,7 @@ from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
 from pose.files import write_text
+from pose.packaged import results_folder, weights_path
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, help="weight file, folder of runs (its newest best.pt) or exported model"
+        "--weights",
+        type=weights_path,
+        required=True,
+        metavar="FILE",
+        help="weight file, folder of runs (its newest best.pt), packaged model (default) or exported model",
     )
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         predictions = predict(test_set.persons, config, dist, config.train.workers)
         if not dist.is_main:
             return
-    output = args.output or weights.parent / "test"
+    output = args.output or results_folder(weights) / "test"
     results = make_results(predictions, test_set, config)
     write_results(results, output / "results.json")
     protocol = protocol_line(config, test_set, weights)

@@ -15,6 +15,7 @@ from pathlib import Path
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_classification_config
 from pose.files import write_text
+from pose.packaged import weights_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     add_config_arguments(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, help="weight file, or a folder of runs: its newest best.pt"
+        "--weights", type=weights_path, required=True, help="weight file, or a folder of runs: its newest best.pt"
     )
     parser.add_argument("--output", type=Path, help="folder for metrics.json (default: test/ next to the weights)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")

@@ -20,7 +20,6 @@ from pose.models.kernel_attention import KernelAttention
 from pose.models.pose_net import PoseNet
 from pose.models.pretrained import from_movenet, from_torchvision
 from pose.models.weights import (
-    DEFAULT_WEIGHTS,
     inference_state,
     load_strict,
     read_state_dict,
@@ -28,6 +27,7 @@ from pose.models.weights import (
     saved_any_config,
     saved_task,
 )
+from pose.packaged import weights_path
 from pose.skeleton import canonical_names
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,7 @@ def initialize_weights(
     static = options.model_copy(update={"dynamic_backbone": False, "dynamic_last": False, "dynamic_shortcuts": False})
     with torch.device("meta"):  # only names and shapes are needed
         static_backbone = build_backbone(static, temperature=1.0)
-    path = DEFAULT_WEIGHTS if start == "default" else Path(start)
-    uncalibrated = load_pretrained(model, path, static_backbone, keypoints)
+    uncalibrated = load_pretrained(model, weights_path(start), static_backbone, keypoints)
     if uncalibrated.batch_norm or uncalibrated.attentions:
         images = normalize(torch.stack([dataset[0, row].image for row in range(min(SAMPLES, len(dataset)))]))
     if uncalibrated.batch_norm:

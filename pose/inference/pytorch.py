@@ -18,7 +18,7 @@ from pose.inference.detectors import WHOLE_FRAME, Detector
 from pose.inference.predictor import CropPredictor
 from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
-from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
+from pose.models.weights import load_pose_net
 
 HeatmapFn = Callable[[torch.Tensor], torch.Tensor]
 """Function from normalized images (N, 3, H, W) to heatmaps (N, K, H / 4, W / 4), such as `PoseNet.heatmaps`."""
@@ -111,7 +111,7 @@ class PosePredictor(CropPredictor):
     The model has its batch norm fused, and channels_last convolutions on a CPU: it takes three quarters of the time.
 
     Args:
-        weights: file that tools/train.py wrote, or a run folder; by default the packaged model.
+        weights: file that ``dyconv-pose train`` wrote, a run folder, or the name of a packaged model.
         device: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         flip: average with the mirrored crop: twice the time, about one AP more.
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
@@ -127,7 +127,7 @@ class PosePredictor(CropPredictor):
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | Path | None = "default",
         device: str | torch.device | None = None,
         *,
         flip: bool = True,
@@ -136,7 +136,7 @@ class PosePredictor(CropPredictor):
         batch_size: int | None = None,
         detector: str | Path | Detector = WHOLE_FRAME,
     ) -> None:
-        model, self.config = load_pose_net(weights or DEFAULT_WEIGHTS)
+        model, self.config = load_pose_net(weights or "default")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         batch_size = batch_size or (4 if self.device.type == "cpu" else 32)
         super().__init__(self.config.keypoints, self.config.input, batch_size, detector, str(self.device))

@@ -16,14 +16,15 @@ from pose.config.classification import ClassificationConfig
 from pose.config.loader import CONFIGS, AnyConfig
 from pose.config.pose import Config
 from pose.config.skeleton import reads_annotations
-from pose.errors import CheckpointError
+from pose.errors import CheckpointError, near_name
 from pose.files import newest_below, replacing
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
+from pose.packaged import PACKAGED_WEIGHTS, weights_path
 
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "default_model.pt"
-"""The packaged model, the default of `PosePredictor`; ``default_model.md`` in the same folder is its model card."""
+DEFAULT_WEIGHTS = PACKAGED_WEIGHTS["default"]
+"""The packaged model that `PosePredictor` loads by default."""
 
 
 def write_weights(content: Mapping[str, Any], path: Path) -> None:
@@ -73,7 +74,10 @@ def _load(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such weight file; a training run writes best.pt to its run folder") from None
+        hint = near_name(str(file), PACKAGED_WEIGHTS)
+        raise CheckpointError(
+            f"{file}: no such weight file{hint or ';'} a training run writes best.pt to its run folder"
+        ) from None
     except Exception as error:
         # Damaged bytes cause many kinds of errors in the unpickler, IndexError and struct.error too. The message of
         # torch is left out: it has many lines and advises to load with weights_only=False.
@@ -249,12 +253,12 @@ def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
     """Build the pose model of a weight file from its own config, in evaluation mode; return both.
 
     Args:
-        path: a weight file or run folder, see `read_weights`.
+        path: the name of a packaged model, such as ``default``, or a weight file or run folder, see `read_weights`.
 
     Raises:
         CheckpointError: see `read_weights`, `saved_config` and `load_strict`.
     """
-    path = Path(path)
+    path = weights_path(path)
     content = read_weights(path)
     config = saved_config(content, path)
     return _build(config, content, path), config

@@ -25,6 +25,7 @@ from pose.inference.backends import open_session
 from pose.inference.pytorch import HeatmapFn, normalize, predict_heatmaps, prepare_for_inference
 from pose.models.pose_net import PoseNet
 from pose.models.weights import load_pose_net
+from pose.packaged import weights_path
 
 from . import Comparison, compare
 from ._timing import Budget, time_interleaved
@@ -34,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--weights`` and ``--peer``."""
-    parser.add_argument("--weights", type=Path, required=True, help="our weight file, or a folder of runs")
+    parser.add_argument(
+        "--weights", type=weights_path, required=True, help="our weight file, folder of runs or packaged model"
+    )
     parser.add_argument(
         "--peer", type=Path, required=True, metavar="ONNX", help="MoveNet: int32 RGB (1, H, W, 3) to keypoints"
     )
