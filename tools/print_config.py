@@ -1,18 +1,41 @@
-"""Print a config with all options and the origin of each value.
+"""Print a config with all options and the origin of each value, or list the packaged configs.
 
 Examples:
-  python tools/print_config.py --cfg configs/quickstart.yaml train.epochs=2
-  python tools/print_config.py --cfg quickstart --yaml > resolved.yaml
-  python tools/print_config.py --schema > config.schema.json    (for YAML completion and validation in editors)
-  python tools/print_config.py --schema classification
+  dyconv-pose print-config --list                               (every packaged config, and which to take for what)
+  dyconv-pose print-config --cfg quickstart train.epochs=2
+  dyconv-pose print-config --cfg quickstart --yaml > resolved.yaml
+  dyconv-pose print-config --schema > config.schema.json        (for YAML completion and validation in editors)
+  dyconv-pose print-config --schema classification
 """
 
 import json
 from collections.abc import Sequence
+from fnmatch import fnmatch
 
 from pose.cli import ToolParser, add_config_arguments, run
-from pose.config.loader import CONFIGS, config_with_origin, dump, json_schema, load_any_config, packaged_names
+from pose.config.loader import (
+    CONFIGS,
+    config_with_origin,
+    dump,
+    find_config,
+    json_schema,
+    load_any_config,
+    packaged_names,
+)
 from pose.errors import ConfigError
+
+GROUPS = (
+    ("quickstart", "To try training: synthetic people, minutes on a CPU, no data needed"),
+    ("pose/*_finetune", "Your own people: fine-tune the packaged model with train.start=default; first the static one"),
+    ("pose/*_128x96_small", "A few thousand people, from scratch; fine-tuning gives far better models"),
+    ("pose/B_*", "COCO, the paper's recipe, type-B head (fewer MAdds than type A); needs GPUs"),
+    ("pose/A_*", "COCO, the paper's recipe, type-A head (deconvolutions); needs GPUs"),
+    ("miniature/*", "Table 11 of the paper in miniature: static against dynamic on synthetic people"),
+    ("imagenet/ablation/*", "ImageNet: the paper's ablations, each with one change of imagenet/dy_mobilenetv2_w0.5"),
+    ("imagenet/*", "ImageNet: classifiers of the paper's Table 8, for train-imagenet"),
+    ("*", "Other"),
+)
+"""Groups of packaged configs: a pattern of names, of which the first that matches counts, and what they are for."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,18 +53,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices=CONFIGS,
         help="print the JSON schema of a task's config files (default: pose)",
     )
-    output_format.add_argument("--list", action="store_true", help="print the names of the packaged configs")
+    output_format.add_argument(
+        "--list", action="store_true", help="list the packaged configs in groups, and which to take for what"
+    )
     args = parser.parse_args(argv)
     if args.schema:
         print(json.dumps(json_schema(args.schema), indent=2))
     elif args.list:
-        print("\n".join(packaged_names()))
+        print(_overview(packaged_names()))
     elif args.cfg is None:
         raise ConfigError("expected --cfg FILE, --schema or --list, got none of them")
     elif args.yaml:
         print(dump(load_any_config(args.cfg, args.overrides)), end="")
     else:
         print(_table(config_with_origin(args.cfg, args.overrides)))
+
+
+def _overview(names: Sequence[str]) -> str:
+    """Return the names in their groups, each with the first line of its file."""
+    blocks = []
+    group_of = {name: next(group for group in GROUPS if fnmatch(name, group[0])) for name in names}
+    for group in GROUPS:
+        members = [name for name in names if group_of[name] == group]
+        width = max(map(len, members), default=0)
+        if members:
+            blocks.append("\n".join([f"{group[1]}:", *(f"  {name:<{width}}  {_first_line(name)}" for name in members)]))
+    return "\n\n".join([*blocks, "Start from one by --cfg NAME, or copy it: `base: NAME` in a file of your own."])
+
+
+def _first_line(name: str) -> str:
+    return find_config(name).read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
 
 
 def _table(rows: Sequence[tuple[str, object, str]]) -> str:

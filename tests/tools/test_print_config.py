@@ -39,9 +39,31 @@ def test_classification_configs_are_printed_too(capsys: pytest.CaptureFixture[st
     assert "mixup" in capsys.readouterr().out
 
 
-def test_the_packaged_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_packaged_config_is_listed_once_in_a_group_with_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--list"])
-    assert capsys.readouterr().out.split() == packaged_names()
+
+    *blocks, closing = capsys.readouterr().out.strip().split("\n\n")
+    groups = [block.splitlines() for block in blocks]
+    listed = [line.split(maxsplit=1) for _, *lines in groups for line in lines]
+    assert sorted(name for name, _ in listed) == packaged_names()
+    assert all(len(description) > 20 and not description.startswith("#") for _, description in listed)
+    assert all(title.endswith(":") for title, *_ in groups)
+    assert "Other:" not in {title for title, *_ in groups}
+    assert "--cfg NAME" in closing
+
+
+def test_the_configs_for_fine_tuning_are_a_group_before_those_that_need_gpus(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["--list"])
+
+    text = capsys.readouterr().out
+    finetune = text[text.index("Your own people") : text.index("A few thousand people")]
+    assert [line.split()[0] for line in finetune.strip().splitlines()[1:]] == [
+        "pose/B_dy_mobilenetv2_256x192_finetune",
+        "pose/B_static_mobilenetv2_256x192_finetune",
+    ]
+    assert text.index("Your own people") < text.index("needs GPUs")
 
 
 def test_a_config_is_required() -> None:
