@@ -1,19 +1,20 @@
-"""Inference backends for exported models on the CPU: ONNX Runtime and OpenVINO, each imported on first use.
+"""Inference backends for exported models: ONNX Runtime and OpenVINO, each imported on first use.
 
 To add a backend, write a function that opens a file as an `InferenceSession` and add it to `BACKENDS`.
 """
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from pose.errors import CheckpointError, PoseError
+from pose.errors import CheckpointError, PoseError, near_name
 from pose.geometry import Float32
 from pose.images import Image
-from pose.inference.metadata import CROPS
+from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES
 
 OPENVINO_SECTION = "framework"
 """Section of an OpenVINO file's runtime info that holds the metadata of the ONNX file it was converted from."""
@@ -28,7 +29,8 @@ class InferenceSession:
     Attributes:
         metadata: the file's metadata, see `pose.inference.metadata`.
         outputs: names of the outputs.
-        run: runs the model on (N, h, w, 3) uint8 RGB crops; returns the outputs by name.
+        run: runs the model on (N, h, w, 3) uint8 RGB crops; returns the outputs by name. Threads may call it at the
+            same time.
     """
 
     metadata: Mapping[str, str]
@@ -36,19 +38,20 @@ class InferenceSession:
     run: Callable[[Image], dict[str, Float32]]
 
 
-def open_exported(path: Path, threads: int) -> InferenceSession:
-    """Open an exported model on the CPU, in the backend given by the file's suffix.
+def open_exported(path: Path, threads: int, providers: Sequence[str] | None = None) -> InferenceSession:
+    """Open an exported model in the backend given by the file's suffix.
 
     Args:
         path: a name ending in .onnx or .xml.
-        threads: number of compute threads; 0 for one per core.
+        threads: number of compute threads on the CPU; 0 for one per core.
+        providers: ONNX Runtime's execution providers, preferred first; by default the CPU's.
 
     Raises:
-        PoseError: the backend is not installed.
+        PoseError: the backend is not installed, or a provider is not available.
         CheckpointError: the file is missing, damaged, or not an exported model.
     """
     check_exported_name(path)
-    return BACKENDS[path.suffix.lower()](path, threads)
+    return BACKENDS[path.suffix.lower()](path, threads, providers)
 
 
 def is_exported(path: Path) -> bool:
@@ -77,6 +80,25 @@ def import_onnxruntime() -> Any:
     except ImportError:
         raise PoseError("ONNX models: need the package onnxruntime; pip install 'dyconv-pose[export]'") from None
     return onnxruntime
+
+
+def check_providers(providers: Sequence[str]) -> None:
+    """Check that the installed ONNX Runtime has all of these execution providers.
+
+    Raises:
+        PoseError: one is not available, or there is none; the message lists those that are available.
+    """
+    available = import_onnxruntime().get_available_providers()
+    names = ", ".join(available)
+    if not providers or isinstance(providers, str):
+        raise PoseError(f"providers: expected a list of execution providers, got {providers!r}; available: {names}")
+    for name in providers:
+        if name not in available:
+            hint = near_name(name, available) or ";"
+            raise PoseError(
+                f"providers: '{name}' is not in the installed ONNX Runtime{hint} available: {names}. For an NVIDIA GPU "
+                "replace the package onnxruntime by onnxruntime-gpu"
+            )
 
 
 def open_session(
@@ -113,8 +135,18 @@ def open_session(
         raise error_type(f"{model}: not an ONNX model that can be read ({reason})") from None
 
 
-def _open_onnx(path: Path, threads: int) -> InferenceSession:
-    session = open_session(path, threads)
+def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None) -> InferenceSession:
+    if providers is None:
+        session = open_session(path, threads)
+    else:
+        check_providers(providers)
+        session = open_session(path, threads, providers=providers)
+        # Where a provider's libraries or its device are missing, ONNX Runtime logs it and uses the CPU.
+        if session.get_providers()[0] != providers[0]:
+            raise PoseError(
+                f"providers: '{providers[0]}' could not be started, its device or its libraries are missing (see the "
+                f"log of ONNX Runtime); started: {', '.join(session.get_providers())}"
+            )
     names = tuple(output.name for output in session.get_outputs())
 
     def run(crops_rgb: Image) -> dict[str, Float32]:
@@ -153,7 +185,9 @@ def compile_openvino(model: Any, threads: int) -> Any:
     return import_openvino().Core().compile_model(model, "CPU", options)
 
 
-def _open_openvino(path: Path, threads: int) -> InferenceSession:
+def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) -> InferenceSession:
+    if providers is not None:
+        raise PoseError(f"providers: {path.name} is an OpenVINO model, which runs on the CPU; export to .onnx instead")
     openvino = import_openvino()
     weights_path = path.with_suffix(".bin")
     for file in (path, weights_path):
@@ -173,15 +207,22 @@ def _open_openvino(path: Path, threads: int) -> InferenceSession:
         raise CheckpointError(
             f"{path}: not an OpenVINO model that can be read, or {weights_path.name} is damaged; export it again"
         ) from None
-    request = compiled.create_infer_request()
-    # The compiled model may give its outputs further names of its own; their order is the model's.
-    names = tuple(output.any_name for output in model.outputs)
+    request, lock = compiled.create_infer_request(), Lock()
+    names = tuple(_output_name(output.names) for output in model.outputs)
 
     def run(crops_rgb: Image) -> dict[str, Float32]:
-        outputs = request.infer({CROPS: crops_rgb})
+        # A request holds the tensors of one call. More requests would not be faster: for low latency, OpenVINO runs one
+        # at a time on all threads.
+        with lock:
+            outputs = request.infer({CROPS: crops_rgb})
         return {name: outputs[position] for position, name in enumerate(names)}
 
     return InferenceSession(metadata, names, run)
+
+
+def _output_name(names: Set[str]) -> str:
+    """Return our name of an output, to which OpenVINO adds those of the operators that it merges with the output."""
+    return next((name for name in (HEATMAPS, KEYPOINTS, SCORES) if name in names), min(names))
 
 
 def _openvino_metadata(model: Any) -> dict[str, str]:
@@ -194,5 +235,6 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-BACKENDS: dict[str, Callable[[Path, int], InferenceSession]] = {".onnx": _open_onnx, ".xml": _open_openvino}
-"""Functions that open a file with a number of threads, by file suffix."""
+Open = Callable[[Path, int, Sequence[str] | None], InferenceSession]
+BACKENDS: dict[str, Open] = {".onnx": _open_onnx, ".xml": _open_openvino}
+"""Functions that open a file with a number of threads and execution providers, by file suffix."""

@@ -6,6 +6,7 @@
 ``tools/export.py`` writes such a file. Its metadata (`pose.inference.metadata`) holds everything needed to run it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +22,22 @@ from pose.inference.predictor import CropPredictor
 
 
 class ExportedPredictor(CropPredictor):
-    """Predicts the keypoints of the persons in an image with an exported model, on the CPU.
+    """Predicts the keypoints of the persons in an image with an exported model.
 
     Flip averaging was fixed when the model was exported. A file that decodes does so by ``quarter``; with ``dark`` its
-    heatmaps are decoded here.
+    heatmaps are decoded here. Threads may call one predictor at the same time.
 
     Args:
         path: file that tools/export.py wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
-        threads: number of compute threads; 0 for one per core.
+        threads: number of compute threads on the CPU; 0 for one per core.
         batch_size: crops per batch; larger batches are hardly faster on a CPU.
+        providers: ONNX Runtime's execution providers, preferred first, such as ``["CUDAExecutionProvider"]``; by
+            default the CPU's. Operators that a provider lacks run on the CPU.
         detector: as of `pose.inference.pytorch.PosePredictor`.
 
     Raises:
-        PoseError: the backend is not installed.
+        PoseError: the backend is not installed, or a provider is not available.
         CheckpointError: the file is missing, damaged, or not an exported model.
         MediaError: the detector cannot be loaded.
     """
@@ -46,10 +49,11 @@ class ExportedPredictor(CropPredictor):
         decode: DecodeMethod = "quarter",
         threads: int = 0,
         batch_size: int = 8,
+        providers: Sequence[str] | None = None,
         detector: str | Path | Detector = WHOLE_FRAME,
     ) -> None:
         path = Path(path)
-        self._session = open_exported(path, threads)
+        self._session = open_exported(path, threads, providers)
         self.metadata = read_metadata(self._session.metadata, path)
         super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size, detector)
         self.decode = decode
