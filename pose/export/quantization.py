@@ -1,8 +1,9 @@
 """Quantize a static model's ONNX file to int8, calibrated on crops, with `onnxruntime.quantization`.
 
 Weights are scaled per output channel and activations per layer, by the range of values (min to max) on the calibration
-crops. The last convolution, whose heatmaps are decoded, and the first three convolutions with the operators before them
-remain in float32: their few channels have very different ranges, and quantizing them costs the packaged model two AP.
+crops. The last convolution and all that follows (flip average, decoding) remain in float32, and so do the first three
+convolutions with the operators before them: their few channels have very different ranges, and quantizing them costs
+the packaged model two AP.
 """
 
 from collections.abc import Iterator
@@ -60,13 +61,14 @@ def quantize(content: bytes, crops_rgb: Image) -> bytes:
         quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
         convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
-        first, last = nodes[: convolutions[FLOAT_CONVOLUTIONS]], nodes[convolutions[-1]]
+        # The operators after the last convolution average and decode heatmaps: their sums are coordinates, too.
+        first, last = nodes[: convolutions[FLOAT_CONVOLUTIONS]], nodes[convolutions[-1] :]
         quantization.quantize_static(
             prepared,
             quantized,
             _calibration_reader(quantization.CalibrationDataReader, crops_rgb),
             op_types_to_quantize=list(QUANTIZED_OPS),
-            nodes_to_exclude=[node.name for node in (*first, last)],
+            nodes_to_exclude=[node.name for node in (*first, *last)],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

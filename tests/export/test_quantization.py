@@ -13,7 +13,7 @@ from pose.export.quantization import FLOAT_CONVOLUTIONS, quantize, require_stati
 from pose.export.verify import synthetic_crops
 from pose.heatmap import decode
 from pose.inference.backends import open_session
-from pose.inference.metadata import CROPS, HEATMAPS, ExportMetadata
+from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, ExportMetadata
 from pose.inference.pytorch import predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
@@ -50,6 +50,20 @@ def test_all_convolution_weights_except_the_first_and_last_are_int8(trained):
     assert {node.op_type for node in quantized} == {"DequantizeLinear"}
     assert {data_types[node.input[0]] for node in quantized} == {onnx.TensorProto.INT8}
     assert len(int8) < 0.35 * len(float32)
+
+
+def test_flip_average_and_decoding_are_not_quantized():
+    model, config = load_pose_net(DEFAULT_WEIGHTS)
+    metadata = ExportMetadata(config.input, config.keypoints, 1, "test")
+    crops = synthetic_crops(config.input, 3)
+    int8 = quantize(predictor_to_onnx(model, metadata, decodes=True), crops)
+    nodes = onnx.load_from_string(int8).graph.node
+    last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+    assert not {node.op_type for node in nodes[last:]} & {"QuantizeLinear", "DequantizeLinear"}
+
+    heatmaps, keypoints = open_session(int8, threads=1).run([HEATMAPS, KEYPOINTS], {CROPS: crops})
+
+    np.testing.assert_array_equal(keypoints, 4 * decode(heatmaps)[0])
 
 
 def test_weights_are_quantized_per_output_channel(trained):

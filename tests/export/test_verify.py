@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pose.config.pose import InputConfig
-from pose.errors import MediaError
-from pose.export.verify import check_export, check_predictor, image_crops, synthetic_crops
+from pose.errors import MediaError, PoseError
+from pose.evaluation.oks import oks
+from pose.export.verify import check_export, check_int8, check_predictor, image_crops, synthetic_crops
 from pose.heatmap import decode
 
 INPUT_CONFIG = InputConfig(size_hw=(96, 64))
@@ -101,6 +102,63 @@ def test_parity_in_crop_pixels_may_be_large_where_two_peaks_are_equal():
 def test_check_predictor_raises_a_runtime_error_for_wrong_outputs(crops, wrong, message):
     with pytest.raises(RuntimeError, match=message):
         check_predictor(exported(**wrong), color_maps, crops)
+
+
+def agreement_of(ours, expected, score=1.0):
+    """Agreement of an int8 model with a float model, from their keypoints (N, 2, 2) in heatmap pixels."""
+    crops = np.zeros((len(expected), 96, 64, 3), dtype=np.uint8)
+    crops[:, 0, 0, 0] = np.arange(len(expected))  # the fake models know a crop by its number
+
+    def heatmaps(keypoints, batch, peak):
+        maps = np.zeros((len(batch), 2, 24, 16), dtype=np.float32)
+        for row, number in enumerate(np.asarray(batch)[:, 0, 0, 0]):
+            for keypoint, (x, y) in enumerate(keypoints[number]):
+                maps[row, keypoint, y, x] = np.broadcast_to(peak, (len(expected), 2))[number, keypoint]
+        return maps
+
+    return check_int8(
+        lambda batch: {"heatmaps": heatmaps(ours, batch, 1.0)},
+        lambda batch: torch.from_numpy(heatmaps(expected, batch, score)),
+        crops,
+        INPUT_CONFIG,
+        [0.1, 0.05],
+    )
+
+
+def test_int8_agreement_is_the_mean_oks_and_the_recall_over_cocos_thresholds():
+    expected = np.tile([[5, 6], [9, 12]], (20, 1, 1))  # more than a batch
+    ours = expected.copy()
+    ours[13, 0, 0] += 2  # one keypoint of one person, 8 crop pixels away
+    area = 0.53 * 96 * 64 / 1.25**2
+    one = oks(4 * expected[13], area, 4 * ours[13][None], [area], [0.1, 0.05])[0]
+    assert 0.5 < one < 0.95
+
+    agreement = agreement_of(ours, expected)
+
+    assert agreement.persons == 20
+    assert agreement.mean_oks == pytest.approx((19 + one) / 20)
+    assert agreement.ap == pytest.approx((19 + np.mean(one > np.arange(0.5, 1, 0.05))) / 20)
+
+
+def test_keypoints_that_the_float_model_does_not_see_do_not_count_for_the_agreement():
+    expected = np.tile([[5, 6], [9, 12]], (3, 1, 1))
+    ours = expected.copy()
+    ours[:, 1] = 3
+    scores = np.array([[0.9, 0.2], [0.9, 0.1], [0.1, 0.1]])
+
+    agreement = agreement_of(ours, expected, scores)
+
+    assert (agreement.persons, agreement.mean_oks, agreement.ap) == (2, pytest.approx(1), 1)
+    with pytest.raises(PoseError, match=r"^--int8: the model sees no keypoint .* on any of 3 calibration crops"):
+        agreement_of(ours, expected, 0.2)
+
+
+def test_an_int8_model_with_other_keypoints_is_refused_with_one_line():
+    expected = np.tile([[5, 6], [9, 12]], (4, 1, 1))
+
+    with pytest.raises(PoseError, match=r"^--int8: .* AP 0\.00 .* expected at least 0\.\d+ .* --images") as caught:
+        agreement_of(expected + 5, expected)
+    assert "\n" not in str(caught.value)
 
 
 def test_synthetic_crops_are_distinct_reproducible_and_of_the_input_size(crops):

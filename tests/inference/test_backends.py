@@ -11,7 +11,14 @@ import torch
 from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.errors import CheckpointError, PoseError
 from pose.export.write import build_onnx, write_export
-from pose.inference.backends import check_exported_name, import_openvino, is_exported, open_exported
+from pose.inference import backends
+from pose.inference.backends import (
+    check_exported_name,
+    import_openvino,
+    is_exported,
+    open_exported,
+    open_session,
+)
 from pose.inference.metadata import ExportMetadata, read_metadata
 from pose.models import build_pose_net
 from pose.skeleton import COCO
@@ -111,6 +118,58 @@ def test_a_missing_backend_names_the_package_to_install(monkeypatch, package, na
 
     with pytest.raises(PoseError, match=rf"need the package {package}; pip install 'dyconv-pose\[export\]'"):
         open_exported(Path(name), threads=1)
+
+
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
+def test_execution_providers_are_those_that_were_asked_for(exported, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        backends, "open_session", lambda *args, **kwargs: opened.append(open_session(*args, **kwargs)) or opened[-1]
+    )
+
+    session = open_exported(exported, threads=1, providers=["CPUExecutionProvider"])
+
+    assert opened[0].get_providers() == ["CPUExecutionProvider"]
+    assert session.run(np.zeros((1, 64, 64, 3), dtype=np.uint8))["heatmaps"].shape == (1, 17, 16, 16)
+
+
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
+@pytest.mark.parametrize(
+    ("providers", "message"),
+    [
+        (["CUDExecutionProvider"], r"'CUDExecutionProvider' is not in the installed ONNX Runtime; .*available: "),
+        (["CPUExecutionProvider", "QNN"], r"'QNN' is not in the installed .*available: .*CPUExecutionProvider"),
+        ([], r"expected a list of execution providers, got \[\]; available: .*CPUExecutionProvider"),
+        ("CPUExecutionProvider", r"expected a list of execution providers, got 'CPUExecutionProvider'"),
+    ],
+    ids=["unknown", "second", "none", "string"],
+)
+def test_an_execution_provider_that_is_not_available_is_an_error_that_lists_the_others(exported, providers, message):
+    with pytest.raises(PoseError, match=message) as caught:
+        open_exported(exported, threads=1, providers=providers)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
+def test_a_provider_that_onnx_runtime_could_not_start_is_an_error(exported, monkeypatch):
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
+    monkeypatch.setattr(backends, "open_session", lambda path, threads, providers: open_session(path, threads))
+
+    with pytest.raises(PoseError, match=r"'CUDAExecutionProvider' could not be started.*: CPUExecutionProvider"):
+        open_exported(exported, threads=1, providers=available)
+
+
+@pytest.mark.parametrize("suffix", [".xml"], indirect=True)
+def test_execution_providers_are_refused_for_openvino(exported):
+    with pytest.raises(PoseError, match=r"providers: model\.xml is an OpenVINO model.* \.onnx"):
+        open_exported(exported, threads=1, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("names", [{"heatmaps", "/head/Conv_output_0"}, {"aaa", "heatmaps"}])
+def test_an_output_of_openvino_has_our_name_among_others(names):
+    assert backends._output_name(names) == "heatmaps"
+    assert backends._output_name({"other"}) == "other"
 
 
 @pytest.mark.parametrize("suffix", [".xml"], indirect=True)
