@@ -1,5 +1,6 @@
 """tools/export.py from the command line: a verified file, or none."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ from pose.inference.exported import ExportedPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
 from pose.skeleton import COCO
-from pose.tools.export import NOT_STATED, main
+from pose.tools import export as export_tool
+from pose.tools.export import DEFAULT_LICENSE, NOT_STATED, main
 
 CONFIG = Config.model_validate(
     {
@@ -92,6 +94,36 @@ def test_int8_of_a_dynamic_model_is_an_error(weights: Path, tmp_path: Path, caps
     assert export("--weights", weights, "--output", tmp_path / "model.onnx", "--int8") == 2
     assert "--int8: expected a static model, got a dynamic one" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("decode", [[], ["--decode"]], ids=["heatmaps", "decoded"])
+def test_the_packaged_model_is_quantized_for_each_backend(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, decode: list[str]
+) -> None:
+    monkeypatch.setattr(export_tool, "CALIBRATION_CROPS", 8)
+    output = tmp_path / f"int8{suffix}"
+    assert export("--weights", "default", "--output", output, "--int8", *decode) == 0
+
+    assert re.match(
+        r"int8 against float keypoints: AP \d+\.\d, mean OKS 0\.\d+ \(8 persons on 8 calib", capsys.readouterr().out
+    )
+    predictor = ExportedPredictor(output)
+    assert predictor.metadata.licence == DEFAULT_LICENSE
+    assert predictor(np.full((60, 40, 3), 128, np.uint8)).keypoints.shape == (1, 17, 2)
+
+
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
+def test_int8_of_images_without_a_person_is_an_error_and_leaves_no_file(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "gray.png"), np.full((60, 40, 3), 128, np.uint8))
+
+    assert export("--output", tmp_path / "model.onnx", "--int8", "--images", tmp_path / "images") == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("error: --int8: the model sees no keypoint") and error.count("\n") == 1
+    assert not list(tmp_path.glob("*model*"))
 
 
 def test_user_errors_exit_with_2(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
