@@ -1,7 +1,7 @@
 """Check a data set before training: files, layout, ids, keypoint names, boxes, keypoints, images.
 
 Examples:
-  dyconv-pose check-data --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml
+  dyconv-pose check-data --cfg pose/B_dy_mobilenetv2_256x192
   dyconv-pose check-data --annotations people.json --images images/
   dyconv-pose check-data --annotations people.json --detections boxes.json
 

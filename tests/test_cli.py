@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,24 @@ def test_help_lists_every_command_with_the_first_line_of_its_docstring(
         assert any(line.split(maxsplit=1) == [file.stem.replace("_", "-"), first] for line in lines)
 
 
+NEEDS_A_CLONE = ("tools/benchmark.py", "tools/__init__.py")
+"""Benchmarks measure a clone, and say so."""
+SOURCES = [
+    path
+    for folder in ("pose", "tools", "data")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "benchmarks" not in path.parts and path.relative_to(ROOT).as_posix() not in NEEDS_A_CLONE
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_help_and_messages_name_commands_instead_of_files_of_a_clone(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    commands = {file.stem.replace("_", "-") for file in (*TOOLS, *DATA_COMMANDS)}
+    assert re.findall(r"\b(?:tools|data)/[a-z_]+\.py", text) == []
+    assert set(re.findall(r"dyconv-pose ([a-z]+(?:-[a-z]+)*)", text)) <= commands
+
+
 @pytest.mark.parametrize("name", ["build-cache", "check-data", "hold-out"])
 def test_help_lists_the_data_commands(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -228,19 +247,13 @@ def test_version_prints_the_version_of_the_package(
     assert capsys.readouterr().out == f"dyconv-pose {__version__}\n"
 
 
-@pytest.mark.parametrize("file", TOOLS, ids=lambda file: file.stem)
-def test_help_of_every_tool_contains_an_example(file: Path) -> None:
+@pytest.mark.parametrize("file", [*TOOLS, *DATA_COMMANDS], ids=lambda file: file.stem)
+def test_help_of_every_command_contains_an_example(file: Path) -> None:
     done = subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"python tools/{file.name}" in done.stdout
-
-
-@pytest.mark.parametrize("file", DATA_COMMANDS, ids=lambda file: file.stem)
-def test_help_of_every_data_command_contains_an_example(file: Path) -> None:
-    done = subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    examples = f"dyconv-pose {file.stem.replace('_', '-')} ", f"python data/{file.name} "
-    assert any(example in done.stdout for example in examples)
+    needs_a_clone = file.relative_to(ROOT).as_posix() in NEEDS_A_CLONE
+    command = f"python tools/{file.name}" if needs_a_clone else f"dyconv-pose {file.stem.replace('_', '-')}"
+    assert f"{command} " in done.stdout
 
 
 def test_data_errors_are_pose_errors() -> None:

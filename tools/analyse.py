@@ -1,10 +1,10 @@
 """Analyse the errors of a pose model or of a result file: what each kind of error costs, and where it occurs.
 
 Examples:
-    python tools/analyse.py --cfg FILE --weights FILE --gt-boxes
-    python tools/analyse.py --cfg FILE --weights FILE --detections BOXES.json --output report.html --json report.json
-    python tools/analyse.py --cfg FILE --results results.json               (of any model, in COCO's format)
-    python tools/analyse.py --cfg FILE --results results.json --compare other_results.json
+    dyconv-pose analyse --cfg FILE --weights FILE --gt-boxes
+    dyconv-pose analyse --cfg FILE --weights FILE --detections BOXES.json --output report.html --json report.json
+    dyconv-pose analyse --cfg FILE --results results.json               (of any model, in COCO's format)
+    dyconv-pose analyse --cfg FILE --results results.json --compare other_results.json
 
 Writes one HTML page (default: analysis.html) with tables, plots and the 20 worst persons, which needs matplotlib, and
 all figures with --json. --compare gives the difference in AP with its interval, by a paired bootstrap over images.

@@ -1,9 +1,9 @@
 """Count parameters and multiply-adds of models, or compare all models of the paper with its published figures.
 
 Examples:
-    python tools/count_complexity.py --cfg configs/pose/B_dy_mobilenetv2_256x192.yaml configs/quickstart.yaml
-    python tools/count_complexity.py --cfg imagenet/dy_mobilenetv2 model.width=0.6
-    python tools/count_complexity.py --all --json counts.json
+    dyconv-pose count-complexity --cfg pose/B_dy_mobilenetv2_256x192 quickstart
+    dyconv-pose count-complexity --cfg imagenet/dy_mobilenetv2 model.width=0.6
+    dyconv-pose count-complexity --all --json counts.json
 
 All counts are in 1e6, for one image of the config's input size. Multiply-adds (MAdds) are those of convolutions and
 linear layers; a dynamic convolution adds its attention and the aggregation of its kernels (paper, section 3.2).

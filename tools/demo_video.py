@@ -1,21 +1,21 @@
 """Estimate poses and draw them on a video, an image, a folder of images or a camera stream.
 
 Examples:
-    python tools/demo_video.py --input dancer.mp4 --output poses.mp4
-    python tools/demo_video.py --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
-    python tools/demo_video.py --weights best.pt --input images/ --output drawn/ --boxes boxes.json --json poses.json
-    python tools/demo_video.py --weights best.pt --input 0 --output me.mp4          (a camera; end with Ctrl-C)
+    dyconv-pose demo-video --input dancer.mp4 --output poses.mp4
+    dyconv-pose demo-video --input street.mp4 --output poses.mp4 --detector yolox_nano.onnx
+    dyconv-pose demo-video --weights best.pt --input images/ --output drawn/ --boxes boxes.json --json poses.json
+    dyconv-pose demo-video --weights best.pt --input 0 --output me.mp4          (a camera; end with Ctrl-C)
 
 The suffix of the output selects its type: a video (.mp4, .avi, .webm ...), an image (.jpg, .png ...) or, without a
 suffix, a folder of images. A video keeps the source's frame rate and size. Without --boxes and --detector, a detector
 finds all persons: the one of `dyconv-pose detector set FILE`, else a light one of torchvision, which is downloaded
 once. If there is none, or with --detector pose, the pose model itself finds the most visible person and tracks it.
---smooth reduces jitter of the keypoints, in the JSON too. A model that tools/export.py wrote (.onnx or .xml) runs
+--smooth reduces jitter of the keypoints, in the JSON too. A model that `dyconv-pose export` wrote (.onnx or .xml) runs
 without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is the frame index in a video, from 0. For image files it is the number in the file name
-(000000000139.jpg: 139), otherwise the index among the sorted file names, from 0. tools/detect.py writes such a file.
+(000000000139.jpg: 139), otherwise the index among the sorted file names, from 0. `dyconv-pose detect` writes such a file.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-r"""Detect the persons in a folder of images and write their boxes, for tools/test.py and tools/demo_video.py.
+r"""Detect the persons in a folder of images and write their boxes, for `dyconv-pose test` and `dyconv-pose demo-video`.
 
 Examples:
-    python tools/detect.py --detector yolox_nano.onnx --images data/coco/val2017 \
+    dyconv-pose detect --detector yolox_nano.onnx --images data/coco/val2017 \
         --annotations data/coco/annotations/person_keypoints_val2017.json --output boxes.json
-    python tools/detect.py --detector fasterrcnn_mobilenet_v3_large_320_fpn --images images/ --output boxes.json
+    dyconv-pose detect --detector fasterrcnn_mobilenet_v3_large_320_fpn --images images/ --output boxes.json
 
 The output is in COCO's result format, category 1. With --annotations it covers the images of that file and has their
 ids; images are read as by COCO's tools (EXIF orientation ignored). Without, it covers all images of the folder, and

@@ -1,9 +1,9 @@
 """Set, show or unset the person detector that is used if none is named.
 
 Examples:
-    python tools/detector.py set rtmdet_nano_person.onnx
-    python tools/detector.py show
-    python tools/detector.py unset
+    dyconv-pose detector set rtmdet_nano_person.onnx
+    dyconv-pose detector show
+    dyconv-pose detector unset
 
 With --detector auto, the default, the other tools take the detector in the environment variable DYCONV_POSE_DETECTOR,
 else the one that is set here, else a light detector of torchvision, whose weights are downloaded once. Without network

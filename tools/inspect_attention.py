@@ -1,15 +1,15 @@
 """Attention ablation study of a dynamic model: attention by layer, and AP or accuracy with the attention replaced.
 
 Examples:
-    python tools/inspect_attention.py --cfg configs/quickstart.yaml --weights runs/quickstart
-    python tools/inspect_attention.py --cfg FILE --weights FILE --gt-boxes --limit 300 --output inspection/
-    python tools/inspect_attention.py --cfg imagenet/dy_mobilenetv2_w0.5 --weights FILE data.root=FOLDER
+    dyconv-pose inspect-attention --cfg quickstart --weights runs/quickstart
+    dyconv-pose inspect-attention --cfg FILE --weights FILE --gt-boxes --limit 300 --output inspection/
+    dyconv-pose inspect-attention --cfg imagenet/dy_mobilenetv2_w0.5 --weights FILE data.root=FOLDER
 
 The model is evaluated as trained and with the attention of the paper's Tables 3 and 4: averaged (all kernels have equal
 weight), the largest weight only, shuffled within each image (no kernel keeps its weight), shuffled across images, and
 switched on by input resolution, from the deepest layers and from the shallowest. Ours: replaced by its mean over all
 inputs, on or off at one resolution. The output folder receives inspection.json and entropy.png. Each evaluation takes
-as long as tools/test.py.
+as long as `dyconv-pose test`.
 """
 
 import argparse

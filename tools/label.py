@@ -1,8 +1,8 @@
 r"""Label the people in a folder of images: write COCO keypoint annotations predicted by a teacher model.
 
 Examples:
-    python tools/label.py --images photos/ --detector yolox_nano.onnx --teacher teacher.onnx --output people.json
-    python tools/label.py --images photos/ --detector yolox_nano.onnx --output people.json
+    dyconv-pose label --images photos/ --detector yolox_nano.onnx --teacher teacher.onnx --output people.json
+    dyconv-pose label --images photos/ --detector yolox_nano.onnx --output people.json
 
 The annotations train a model like any others; a keypoint that the teacher is not sure of has no label. Images are
 read as training reads them: an EXIF orientation is ignored. Without --teacher, the packaged model is the teacher.

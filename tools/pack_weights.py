@@ -1,8 +1,8 @@
 """Export a small weight file for inference: weights in half precision and the config, averaged over runs.
 
 Examples:
-    python tools/pack_weights.py --weights runs/quickstart --output pose_net.pt
-    python tools/pack_weights.py --weights runs/first runs/second --output mean.pt
+    dyconv-pose pack-weights --weights runs/quickstart --output pose_net.pt
+    dyconv-pose pack-weights --weights runs/first runs/second --output mean.pt
 
 The file has the weights that validation used (the moving average if the run kept one) and the config without its paths.
 The optimizer and other training state are left out. It can be used like any weight file. Several files are averaged:

@@ -1,7 +1,7 @@
 """Plot the two regions of one dynamic perceptron that computes XOR (paper, appendix A.3).
 
 Example:
-    python tools/plot_perceptron.py --output perceptron.png
+    dyconv-pose plot-perceptron --output perceptron.png
 
 Prints its outputs at the four corners, next to those of the static perceptron that the mean of its kernels gives.
 Explained in docs/dynamic_perceptron.md.

@@ -1,14 +1,14 @@
 r"""Plot training loss, validation AP (or top-1) and attention entropy of several training runs in one image.
 
 Examples:
-    python tools/plot_runs.py --runs static=runs/a dynamic=runs/b --output curves.png
-    python tools/plot_runs.py --runs static=runs/a static=runs/a_seed1 dynamic=runs/b --output curves.svg
-    python tools/plot_runs.py --runs dynamic=runs/b --entropy dynamic=runs/b/inspection/inspection.json \
+    dyconv-pose plot-runs --runs static=runs/a dynamic=runs/b --output curves.png
+    dyconv-pose plot-runs --runs static=runs/a static=runs/a_seed1 dynamic=runs/b --output curves.svg
+    dyconv-pose plot-runs --runs dynamic=runs/b --entropy dynamic=runs/b/inspection/inspection.json \
         --output curves.png --save-csv experiment/
-    python tools/plot_runs.py --from-csv experiment/ --cases dynamic --output curves.png
+    dyconv-pose plot-runs --from-csv experiment/ --cases dynamic --output curves.png
 
 Runs with the same label are seeds of one case: their mean is drawn as a strong line, each run as a faint one.
---entropy adds the attention entropy layer by layer, from the inspection.json of tools/inspect_attention.py.
+--entropy adds the attention entropy layer by layer, from the inspection.json of `dyconv-pose inspect-attention`.
 --save-csv writes what the plot needs to small CSV files (curves.csv, attention.csv), with the losses thinned;
 --from-csv draws the plot from them again.
 """

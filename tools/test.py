@@ -1,10 +1,10 @@
 """Evaluate a pose model: COCO AP with detector boxes or ground-truth boxes.
 
 Examples:
-    python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart
-    python tools/test.py --cfg FILE --weights FILE --detections BOXES.json --output results/
-    python tools/test.py --cfg FILE --weights FILE --gt-boxes
-    python tools/test.py --cfg FILE --weights model.onnx --gt-boxes         (exported model, or model.xml)
+    dyconv-pose test --cfg quickstart --weights runs/quickstart
+    dyconv-pose test --cfg FILE --weights FILE --detections BOXES.json --output results/
+    dyconv-pose test --cfg FILE --weights FILE --gt-boxes
+    dyconv-pose test --cfg FILE --weights model.onnx --gt-boxes         (exported model, or model.xml)
 
 Published COCO results use detector boxes; ground-truth boxes give about 2 points more AP. For data without annotations
 (the COCO test sets) only results.json is written.

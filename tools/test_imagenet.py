@@ -1,8 +1,8 @@
 """Evaluate a classifier: top-1 and top-5 accuracy on ImageNet's validation images or any other class folders.
 
 Examples:
-    python tools/test_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml --weights runs/dy_mobilenetv2_w0.5
-    python tools/test_imagenet.py --cfg FILE --weights FILE data.root=/data/imagenet --output results/
+    dyconv-pose test-imagenet --cfg imagenet/dy_mobilenetv2_w0.5 --weights runs/dy_mobilenetv2_w0.5
+    dyconv-pose test-imagenet --cfg FILE --weights FILE data.root=/data/imagenet --output results/
 
 Top-5 needs at least five classes. The class folders must match the classes of the training set, which the weight file
 stores.

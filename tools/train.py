@@ -1,10 +1,10 @@
 """Train a pose model, or resume a training run.
 
 Examples:
-    python tools/train.py --cfg configs/quickstart.yaml
-    python tools/train.py --cfg configs/pose/B_dy_mobilenetv2_w0.5_256x192.yaml data.root=/data/coco train.workers=8
-    torchrun --nproc_per_node 8 tools/train.py --cfg FILE train.batch_size=256
-    python tools/train.py --cfg FILE --resume
+    dyconv-pose train --cfg quickstart
+    dyconv-pose train --cfg pose/B_dy_mobilenetv2_w0.5_256x192 data.root=/data/coco train.workers=8
+    torchrun --nproc_per_node 8 -m pose.tools.train --cfg FILE train.batch_size=256
+    dyconv-pose train --cfg FILE --resume
 
 The run folder runs/<config>/<time>/ receives the resolved config, train.log, metrics.jsonl, TensorBoard events,
 train_batch.jpg, val_pred.jpg, last.pt and best.pt.

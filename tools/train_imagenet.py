@@ -1,10 +1,10 @@
 """Train a classifier on ImageNet or any other class folders, or resume a training run.
 
 Examples:
-    python tools/train_imagenet.py --cfg configs/imagenet/dy_mobilenetv2_w0.5.yaml data.root=/data/imagenet
-    python tools/train_imagenet.py --cfg FILE data.root=FOLDER train.epochs=30 train.start=runs/... (fine-tune)
-    torchrun --nproc_per_node 8 tools/train_imagenet.py --cfg FILE train.workers=8 train.precision=fp16
-    python tools/train_imagenet.py --cfg FILE --resume
+    dyconv-pose train-imagenet --cfg imagenet/dy_mobilenetv2_w0.5 data.root=/data/imagenet
+    dyconv-pose train-imagenet --cfg FILE data.root=FOLDER train.epochs=30 train.start=runs/... (fine-tune)
+    torchrun --nproc_per_node 8 -m pose.tools.train_imagenet --cfg FILE train.workers=8 train.precision=fp16
+    dyconv-pose train-imagenet --cfg FILE --resume
 
 Images are expected in FOLDER/train/<class>/ and FOLDER/val/<class>/. The run folder runs/<config>/<time>/ receives the
 resolved config, train.log, metrics.jsonl, TensorBoard events, last.pt and best.pt. A pose config loads the trained

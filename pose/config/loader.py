@@ -2,8 +2,8 @@
 
 A file contains what differs from the defaults and from its ``base:`` files (one or a list, relative to the file; later
 bases override earlier ones, the file overrides its bases; mappings merge, lists and values are replaced). ``key=value``
-overrides are applied last. The origin of every value is kept for error messages and for ``tools/print_config.py``. This
-is the only module that reads YAML.
+overrides are applied last. The origin of every value is kept for error messages and for ``dyconv-pose print-config``.
+This is the only module that reads YAML.
 """
 
 from collections.abc import Callable, Sequence

@@ -99,5 +99,5 @@ def read_layers(path: Path) -> list[LayerRow]:
     except OSError as error:
         raise DataError(f"{path}: cannot read it ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: expected an inspection.json as tools/inspect_attention.py writes it") from None
+        raise DataError(f"{path}: expected an inspection.json as `dyconv-pose inspect-attention` writes it") from None
     return layers

@@ -3,7 +3,7 @@
     >>> from pose import ExportedPredictor
     >>> poses = ExportedPredictor("model.onnx")("person.jpg")
 
-``tools/export.py`` writes such a file. Its metadata (`pose.inference.metadata`) holds everything needed to run it.
+``dyconv-pose export`` writes such a file. Its metadata (`pose.inference.metadata`) holds everything needed to run it.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class ExportedPredictor(CropPredictor):
     heatmaps are decoded here. Threads may call one predictor at the same time.
 
     Args:
-        path: file that tools/export.py wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
+        path: file that `dyconv-pose export` wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         threads: number of compute threads on the CPU; 0 for one per core.
         batch_size: crops per batch; larger batches are hardly faster on a CPU.

@@ -59,12 +59,12 @@ def read_metadata(properties: Mapping[str, str], path: Path) -> ExportMetadata:
         )
     except KeyError as error:
         raise CheckpointError(
-            f"{path}: has no {error} in its metadata; export the model with tools/export.py"
+            f"{path}: has no {error} in its metadata; export the model with `dyconv-pose export`"
         ) from None
     except (TypeError, ValueError, PoseError) as error:  # pydantic's and json's errors are ValueErrors
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
-            f"{path}: its metadata does not fit this version ({reason}); export the model with tools/export.py again"
+            f"{path}: its metadata does not fit this version ({reason}); export it again with `dyconv-pose export`"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds published in the paper, for comparison in `tools/count_complexity.py`.
+"""Parameters and multiply-adds published in the paper, for comparison in `dyconv-pose count-complexity`.
 
 Source: *Dynamic Convolution* (Chen et al., CVPR 2020), section 5 for classifiers, CondConv among them (Table 2), Tables
 10 and 11 for pose models. Our models follow the paper's text and formulas and are not tuned to its figures. Notes

@@ -45,13 +45,13 @@ def read_weights(path: Path) -> dict[str, Any]:
     file = find_weights(path) if path.is_dir() else path
     content = _load(file)
     if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
-        raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as tools/train.py writes it")
+        raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as `dyconv-pose train` writes it")
     config = content["config"]
     task = config.get("task") if isinstance(config, dict) else None
     if task not in tuple(CONFIGS):  # compares values of any type, unhashable ones too
         raise CheckpointError(
             f"{file}: expected a 'config' with task {' or '.join(map(repr, CONFIGS))}, got {task!r}; "
-            "give a file that tools/train.py or tools/train_imagenet.py wrote"
+            "give a file that `dyconv-pose train` or `dyconv-pose train-imagenet` wrote"
         )
     return content
 
@@ -137,8 +137,8 @@ def saved_config(content: Mapping[str, Any], path: Path) -> Config:
     config = saved_any_config(content, path)
     if not isinstance(config, Config):
         raise CheckpointError(
-            f"{path}: expected weights of a pose model, got a classifier's; test it with tools/test_imagenet.py, or "
-            "initialize a pose model from it with train.start"
+            f"{path}: expected weights of a pose model, got a classifier's; test it with `dyconv-pose test-imagenet`, "
+            "or initialize a pose model from it with train.start"
         )
     return config
 
@@ -232,7 +232,7 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
     trained = saved_any_config(content, path)
     if not isinstance(trained, ClassificationConfig):
         raise CheckpointError(
-            f"{path}: expected weights of a classifier, got a pose model's; test it with tools/test.py"
+            f"{path}: expected weights of a classifier, got a pose model's; test it with `dyconv-pose test`"
         )
     classes = trained.data.classes
     if classes is None:

@@ -63,8 +63,8 @@ def read_boxes(path: Path, source: FrameSource, score_threshold: float = 0.0) ->
 
     Each row has ``image_id``, ``category_id`` (1 for persons; other rows are ignored), ``bbox`` (xywh) and ``score``.
     ``image_id`` is the frame index in a video, from 0. For image files it is the number in the file name
-    (``000000000139.jpg``: 139), otherwise the index among the sorted file names, from 0. `tools/detect.py` writes such
-    a file.
+    (``000000000139.jpg``: 139), otherwise the index among the sorted file names, from 0. `dyconv-pose detect` writes
+    such a file.
 
     Args:
         path: the JSON file.

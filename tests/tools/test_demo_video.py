@@ -175,7 +175,7 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit) as caught:
         demo("--help")
     assert caught.value.code == 0
-    assert "python tools/demo_video.py --weights best.pt --input" in capsys.readouterr().out
+    assert "dyconv-pose demo-video --weights best.pt --input" in capsys.readouterr().out
 
 
 def test_a_real_video_with_a_real_detector(tmp_path, weights, shared):

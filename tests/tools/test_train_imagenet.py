@@ -158,7 +158,7 @@ def test_weights_of_a_pose_net_are_refused(error_line):
 
     line = error_line("test", "--weights", DEFAULT_WEIGHTS)
 
-    assert "expected weights of a classifier, got a pose model's; test it with tools/test.py" in line
+    assert "expected weights of a classifier, got a pose model's; test it with `dyconv-pose test`" in line
 
 
 def test_a_run_is_not_overwritten(trained, error_line):
