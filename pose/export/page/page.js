@@ -43,15 +43,16 @@ async function runImage(blob) {
 async function runVideo(video, mirrored) {
   const own = begin(mirrored);
   element("stop").hidden = false;
-  const track = createTracker(predictor), recent = [];
+  const track = createTracker(predictor), recent = []; // milliseconds of the frames with a person
   video.muted = video.playsInline = true;
   await video.play();
   while (own === source && !video.ended) {
     if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
       const { person, milliseconds } = await process(video, video.videoWidth, video.videoHeight, track);
-      recent.push(milliseconds);
+      if (person) recent.push(milliseconds);
       const median = recent.slice(-RECENT).sort((a, b) => a - b)[Math.min(recent.length, RECENT) >> 1];
-      show(`${person ? "1 person" : "Nobody found"}, frame ${recent.length}, ${median.toFixed(0)} ms per frame on ${threads} thread${threads > 1 ? "s" : ""}`);
+      const latency = `${median?.toFixed(0)} ms per frame on ${threads} thread${threads > 1 ? "s" : ""}`;
+      show(person ? `1 person, ${latency}` : "Nobody found");
     }
     await new Promise(requestAnimationFrame);
   }
