@@ -1,9 +1,11 @@
 """Check the installed package: one prediction with the packaged model and one with the model that was exported from it.
 
-Example:
+Examples:
     python check_installed.py CLONE people.mp4 x.onnx
+    python check_installed.py --notebook quickstart.ipynb       (runs its cells)
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -31,5 +33,11 @@ def main(clone: str, video: str, exported: str) -> None:
     print(f"keypoints of one person, mean score {ours.person_scores[0]:.2f}; exported: at most {distance:.3f} px apart")
 
 
+def run_notebook(path: str) -> None:
+    """Run the code cells of a notebook in order."""
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    exec("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"), {})
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_notebook(sys.argv[2]) if sys.argv[1] == "--notebook" else main(*sys.argv[1:])
