@@ -20,7 +20,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@touch $@
 
 quickstart: venv  ## draw poses on a video of real people; train and test a small model (6 to 10 minutes on 2 cores)
-	$(BIN)/python tools/demo_video.py --input data/samples/people.mp4 --output runs/quickstart/people.mp4 --smooth
+	$(BIN)/python tools/demo_video.py --input data/samples/people.mp4 --output runs/quickstart/people.mp4 \
+		--detector pose --smooth
 	$(BIN)/python tools/train.py --cfg configs/quickstart.yaml
 	$(BIN)/python tools/test.py --cfg configs/quickstart.yaml --weights runs/quickstart \
 		--picture runs/quickstart/predictions.jpg

@@ -15,7 +15,8 @@ without PyTorch.
 
 --boxes is a JSON list in COCO's result format: [{"image_id": 0, "category_id": 1, "bbox": [x, y, width, height],
 "score": 0.9}, ...]. image_id is the frame index in a video, from 0. For image files it is the number in the file name
-(000000000139.jpg: 139), otherwise the index among the sorted file names, from 0. `dyconv-pose detect` writes such a file.
+(000000000139.jpg: 139), otherwise the index among the sorted file names, from 0. `dyconv-pose detect` writes such a
+file.
 """
 
 import argparse
