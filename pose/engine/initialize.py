@@ -167,9 +167,8 @@ def _load_head(
     if different or same != {row: row for row in range(rows)}:
         if set(last) != {f"{last_layer}weight", f"{last_layer}bias"} or last[f"{last_layer}bias"].dim() > 1:
             same = {}  # dynamic: its kernels and their attention belong together
-        state = {name: value for name, value in state.items() if name not in last} | {
-            name: _with_rows(value, state.get(name), same) for name, value in last.items()
-        }
+        merged = {name: _with_rows(value, state.get(name), same) for name, value in last.items()}
+        state = {name: value for name, value in state.items() if not name.startswith(last_layer)} | merged
         if not same:
             inflated.pop(last_layer, None)
     head.load_state_dict(state)

@@ -150,7 +150,7 @@ def train(
     clock = RunClock(options.epochs, progress.epoch + progress.step / sampler.steps)
     with MetricsLog(folder, dist.is_main) as metrics_log:
         if draw_batch is not None and dist.is_main and progress.epoch < options.epochs:
-            sampler.start(progress.epoch, progress.step)
+            sampler.start(progress.epoch)
             metrics_log.write_images(progress.samples, {"train_batch": draw_batch(next(iter(sampler)))})
         while progress.epoch < options.epochs:
             tau = temperature(

@@ -140,15 +140,16 @@ def test_the_run_folder_holds_config_metrics_and_checkpoints(uninterrupted_run, 
 def test_metrics_rows_hold_samples_epoch_and_metrics(uninterrupted_run):
     rows = [json.loads(line) for line in (uninterrupted_run / "metrics.jsonl").read_text().splitlines()]
 
-    assert [row["kind"] for row in rows] == 3 * ["train", "validation"]
-    assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3, 3]
+    assert [row["kind"] for row in rows] == 3 * ["train", "epoch", "validation"]
+    assert [row["epoch"] for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     epoch = rows[0]["samples"]
     assert epoch % 8 == 0  # whole batches
-    assert [row["samples"] for row in rows] == [epoch, epoch, 2 * epoch, 2 * epoch, 3 * epoch, 3 * epoch]
+    assert [row["samples"] for row in rows] == [number * epoch for number in (1, 1, 1, 2, 2, 2, 3, 3, 3)]
     train_metrics = {"loss", "learning_rate", "temperature", "images_per_second", "data_wait_share", "seconds"}
     assert train_metrics <= rows[0].keys()
-    assert {*METRIC_NAMES, "seconds"} <= rows[1].keys()
-    assert rows[5]["seconds"] > rows[0]["seconds"] > 0
+    assert {"loss", "seconds"} <= rows[1].keys()
+    assert {*METRIC_NAMES, "seconds"} <= rows[2].keys()
+    assert rows[8]["seconds"] > rows[0]["seconds"] > 0
 
 
 def test_best_checkpoint_is_of_the_epoch_with_the_best_score(uninterrupted_run, dist, tiny_config):
