@@ -20,6 +20,7 @@ from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError, DataError
 from pose.files import write_text
+from pose.packaged import weights_path
 
 if TYPE_CHECKING:
     from pose.config.pose import Config
@@ -86,7 +87,7 @@ def _parser() -> ToolParser:
     add_config_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--weights", type=Path, help="weight file, folder of runs (its newest best.pt) or exported model"
+        "--weights", type=weights_path, help="weight file, folder of runs (its newest best.pt) or exported model"
     )
     source.add_argument("--results", type=Path, help="keypoint results in COCO format, of any model")
     boxes = parser.add_mutually_exclusive_group()
