@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError
@@ -31,11 +31,14 @@ class Poses:
         keypoints: (N, K, 2) x, y in image pixels.
         scores: (N, K) heatmap peak values, about 0 to 1.
         bboxes_xywh: (N, 4) person boxes that were the input, in image pixels.
+        ids: (N,) numbers of the persons, from 1, the same in all frames of a video; 0 for a person that was seen in too
+            few frames to be counted. None without tracking.
     """
 
     keypoints: Float32
     scores: Float32
     bboxes_xywh: Float32
+    ids: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints)

@@ -7,6 +7,7 @@ Only the current frame is in memory. To add a kind of source, write a function t
 in `open_source`.
 """
 
+import logging
 import math
 import os
 import time
@@ -19,14 +20,15 @@ import cv2
 
 from pose.errors import MediaError
 from pose.images import IMAGE_SUFFIXES, Image, find_images, read_upright_image
+from pose.video.lost_frames import lost_frames_message
+
+logger = logging.getLogger(__name__)
 
 # OpenCV's FFmpeg prints to stderr; our one-line error message says what a user needs.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 DEFAULT_FPS = 30.0
 """For a video or camera that reports no plausible frame rate."""
-MIN_COMPLETE = 0.9
-"""Minimum fraction of the reported frames. The number in a container is an estimate; a video with fewer is damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +88,8 @@ def open_source(location: str | Path) -> FrameSource:
     """Open a video file or URL, an image, a folder of images (sorted by name), or a camera (an integer).
 
     Raises:
-        MediaError: the source does not exist, is empty, or OpenCV cannot read it; also while iterating, if an image or
-            the rest of a video is damaged.
+        MediaError: the source does not exist, is empty, or OpenCV cannot read it; also while iterating, if an image is
+            damaged. A video that is cut or damaged ends with a warning that says how many frames are lost.
     """
     location = str(location)
     if location.isdecimal():
@@ -149,15 +151,17 @@ def _video_frames(capture: cv2.VideoCapture, image: Image | None, location: str)
     try:
         while image is not None:
             yield Frame(index, image, index, _file_name(index), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            image = _next_image(capture)
             index += 1
+            image = _next_image(capture)
+            failed = 0
+            while image is None and failed < count - index < 1e9:  # behind damaged frames there may be good ones
+                image = _next_image(capture)
+                failed += 1
     finally:
         capture.release()
-    if index < MIN_COMPLETE * count < 1e9:
-        raise MediaError(
-            f"{location}: frame {index} of {count:.0f} cannot be read, the file is truncated or damaged; "
-            "repair it (`ffmpeg -i IN -c copy OUT`) or download it again"
-        )
+    message = lost_frames_message(location, index, count)
+    if message is not None:
+        logger.warning("warning: %s", message)
 
 
 def _camera_frames(capture: cv2.VideoCapture) -> Iterator[Frame]:

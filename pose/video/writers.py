@@ -5,6 +5,7 @@ name in its folder and renamed when it is complete.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from pose.errors import MediaError
 from pose.files import replacing, writing
 from pose.images import IMAGE_SUFFIXES, Image
 from pose.inference.predictor import Poses
+from pose.video.encoding import FOURCC, H264_SUFFIXES, H264Encoder, OpenCvEncoder, VideoEncoder, h264_available
 from pose.video.readers import Frame, FrameSource
 
-FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
-"""Codec of each container: those that OpenCV's wheels can encode on every platform."""
+logger = logging.getLogger(__name__)
+
 IMAGES_FPS = 10.0
 """Frame rate of a video that is written from images."""
 
@@ -45,11 +47,18 @@ def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | P
         used[Path(path).resolve()] = "another output"
 
 
-def open_writer(output: str | Path, source: FrameSource) -> AbstractContextManager[ImageWriter]:
+def open_writer(
+    output: str | Path, source: FrameSource, size_wh: tuple[int, int] | None = None
+) -> AbstractContextManager[ImageWriter]:
     """Open the image writer for an output path, by its suffix: a video, an image, or (no suffix) a folder.
 
-    A video keeps the source's frame rate and size. A folder keeps the names of image files; frames of a video are named
-    ``000000.jpg`` and so on.
+    A video keeps the source's frame rate, and with PyAV its frame times and audio. A folder keeps the names of image
+    files; frames of a video are named ``000000.jpg`` and so on.
+
+    Args:
+        output: the path.
+        source: where the frames come from.
+        size_wh: width and height of the images of a video; by default those of the source.
 
     Raises:
         MediaError: the suffix is unknown, the output is one image but the source has several frames, or the output is
@@ -59,7 +68,7 @@ def open_writer(output: str | Path, source: FrameSource) -> AbstractContextManag
     path = Path(output)
     suffix = path.suffix.lower()
     if suffix in FOURCC:
-        return _video_writer(path, source)
+        return _video_writer(path, source, size_wh or source.size_wh)
     if suffix in IMAGE_SUFFIXES:
         if source.count != 1:
             raise MediaError(f"{output}: one image cannot hold all of {source.location}; give a folder or a video")
@@ -71,10 +80,10 @@ def open_writer(output: str | Path, source: FrameSource) -> AbstractContextManag
 
 
 @contextmanager
-def _video_writer(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
+def _video_writer(path: Path, source: FrameSource, size_wh: tuple[int, int]) -> Iterator[ImageWriter]:
     fps = source.fps or IMAGES_FPS
     with replacing(path) as temporary:
-        video = _open_video(temporary, path, fps, _even(source.size_wh))
+        encoder = _open_encoder(temporary, path, source, fps, _even(size_wh))
         written = 0
 
         def write(frame: Frame, image: Image) -> None:
@@ -82,30 +91,54 @@ def _video_writer(path: Path, source: FrameSource) -> Iterator[ImageWriter]:
             if frame.size_wh != source.size_wh:
                 sizes = "{}x{}, the video is {}x{}".format(*frame.size_wh, *source.size_wh)
                 raise MediaError(f"{path}: {frame.file_name} is {sizes}; give a folder as the output")
+            time_s = written / fps if frame.time_s is None else frame.time_s
             copies = 1
-            if source.kind == "camera" and frame.time_s is not None:
+            if source.kind == "camera" and not encoder.keeps_times:
                 # The models may be slower than the camera: repeat frames, so that the video plays in real time.
-                copies = max(0, round(frame.time_s * fps) + 1 - written)
+                copies = max(0, round(time_s * fps) + 1 - written)
             for _ in range(copies):
-                video.write(_pad_to_even(image))
+                encoder.write(_pad_to_even(image), time_s)
             written += copies
 
         try:
             yield write
         finally:
-            video.release()
-        if not cv2.VideoCapture(str(temporary)).isOpened():
-            raise MediaError(f"{path}: the written video cannot be read back; is the disk full?")
+            encoder.close()
+        _check_readable(temporary, path, written)
 
 
-def _open_video(temporary: Path, path: Path, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:
-    fourcc = cv2.VideoWriter.fourcc(*FOURCC[path.suffix.lower()])
-    # MPEG-4 stores the rate as a fraction of 16-bit integers, and OpenCV's denominator is a power of ten.
-    rate = round(fps, 3 if fps < 65 else 2 if fps < 655 else 0)
-    video = cv2.VideoWriter(str(temporary), fourcc, rate, size_wh)
-    if not video.isOpened():
-        raise MediaError(f"{path}: OpenCV cannot write a video here; is the folder writable, and does .mp4 work?")
-    return video
+def _open_encoder(
+    temporary: Path, path: Path, source: FrameSource, fps: float, size_wh: tuple[int, int]
+) -> VideoEncoder:
+    """Open an H.264 encoder with the audio of the source if PyAV is installed, otherwise one of OpenCV."""
+    is_h264 = path.suffix.lower() in H264_SUFFIXES
+    if not is_h264 or not h264_available():
+        hint = "for H.264 with audio: pip install 'dyconv-pose[video]'" if is_h264 else "an .mp4 file can have audio"
+        if source.kind == "video":
+            logger.info("%s: written by OpenCV (%s), without audio; %s", path, FOURCC[path.suffix.lower()], hint)
+        return OpenCvEncoder(temporary, path, fps, size_wh)
+    location = Path(source.location)
+    encoder = H264Encoder(
+        temporary, path, fps, size_wh, location if source.kind == "video" and location.is_file() else None
+    )
+    if encoder.lost_audio is not None:
+        logger.warning("%s: no audio, as %s cannot hold %s; .mkv can", path, path.suffix, encoder.lost_audio)
+    return encoder
+
+
+def _check_readable(temporary: Path, path: Path, written: int) -> None:
+    """Check that all frames are in the file: OpenCV does not report a full disk.
+
+    Raises:
+        MediaError: fewer frames can be read back.
+    """
+    capture = cv2.VideoCapture(str(temporary))
+    # The index of MP4 and MOV is written last and is exact; other headers may promise frames that are missing.
+    is_exact = path.suffix.lower() in (".mp4", ".m4v", ".mov")
+    readable = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_exact else sum(1 for _ in iter(capture.grab, False))
+    capture.release()
+    if readable < written:
+        raise MediaError(f"{path}: {max(readable, 0)} of {written} frames can be read back; is the disk full?")
 
 
 def _even(size_wh: tuple[int, int]) -> tuple[int, int]:
@@ -153,9 +186,10 @@ def write_image(path: str | Path, image: Image) -> None:
 def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
     """Open a writer of all keypoints as one JSON object with one line per frame; one frame at a time is in memory.
 
-    ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"bbox_xywh", "score",
+    ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"id", "bbox_xywh", "score",
     "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. For images, ``fps`` and ``time_s`` are
-    null and each frame has a ``file_name``; for a folder, each frame has its own ``size_wh``.
+    null and each frame has a ``file_name``; for a folder, each frame has its own ``size_wh``. Without tracking there is
+    no ``id``; it is null for a person who was seen in too few frames to be counted.
     """
     path = Path(path)
     header = {
@@ -199,7 +233,8 @@ def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
     keypoints = np.concatenate([xy, keypoint_scores[..., None]], axis=-1).tolist()
     boxes = np.round(np.asarray(poses.bboxes_xywh, dtype=np.float64), 2).tolist()
     person_scores = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
+    ids = [{}] * len(poses) if poses.ids is None else [{"id": number or None} for number in poses.ids.tolist()]
     return [
-        {"bbox_xywh": box, "score": score, "keypoints": person}
-        for box, score, person in zip(boxes, person_scores, keypoints, strict=True)
+        {**number, "bbox_xywh": box, "score": score, "keypoints": person}
+        for number, box, score, person in zip(ids, boxes, person_scores, keypoints, strict=True)
     ]

@@ -1,6 +1,8 @@
 """Writers: videos, images, folders and JSON; atomic, and never over an input."""
 
 import json
+import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from pose.errors import MediaError
 from pose.inference.predictor import Poses
 from pose.skeleton import COCO
+from pose.video.encoding import h264_available
 from pose.video.readers import Frame, FrameSource, open_source
 from pose.video.writers import check_outputs, open_json_writer, open_writer, write_image
 
@@ -24,6 +27,16 @@ def video_source(size_wh=(64, 48), fps=28.051948, count=5, kind="video", locatio
     return FrameSource(location, kind, frames(), size_wh, fps, None if kind == "camera" else range(count))
 
 
+@pytest.fixture(params=["pyav", "opencv"])
+def encoder(request, monkeypatch):
+    """Write videos with each of the two encoders."""
+    if request.param == "opencv":
+        monkeypatch.setattr("pose.video.writers.h264_available", lambda: False)
+    elif not h264_available():
+        pytest.skip("needs PyAV with libx264")
+    return request.param
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -34,6 +47,7 @@ def copy(source: FrameSource, output: Path) -> None:
             writer(frame, frame.image)
 
 
+@pytest.mark.usefixtures("encoder")
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm", ".mkv", ".mov"])
 def test_a_video_keeps_frame_rate_size_and_number_of_frames(tmp_path, suffix):
     output = tmp_path / f"new/out{suffix}"
@@ -46,24 +60,28 @@ def test_a_video_keeps_frame_rate_size_and_number_of_frames(tmp_path, suffix):
     assert names_in(output.parent) == [output.name]
 
 
+@pytest.mark.usefixtures("encoder")
 @pytest.mark.parametrize("fps", [0.5, 29.97003, 66.6667, 119.88012, 240.0])
 def test_a_video_keeps_unusual_frame_rates(tmp_path, fps):
     copy(video_source(fps=fps), tmp_path / "out.mp4")
     assert open_source(tmp_path / "out.mp4").fps == pytest.approx(fps, rel=1e-4)
 
 
+@pytest.mark.usefixtures("encoder")
 def test_odd_sizes_are_padded_to_even_ones(tmp_path):
     copy(video_source(size_wh=(65, 47)), tmp_path / "out.mp4")
     assert open_source(tmp_path / "out.mp4").size_wh == (66, 48)
 
 
-def test_camera_frames_are_repeated_to_play_in_real_time(tmp_path):
+def test_camera_frames_play_in_real_time(tmp_path, encoder):
     source = video_source(fps=10.0, kind="camera", location="0", size_wh=(64, 48))
     with open_writer(tmp_path / "out.mp4", source) as writer:
         for index, time_s in enumerate((0.0, 0.5, 1.0)):
             image = np.zeros((48, 64, 3), np.uint8)
             writer(Frame(index, image, index, "", time_s), image)
-    assert open_source(tmp_path / "out.mp4").count == 11
+    times = [frame.time_s for frame in open_source(tmp_path / "out.mp4")]
+    assert times[-1] == pytest.approx(1.0, abs=0.01)
+    assert len(times) == (11 if encoder == "opencv" else 3)  # OpenCV repeats frames, PyAV writes their times
 
 
 def test_a_frame_of_another_size_than_the_video_is_refused(tmp_path):
@@ -86,6 +104,44 @@ def test_an_interruption_keeps_the_old_file_and_leaves_no_partial_file(tmp_path,
         raise KeyboardInterrupt
     assert (tmp_path / output).read_bytes() == b"old"
     assert names_in(tmp_path) == [output]
+
+
+@contextmanager
+def file_size_limit(size: int):
+    """Let writes beyond a file size fail, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, suffix):
+    source = video_source(count=40)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
+
+    def write():
+        with file_size_limit(20_000), open_writer(tmp_path / f"out{suffix}", source) as writer:
+            for index, image in enumerate(noise):
+                writer(Frame(index, image, index, "", index / 28), image)
+
+    with pytest.raises(MediaError, match=rf"out{suffix}: (cannot write|\d+ of 40 frames can be read back)"):
+        write()
+    assert names_in(tmp_path) == []
+
+
+def test_the_size_of_a_video_can_differ_from_that_of_the_source(tmp_path):
+    source = video_source()
+    with open_writer(tmp_path / "out.mp4", source, (128, 48)) as writer:
+        for frame in source:
+            writer(frame, np.hstack([frame.image, frame.image]))
+    assert open_source(tmp_path / "out.mp4").size_wh == (128, 48)
 
 
 def test_one_image_becomes_one_image_and_several_frames_are_refused(tmp_path):
@@ -142,6 +198,14 @@ def test_json_contains_all_frames_and_persons(tmp_path):
     assert content["frames"][2]["time_s"] == pytest.approx(2 / 28.051948, abs=1e-4)
     person = content["frames"][2]["persons"][0]
     assert person == {"bbox_xywh": [1.0] * 4, "score": 0.25, "keypoints": [[1.23, 1.23, 0.5]] * 17}
+
+
+def test_json_has_the_numbers_of_tracked_persons(tmp_path):
+    source = video_source(count=1)
+    with open_json_writer(tmp_path / "out.json", source, COCO.names) as writer:
+        writer(next(iter(source)), replace(poses_of(2), ids=np.array([7, 0])), [0.5, 0.5])
+    (frame,) = json.loads((tmp_path / "out.json").read_text())["frames"]
+    assert [person["id"] for person in frame["persons"]] == [7, None]
 
 
 def test_json_without_frames_is_valid(tmp_path):
