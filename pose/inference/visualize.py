@@ -1,11 +1,13 @@
 """Visualization: draw skeletons and boxes on an image, and sheets of many images.
 
 The person's left side is blue, the right orange, the middle white; blue and orange can be told apart with any color
-vision (Okabe & Ito). Line widths scale with the person, so that small and large persons are equally readable.
+vision (Okabe & Ito). Or each person has a color of its own. Line widths scale with the person, so that small and large
+persons are equally readable.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,6 +27,12 @@ OUTLINE: Color = (35, 30, 30)
 SHEET: Color = (38, 34, 32)
 """Background of sheets. All colors are BGR."""
 
+PERSONS: tuple[Color, ...] = (
+    (240, 165, 50), (20, 130, 250), (110, 200, 60), (200, 110, 230), (60, 220, 245), (90, 90, 240), (230, 215, 90),
+    (190, 180, 255), (50, 160, 160), (245, 130, 130),
+)  # fmt: skip
+"""Colors of persons, by number or index; they repeat."""
+
 BOX_OPACITY = 0.55
 SHIFT = 4
 """Fractional bits of coordinates that are passed to OpenCV's drawing functions."""
@@ -40,6 +48,7 @@ def draw_poses(
     keypoint_threshold: float = 0.3,
     boxes: bool = True,
     opacity: float = 0.9,
+    color: Literal["side", "person"] = "side",
 ) -> Image:
     """Draw persons on a copy of an image, large (near) ones first.
 
@@ -52,30 +61,41 @@ def draw_poses(
         keypoint_threshold: minimum score of keypoints to draw; limbs need both ends.
         boxes: draw the boxes and scores.
         opacity: opacity of the drawing, 0 to 1.
+        color: ``side``: left blue, right orange; ``person``: one color per person, by its number if it is tracked,
+            otherwise by its position in ``poses``.
     """
     if not len(poses.keypoints):
         return np.array(image)
     box_scores = np.asarray(poses.person_scores if scores is None else scores, dtype=np.float64)
     large_first = np.argsort(-np.prod(poses.bboxes_xywh[:, 2:], axis=1), kind="stable")
-    background = _draw_boxes(image, poses.bboxes_xywh) if boxes else image
+    by_person = [person_color(poses, person) for person in range(len(poses))] if color == "person" else None
+    background = _draw_boxes(image, poses.bboxes_xywh, by_person) if boxes else image
     canvas = background.copy()
     for person in large_first:
         keypoints = np.asarray(poses.keypoints[person], dtype=np.float64)
         visible = (poses.scores[person] >= keypoint_threshold) & np.isfinite(keypoints).all(axis=1)
-        _draw_person(canvas, keypoints, visible, skeleton)
+        _draw_person(canvas, keypoints, visible, skeleton, None if by_person is None else by_person[person])
     if boxes:
         for person in large_first:
-            _draw_score(canvas, poses.bboxes_xywh[person], float(box_scores[person]))
+            number = 0 if poses.ids is None else int(poses.ids[person])
+            _draw_score(canvas, poses.bboxes_xywh[person], float(box_scores[person]), number)
     return _blend(canvas, background, opacity)
 
 
-def _draw_boxes(image: Image, bboxes_xywh: ArrayLike) -> Image:
+def person_color(poses: Poses, person: int) -> Color:
+    """Return the color of a person, by its number if it is tracked, otherwise by its position."""
+    if poses.ids is not None and not poses.ids[person]:
+        return MIDDLE
+    return PERSONS[int(person if poses.ids is None else poses.ids[person]) % len(PERSONS)]
+
+
+def _draw_boxes(image: Image, bboxes_xywh: ArrayLike, colors: Sequence[Color] | None) -> Image:
     """Draw thin, half-transparent boxes on a copy: they are the input, the skeletons are the result."""
     canvas = image.copy()
     line_width = 1 if max(image.shape) < 1200 else 2
-    for x, y, w, h in np.asarray(bboxes_xywh, dtype=np.float64):
+    for index, (x, y, w, h) in enumerate(np.asarray(bboxes_xywh, dtype=np.float64)):
         left, top, right, bottom = _clip_box(canvas, [x, y, x + w, y + h])
-        cv2.rectangle(canvas, (left, top), (right, bottom), MIDDLE, line_width)
+        cv2.rectangle(canvas, (left, top), (right, bottom), MIDDLE if colors is None else colors[index], line_width)
     return _blend(canvas, image, BOX_OPACITY)
 
 
@@ -83,12 +103,14 @@ def _blend(front: Image, back: Image, opacity: float) -> Image:
     return np.asarray(cv2.addWeighted(front, opacity, back, 1 - opacity, 0), dtype=np.uint8)
 
 
-def _draw_person(canvas: Image, keypoints: Array, visible: NDArray[np.bool_], skeleton: Skeleton) -> None:
-    """Draw the limbs on a common dark outline, then the keypoints as dots."""
+def _draw_person(
+    canvas: Image, keypoints: Array, visible: NDArray[np.bool_], skeleton: Skeleton, color: Color | None
+) -> None:
+    """Draw the limbs on a common dark outline, then the keypoints as dots, in one color or in those of the sides."""
     if not visible.any():
         return
     limb_radius, dot_radius, rim = _line_widths(keypoints[visible])
-    colors = side_colors(skeleton)
+    colors = side_colors(skeleton) if color is None else [color] * skeleton.num_keypoints
     limbs = [(a, b) for a, b in skeleton.limbs if visible[a] and visible[b]]
     starts, ends = keypoints[np.array(limbs, dtype=np.intp).reshape(-1, 2)].swapaxes(0, 1)
     for outline in _capsules(starts, ends, limb_radius + rim):
@@ -139,11 +161,12 @@ def _fill(canvas: Image, outline: NDArray[np.int32], color: Color) -> None:
     cv2.fillConvexPoly(canvas, outline, color, cv2.LINE_AA, SHIFT)
 
 
-def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float) -> None:
-    """Draw a score above the top left corner of a box, or inside the box at the image's edge."""
+def _draw_score(canvas: Image, bbox_xywh: ArrayLike, score: float, number: int) -> None:
+    """Draw a person's number (if not 0) and score above the top left corner of a box, or inside at the image's edge."""
     x, y, w, h = np.asarray(bbox_xywh, dtype=np.float64)
     left, top, _, _ = _clip_box(canvas, [x, y, x + w, y + h])
-    draw_label(canvas, f"{min(score, 1):.2f}", (left, top), float(np.clip(max(canvas.shape) / 85, 8, 18)))
+    text = f"#{number} {min(score, 1):.2f}" if number else f"{min(score, 1):.2f}"
+    draw_label(canvas, text, (left, top), float(np.clip(max(canvas.shape) / 85, 8, 18)))
 
 
 def _clip_box(canvas: Image, box_xyxy: ArrayLike) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from pose.progress import ProgressLine
 from pose.skeleton import Skeleton
 from pose.video.prefetch import background_writer, prefetch
 from pose.video.readers import Frame, FrameSource
+from pose.video.window import Window
 from pose.video.writers import ImageWriter, PoseWriter
 
 MAX_QUEUED_FRAMES = 8
@@ -45,6 +46,35 @@ class FramePoses(NamedTuple):
     frame: Frame
     poses: Poses
     scores: Array
+
+
+class DemoSummary(NamedTuple):
+    """What a demo has processed; as text ``300 frames, 4 people``.
+
+    Attributes:
+        kind: kind of the source.
+        frames: number of frames or images.
+        poses: number of poses in all frames together.
+        most: largest number of persons in one frame.
+        people: number of different persons in a video; None without tracking.
+    """
+
+    kind: str
+    frames: int
+    poses: int
+    most: int
+    people: int | None
+
+    def __str__(self) -> str:
+        if self.kind in ("image", "folder"):
+            return f"{_count(self.frames, 'image')}, {_count(self.poses, 'person', 'people')}"
+        if self.people is None:
+            return f"{_count(self.frames, 'frame')}, up to {_count(self.most, 'person', 'people')} at once"
+        return f"{_count(self.frames, 'frame')}, {_count(self.people, 'person', 'people')}"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 DetectFunction = Callable[[Sequence[Frame]], list[Detections]]
@@ -118,10 +148,11 @@ def estimate_poses(
         predictions = predictor.predict_batch([frame.image for frame in chunk], boxes)
         for frame, poses, in_frame in zip(chunk, predictions, detections, strict=True):
             result = FramePoses(frame, poses, in_frame.scores * poses.person_scores)
-            yield result if max_oks is None else _without_duplicates(result, predictor.skeleton, max_oks)
+            yield result if max_oks is None else without_duplicates(result, predictor.skeleton, max_oks)
 
 
-def _without_duplicates(result: FramePoses, skeleton: Skeleton, max_oks: float) -> FramePoses:
+def without_duplicates(result: FramePoses, skeleton: Skeleton, max_oks: float) -> FramePoses:
+    """Return a frame without the persons that are more alike than ``max_oks`` to one of higher score."""
     _, poses, scores = result
     kept = distinct_persons(poses.keypoints, poses.bboxes_xywh, scores, skeleton.sigmas, max_oks)
     if len(kept) == len(poses):
@@ -138,8 +169,12 @@ def run_demo(
     json_writer: PoseWriter | None = None,
     *,
     keypoint_threshold: float = 0.3,
+    color: Literal["side", "person"] = "side",
+    background: Literal["image", "black"] = "image",
+    side_by_side: bool = False,
+    window: Window | None = None,
     max_frames: int | None = None,
-) -> tuple[int, int]:
+) -> DemoSummary:
     """Estimate, draw and write the poses of every frame of a source.
 
     An exception in reading, drawing or writing is raised here, like one in the models.
@@ -151,21 +186,28 @@ def run_demo(
         image_writer: writes the drawn frames (`pose.video.writers.open_writer`), called in another thread.
         json_writer: writes the keypoints (`pose.video.writers.open_json_writer`), called in another thread.
         keypoint_threshold: minimum score of keypoints to draw; the JSON contains all of them.
+        color: as of `draw_poses`.
+        background: draw on the frame, or on black.
+        side_by_side: put the frame to the left of the drawing, which gives an image of twice the width.
+        window: shows the newest image while the demo runs; closing it ends the demo normally.
         max_frames: maximum number of frames.
-
-    Returns:
-        Number of frames and number of persons.
     """
 
     def write(result: FramePoses) -> None:
         frame, poses, scores = result
-        image = draw_poses(frame.image, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold)
+        canvas = np.zeros_like(frame.image) if background == "black" else frame.image
+        image = draw_poses(canvas, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold, color=color)
+        if side_by_side:
+            image = np.hstack([frame.image, image])
         image_writer(frame, image)
+        if window is not None:
+            window.image = image
         if json_writer is not None:
             json_writer(frame, poses, scores)
 
     total = source.count if max_frames is None else min(max_frames, source.count or max_frames)
-    count = persons = 0
+    count = poses = most = 0
+    numbers: set[int] | None = None
     with (
         ProgressLine("demo", total, "frames") as progress,
         closing(prefetch(islice(source, max_frames), MAX_QUEUED_FRAMES)) as frames,
@@ -173,9 +215,14 @@ def run_demo(
     ):
         for result in estimate(frames if source.count is not None else _until_interrupted(frames)):
             submit(result)
-            count, persons = count + 1, persons + len(result.scores)
-            progress.advance(persons=str(len(result.scores)))
-    return count, persons
+            persons = len(result.poses)
+            count, poses, most = count + 1, poses + persons, max(most, persons)
+            if result.poses.ids is not None:
+                numbers = (numbers or set()) | set(result.poses.ids.tolist())
+            progress.advance(persons=str(persons))
+            if window is not None and window.show():
+                break
+    return DemoSummary(source.kind, count, poses, most, None if numbers is None else len(numbers - {0}))
 
 
 def _until_interrupted(frames: Iterable[Frame]) -> Iterator[Frame]:

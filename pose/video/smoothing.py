@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pose.evaluation.oks import oks
 from pose.geometry import Array
 from pose.inference.predictor import Poses
 from pose.inference.search import MIN_KEYPOINT_SCORE
+from pose.video.matching import box_areas, match_greedily, pose_oks
 from pose.video.pipeline import FramePoses
 
 CUTOFF_HZ = 1.0
@@ -61,13 +61,13 @@ def _filter(previous: _State, poses: Poses, time_s: float, sigmas: ArrayLike) ->
     elapsed_s = time_s - previous.time_s
     keypoints = poses.keypoints.astype(np.float64)
     velocities = np.zeros_like(keypoints)
-    for person, match in _match_by_oks(poses, previous.poses, sigmas):
+    for person, match in _match(poses, previous.poses, sigmas):
         scores = np.minimum(poses.scores[person], previous.poses.scores[match])
         visible = scores[:, None] >= MIN_KEYPOINT_SCORE
         step = keypoints[person] - previous.poses.keypoints[match]
         velocity = previous.velocities[match]
         velocity = velocity + _alpha(SPEED_CUTOFF_HZ, elapsed_s) * (step / elapsed_s - velocity)
-        speed = np.linalg.norm(velocity, axis=1, keepdims=True) / np.sqrt(_areas(poses)[person])
+        speed = np.linalg.norm(velocity, axis=1, keepdims=True) / np.sqrt(box_areas(poses)[person])
         alpha = _alpha(CUTOFF_HZ + CUTOFF_HZ_PER_SPEED * speed, elapsed_s)
         keypoints[person] -= np.where(visible, (1 - alpha) * step, 0)
         velocities[person] = np.where(visible, velocity, 0)
@@ -79,16 +79,10 @@ def _alpha(cutoff_hz: float | Array, elapsed_s: float) -> float | Array:
     return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * elapsed_s))
 
 
-def _match_by_oks(poses: Poses, previous: Poses, sigmas: ArrayLike) -> Iterator[tuple[int, int]]:
-    """Greedily match persons across frames by OKS; yield pairs of indices into ``poses`` and ``previous``."""
-    if not len(poses) or not len(previous):
-        return
-    similarity = oks(poses.keypoints[:, None], _areas(poses)[:, None], previous.keypoints, _areas(previous), sigmas)
-    while similarity.max() >= MIN_OKS:
-        person, match = np.unravel_index(similarity.argmax(), similarity.shape)
-        yield int(person), int(match)
-        similarity[person], similarity[:, match] = 0, 0
-
-
-def _areas(poses: Poses) -> Array:
-    return np.asarray(poses.bboxes_xywh[:, 2:].prod(axis=1), dtype=np.float64)
+def _match(poses: Poses, previous: Poses, sigmas: ArrayLike) -> Iterator[tuple[int, int]]:
+    """Yield pairs of indices of the same person into ``poses`` and ``previous``: by the ids if both have them."""
+    if poses.ids is None or previous.ids is None:
+        yield from match_greedily(pose_oks(poses, previous, sigmas), MIN_OKS)
+    else:
+        same = (poses.ids[:, None] == previous.ids) & (poses.ids[:, None] > 0)
+        yield from ((int(person), int(match)) for person, match in np.argwhere(same))

@@ -1,5 +1,7 @@
 """Drawing: positions, colors, order, labels, and sheets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from pose.inference.predictor import Poses
 from pose.inference.visualize import (
     LEFT,
     MIDDLE,
+    PERSONS,
     RIGHT,
     draw_label,
     draw_poses,
@@ -49,6 +52,19 @@ def test_keypoints_and_limbs_have_the_color_of_their_side():
     assert tuple(drawn[120, 80]) == MIDDLE
     assert tuple(drawn[80, 60]) == LEFT  # half way from the left hand to the head
     assert tuple(drawn[80, 100]) == RIGHT
+
+
+def test_persons_have_colors_by_their_numbers_and_none_before_they_have_one():
+    for number, color in ((1, PERSONS[1]), (len(PERSONS) + 1, PERSONS[1]), (0, MIDDLE)):
+        drawn = draw_poses(gray(), replace(stick_figure(), ids=np.array([number])), SKELETON, opacity=1, color="person")
+        assert [tuple(drawn[y, x]) for x, y in ((40, 40), (120, 40), (80, 120))] == [color] * 3
+
+
+def test_the_number_of_a_person_is_printed():
+    by_number = [draw_poses(gray(), replace(stick_figure(), ids=np.array([n])), SKELETON) for n in (0, 1, 2)]
+    np.testing.assert_array_equal(by_number[0], draw_poses(gray(), stick_figure(), SKELETON))
+    assert (by_number[1] != by_number[0]).any()
+    assert (by_number[2] != by_number[1]).any()
 
 
 def test_limbs_between_left_and_right_have_the_middle_color():

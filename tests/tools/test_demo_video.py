@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pose.errors import CheckpointError, ConfigError, MediaError
+from pose.inference.detectors import whole_frame
 from pose.tools.demo_video import main
 from pose.video.readers import open_source
 
@@ -43,16 +44,64 @@ def demo(*args: object) -> None:
 
 def test_a_video_with_boxes_gives_a_video_and_json(tmp_path, weights, video, capsys):
     boxes = tmp_path / "boxes.json"
-    rows = [{"image_id": i, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.9} for i in (1, 1, 3)]
+    rows = [{"image_id": i, "category_id": 1, "bbox": [5, 5, 20, 30], "score": 0.9} for i in (1, 1, 2, 3)]
     boxes.write_text(json.dumps(rows))
     output, keypoints = tmp_path / "out.mp4", tmp_path / "out.json"
     demo("--weights", weights, "--input", video, "--output", output, "--boxes", boxes, "--json", keypoints)
     source = open_source(output)
     assert (source.fps, source.size_wh, source.count) == (12.5, (64, 48), 5)
     content = json.loads(keypoints.read_text())
-    assert [len(frame["persons"]) for frame in content["frames"]] == [0, 2, 0, 1, 0]
+    assert [len(frame["persons"]) for frame in content["frames"]] == [0, 2, 1, 1, 0]
+    assert [[person["id"] for person in frame["persons"]] for frame in content["frames"]] == [
+        [],
+        [1, None],
+        [1],
+        [1],
+        [],
+    ]
     assert np.shape(content["frames"][3]["persons"][0]["keypoints"]) == (17, 3)
-    assert f"{output}: 5 frames, 3 persons" in capsys.readouterr().out
+    assert f"{output}: 5 frames, 1 person; keypoints in {keypoints}" in capsys.readouterr().out
+
+
+def test_no_track_writes_no_ids_and_says_how_many_people_are_in_a_frame(tmp_path, weights, video, capsys):
+    options = ("--no-track", "--json", tmp_path / "out.json")
+    demo("--weights", weights, "--input", video, "--output", tmp_path / "out.mp4", *options, *WHOLE)
+    assert "out.mp4: 5 frames, up to 1 person at once" in capsys.readouterr().out
+    frames = json.loads((tmp_path / "out.json").read_text())["frames"]
+    assert all("id" not in person for frame in frames for person in frame["persons"])
+
+
+def test_detect_every_runs_the_detector_less_often_and_needs_one(tmp_path, weights, video, monkeypatch):
+    seen = []
+
+    def load(*_args, **_options):
+        return lambda images: seen.append(len(images)) or whole_frame(images)
+
+    monkeypatch.setattr("pose.inference.find_detector.load_detector", load)
+    demo("--weights", weights, "--input", video, "--output", tmp_path / "o.mp4", "--detect-every", 2, "--detector", "a")
+    assert seen == [1, 1, 1]
+    with pytest.raises(ConfigError, match="--detect-every: there is no detector"):
+        demo(
+            "--weights",
+            weights,
+            "--input",
+            video,
+            "--output",
+            tmp_path / "o.mp4",
+            "--detect-every",
+            2,
+            "--detector",
+            "pose",
+        )
+
+
+def test_side_by_side_doubles_the_width_and_the_background_can_be_black(tmp_path, weights, video):
+    output = tmp_path / "out.mp4"
+    demo("--weights", weights, "--input", video, "--output", output, "--side-by-side", "--background", "black", *WHOLE)
+    frames = list(open_source(output))
+    assert {frame.size_wh for frame in frames} == {(128, 48)}
+    assert frames[4].image[:, 8:56].mean() > 140
+    assert np.median(frames[4].image[:, 72:120]) < 10
 
 
 def test_detector_none_on_an_image_and_a_folder(tmp_path, weights):
@@ -80,7 +129,7 @@ def test_detector_none_on_an_image_and_a_folder(tmp_path, weights):
 def test_tracking_finds_no_person_in_an_empty_video(tmp_path, video, capsys):
     output = tmp_path / "out.mp4"
     demo("--input", video, "--output", output)
-    assert f"{output}: 5 frames, 0 persons" in capsys.readouterr().out
+    assert f"{output}: 5 frames, 0 people" in capsys.readouterr().out
 
 
 def test_smooth_changes_keypoints_after_the_first_frame(tmp_path, weights, video, monkeypatch):

@@ -18,7 +18,7 @@ from pose.inference.detectors import Detections, load_detector
 from pose.inference.predictor import Poses
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
-from pose.video.pipeline import MAX_QUEUED_FRAMES, detect_with, estimate_poses, read_boxes, run_demo
+from pose.video.pipeline import MAX_QUEUED_FRAMES, DemoSummary, detect_with, estimate_poses, read_boxes, run_demo
 from pose.video.readers import Frame, FrameSource
 
 
@@ -106,7 +106,39 @@ def test_only_frames_with_persons_are_drawn_on():
 
     assert changed == {index: index % 2 == 1 for index in range(6)}
     assert written == [0, 1, 0, 1, 0, 1]
-    assert count == (6, 3)
+    assert str(count) == "6 frames, up to 1 person at once"
+
+
+def test_the_drawing_is_on_black_or_beside_the_frame():
+    images = {}
+    for name, options in {
+        "plain": {},
+        "black": {"background": "black"},
+        "beside": {"side_by_side": True},
+    }.items():
+        demo(source_of(2), lambda frame, image, name=name: images.__setitem__((name, frame.index), image), **options)
+    frame = np.full((48, 64, 3), 101, np.uint8)
+    np.testing.assert_array_equal(images["beside", 1], np.hstack([frame, images["plain", 1]]))
+    assert not images["black", 0].any()
+    assert images["black", 1].any()
+    drawn = (images["plain", 1] != frame).any(axis=-1)
+    assert not images["black", 1][~drawn].any()
+
+
+def test_a_window_shows_the_drawn_images_and_closing_it_ends_the_demo():
+    class Closing:
+        image = None
+        shown = 0
+
+        def show(self):
+            self.shown += self.image is not None
+            return self.shown == 3
+
+    written = []
+    window = Closing()
+    summary = demo(source_of(1000), lambda frame, image: written.append(image), window=window, batch_frames=1)
+    assert 3 <= summary.frames == len(written) < 1000
+    assert window.image is written[-1]
 
 
 def test_threads_do_not_change_images_keypoints_or_order():
@@ -153,9 +185,33 @@ def test_frames_are_read_and_written_while_the_model_runs():
     assert threading.get_ident() not in threads
 
 
+@pytest.mark.parametrize(
+    ("summary", "text"),
+    [
+        (DemoSummary("video", 300, 900, 5, 4), "300 frames, 4 people"),
+        (DemoSummary("video", 1, 1, 1, 1), "1 frame, 1 person"),
+        (DemoSummary("camera", 20, 30, 2, None), "20 frames, up to 2 people at once"),
+        (DemoSummary("folder", 3, 7, 4, None), "3 images, 7 people"),
+        (DemoSummary("image", 1, 0, 0, None), "1 image, 0 people"),
+    ],
+)
+def test_the_summary_counts_people(summary, text):
+    assert str(summary) == text
+
+
+def test_the_summary_counts_different_people_of_a_tracked_video():
+    def estimate(frames):
+        for result in estimate_poses(frames, persons_on_odd_frames, FakePredictor()):
+            number = 1 + result.frame.index // 4
+            yield result._replace(poses=replace(result.poses, ids=np.full(len(result.poses), number)))
+
+    summary = run_demo(source_of(12), estimate, COCO, lambda *_: None)
+    assert summary == DemoSummary("video", 12, 6, 1, 3)
+
+
 def test_max_frames_ends_the_demo():
     drawn = []
-    assert demo(source_of(100), lambda frame, image: drawn.append(frame.index), max_frames=5)[0] == 5
+    assert demo(source_of(100), lambda frame, image: drawn.append(frame.index), max_frames=5).frames == 5
     assert drawn == list(range(5))
 
 
@@ -199,7 +255,7 @@ def test_ctrl_c_ends_a_camera_recording_normally():
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    frames, _ = demo(source_of(1000, "camera"), image_writer, batch_frames=2)
+    frames = demo(source_of(1000, "camera"), image_writer, batch_frames=2).frames
     assert frames == len(drawn) < 4 + 2 * MAX_QUEUED_FRAMES
     assert drawn == list(range(frames))
     assert signal.getsignal(signal.SIGINT) == before

@@ -1,6 +1,7 @@
 """Smoothing: equality with the One Euro filter of the paper, and matching of persons across frames."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,3 +126,18 @@ def test_images_and_frames_out_of_order_are_not_smoothed():
         [result(0, (0, 0), time_s=1), result(1, (4, 0), time_s=0)],
     ):
         np.testing.assert_array_equal(shifts(smooth(*inputs)), shifts(inputs))
+
+
+def test_persons_with_numbers_are_matched_by_them():
+    """Two people exchange their places within a frame; by OKS each would be smoothed with the other."""
+    near, far = np.array([0.0, 0]), np.array([6.0, 0])
+    first, second = result(0, near, far), result(1, far, near)
+    first, second = (r._replace(poses=replace(r.poses, ids=np.array([1, 2]))) for r in (first, second))
+    _, smoothed = smooth(first, second)
+    assert 0 < shifts([smoothed])[..., 0].max() < 6
+    assert 0 < shifts([smoothed], 1)[..., 0].min() < 6
+
+
+def test_persons_without_a_number_are_not_smoothed():
+    numbered = [r._replace(poses=replace(r.poses, ids=np.array([0]))) for r in (result(0, (0, 0)), result(1, (5, 0)))]
+    np.testing.assert_allclose(shifts(smooth(*numbered)[1:]), np.broadcast_to([5, 0], (1, 17, 2)), atol=1e-4)

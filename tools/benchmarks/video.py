@@ -117,7 +117,8 @@ class Run:
         """Run the demo; return the number of frames and the number of persons."""
         source = open_source(self.video)
         with open_writer(self.output, source) as image_writer:
-            return run_demo(source, self.estimate, COCO, image_writer, max_frames=self.frames)
+            summary = run_demo(source, self.estimate, COCO, image_writer, max_frames=self.frames)
+        return summary.frames, summary.poses
 
     def serial(self, stopwatch: Stopwatch) -> dict[str, float]:
         """Do the same without threads; return the seconds of each stage by name."""
