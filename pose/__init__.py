@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pose.inference.exported import ExportedPredictor
-    from pose.inference.predictor import Poses
+    from pose.inference.poses import Pose, Poses
     from pose.inference.pytorch import PosePredictor
     from pose.models.dynamic_conv import DynamicConv2d
     from pose.models.dynamic_report import dynamic_report
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DynamicConv2d",
     "ExportedPredictor",
+    "Pose",
     "PosePredictor",
     "Poses",
     "__version__",
@@ -37,7 +38,8 @@ _MODULES = {
     "DynamicConv2d": "pose.models.dynamic_conv",
     "ExportedPredictor": "pose.inference.exported",
     "PosePredictor": "pose.inference.pytorch",
-    "Poses": "pose.inference.predictor",
+    "Pose": "pose.inference.poses",
+    "Poses": "pose.inference.poses",
     "attention_parameters": "pose.models.make_dynamic",
     "dynamic_report": "pose.models.dynamic_report",
     "make_dynamic": "pose.models.make_dynamic",

@@ -1,4 +1,4 @@
-"""Image reading, decoding and cropping.
+"""Image reading, decoding, writing and cropping.
 
 Images are (H, W, 3) uint8 in OpenCV's BGR order. Crops are (h, w, 3) uint8 in RGB, the order the models are trained on.
 """
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError, MediaError
+from pose.files import replacing, writing
 from pose.geometry import Array, box_to_view, compose, invert, pixel_blocks, view_to_matrix
 
 Image = NDArray[np.uint8]
@@ -38,13 +39,19 @@ _REDUCED_FLAGS = {
 # --- reading
 
 
-def read_image(path: str | Path) -> Image:
-    """Read an image as (H, W, 3) uint8 BGR, ignoring its EXIF orientation (protocol: annotations are in raw pixels).
+def read_image(path: str | Path, *, upright: bool = False) -> Image:
+    """Read an image as (H, W, 3) uint8 BGR.
+
+    Protocol: the annotations of data sets are in raw pixels, so its EXIF orientation is ignored by default.
+
+    Args:
+        path: the file.
+        upright: rotate the image as its EXIF orientation says.
 
     Raises:
         DataError: the file is missing, empty or not an image.
     """
-    return decode(_read_bytes(Path(path)), path)
+    return decode(_read_bytes(Path(path)), path, upright=upright)
 
 
 def read_upright_image(path: Path) -> Image:
@@ -79,18 +86,19 @@ def find_images(folder: Path) -> list[Path]:
     return paths
 
 
-def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1) -> Image:
+def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1, *, upright: bool = False) -> Image:
     """Decode an image as `read_image` does.
 
     Args:
         encoded: content of the file.
         name: of the image, for the error message.
         reduction: 1, 2, 4 or 8: decode a JPEG to one pixel per ``reduction`` x ``reduction`` image pixels.
+        upright: rotate the image as its EXIF orientation says.
 
     Raises:
         DataError: it is not an image.
     """
-    flags = _REDUCED_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = _REDUCED_FLAGS[reduction] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     image = None if encoded.size == 0 else cv2.imdecode(encoded, flags)
     if image is None:
         raise DataError(
@@ -106,6 +114,23 @@ def _read_bytes(path: Path) -> NDArray[np.uint8]:
         raise DataError(
             f"{path}: cannot read the image ({error.strerror}); check the path of the image folder"
         ) from None
+
+
+# --- writing
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write a BGR image in the format given by the path's suffix.
+
+    Raises:
+        MediaError: the suffix is not that of an image, or the path cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise MediaError(f"{path}: not the file name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
+    _, encoded = cv2.imencode(path.suffix, image)
+    with replacing(path) as temporary, writing(path):
+        temporary.write_bytes(encoded.tobytes())
 
 
 # --- cropping

@@ -93,9 +93,9 @@ def test_models_import_few_other_packages(path: Path) -> None:
 
 TORCH_FREE = (
     "errors files progress cli skeleton geometry heatmap images config.pose config.loader inference "
-    "inference.predictor inference.metadata inference.backends inference.exported inference.detectors "
-    "inference.find_detector inference.duplicates inference.visualize video.pipeline video.tracking video.smoothing "
-    "video.readers video.writers video.prefetch"
+    "inference.predictor inference.poses inference.boxes inference.formats inference.sources inference.metadata "
+    "inference.backends inference.exported inference.detectors inference.find_detector inference.duplicates "
+    "inference.visualize video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
 )
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pose.cli import ToolParser, positive_count, run
 
 if TYPE_CHECKING:
-    from pose.inference.predictor import CropPredictor, Poses
+    from pose.inference.poses import Poses
+    from pose.inference.predictor import CropPredictor
 
 
 def main(argv: Sequence[str] | None = None) -> None:

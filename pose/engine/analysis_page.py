@@ -20,7 +20,7 @@ from pose.evaluation.error_costs import Figures
 from pose.evaluation.worst_persons import describe_classes, worst_persons
 from pose.files import write_text
 from pose.images import Image, read_image
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.visualize import prediction_sheet
 from pose.skeleton import Skeleton
 

@@ -12,7 +12,7 @@ from pose.engine.evaluate import TestSet
 from pose.errors import MediaError
 from pose.evaluation.coco_results import Result
 from pose.images import read_image
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.visualize import prediction_sheet
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pose.errors import DataError
 from pose.evaluation.oks import oks_nms, rescore
@@ -69,7 +69,11 @@ def to_results(
     for rows in _rows_by_image(predictions):
         keep = oks_nms(predictions.keypoints_image[rows], predictions.areas[rows], scores[rows], nms_threshold, sigmas)
         kept.append(rows[keep])
-    return _format_results(predictions, scores, np.concatenate(kept), category_id)
+    rows = np.concatenate(kept)
+    image_ids: list[int] = predictions.image_ids[rows].tolist()
+    return format_results(
+        image_ids, predictions.keypoints_image[rows], predictions.keypoint_scores[rows], scores[rows], category_id
+    )
 
 
 def _require_finite(predictions: Predictions, scores: Array) -> None:
@@ -92,13 +96,28 @@ def _rows_by_image(predictions: Predictions) -> list[NDArray[np.intp]]:
     return np.split(order, np.flatnonzero(np.diff(predictions.image_ids[order])) + 1)
 
 
-def _format_results(predictions: Predictions, scores: Array, rows: NDArray[np.intp], category_id: int) -> list[Result]:
+def format_results(
+    image_ids: Sequence[int],
+    keypoints_image: ArrayLike,
+    keypoint_scores: ArrayLike,
+    scores: ArrayLike,
+    category_id: int,
+) -> list[Result]:
+    """Return N persons as rows of a result file.
+
+    Args:
+        image_ids: N integers.
+        keypoints_image: (N, K, 2) x, y in image pixels.
+        keypoint_scores: (N, K).
+        scores: (N,) person scores.
+        category_id: category of the persons in the annotation file.
+    """
     # Rounding to a thousandth of a pixel is negligible in the OKS of even the smallest person. Scores decide the
     # ranking and keep more digits.
-    xy = predictions.keypoints_image[rows].astype(np.float64).round(3)
-    peaks = predictions.keypoint_scores[rows].astype(np.float64).round(4)
-    numbers = np.concatenate([xy, peaks[..., None]], axis=-1).reshape(len(rows), 3 * peaks.shape[1])
-    columns = predictions.image_ids[rows].tolist(), numbers.tolist(), scores[rows].tolist()
+    xy = np.asarray(keypoints_image, dtype=np.float64).round(3)
+    peaks = np.asarray(keypoint_scores, dtype=np.float64).round(4)
+    numbers = np.concatenate([xy, peaks[..., None]], axis=-1).reshape(len(peaks), 3 * peaks.shape[1])
+    columns = image_ids, numbers.tolist(), np.asarray(scores, dtype=np.float64).tolist()
     return [
         {"image_id": image_id, "category_id": category_id, "keypoints": keypoints, "score": round(score, 8)}
         for image_id, keypoints, score in zip(*columns, strict=True)

@@ -12,7 +12,8 @@ from pose.inference.duplicates import distinct_persons
 from pose.inference.search import search_person
 
 if TYPE_CHECKING:
-    from pose.inference.predictor import CropPredictor, Poses
+    from pose.inference.poses import Poses
+    from pose.inference.predictor import CropPredictor
 
 
 def predict_everybody(predictor: "CropPredictor", images: Sequence[Image], detector: Detector | None) -> "list[Poses]":
@@ -34,8 +35,7 @@ def predict_everybody(predictor: "CropPredictor", images: Sequence[Image], detec
     predictions = predictor.predict_batch(images, [in_image.bboxes_xywh for in_image in detections])
     results = []
     for poses, (_, box_scores) in zip(predictions, detections, strict=True):
-        scores = box_scores * poses.person_scores
-        kept = distinct_persons(poses.keypoints, poses.bboxes_xywh, scores, predictor.skeleton.sigmas)
-        rows = {name: getattr(poses, name)[kept] for name in ("keypoints", "scores", "bboxes_xywh")}
-        results.append(replace(poses, **rows))
+        scored = replace(poses, bbox_scores=box_scores)
+        sigmas = predictor.skeleton.sigmas
+        results.append(scored[distinct_persons(scored.keypoints, scored.bboxes_xywh, scored.person_scores, sigmas)])
     return results

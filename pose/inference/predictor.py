@@ -6,47 +6,29 @@ one. To add a backend, subclass `CropPredictor` and implement `CropPredictor.fin
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pose.config.pose import InputConfig
 from pose.errors import DataError
 from pose.geometry import Array, Float32
-from pose.images import Image, person_crop, read_image
+from pose.images import Image, person_crop
+from pose.inference.boxes import WHOLE_IMAGE, BoxesFormat, parse_boxes, resolve_boxes, warn_outside
 from pose.inference.detectors import WHOLE_FRAME, Detector
 from pose.inference.everybody import predict_everybody
 from pose.inference.find_detector import resolve_detector
+from pose.inference.poses import Poses
+from pose.inference.sources import Pixels, Source, check_image, expand, load_image
 from pose.skeleton import Skeleton
 
-
-@dataclass(frozen=True)
-class Poses:
-    """Keypoints, scores and boxes of the N persons of one image.
-
-    Attributes:
-        keypoints: (N, K, 2) x, y in image pixels.
-        scores: (N, K) heatmap peak values, about 0 to 1.
-        bboxes_xywh: (N, 4) person boxes that were the input, in image pixels.
-        ids: (N,) numbers of the persons, from 1, the same in all frames of a video; 0 for a person that was seen in too
-            few frames to be counted. None without tracking.
-    """
-
-    keypoints: Float32
-    scores: Float32
-    bboxes_xywh: Float32
-    ids: NDArray[np.intp] | None = None
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    @property
-    def person_scores(self) -> Float32:
-        """(N,) mean keypoint score of each person."""
-        return self.scores.mean(axis=1) if len(self) else np.zeros(0, dtype=np.float32)
+BoxesArgument: TypeAlias = ArrayLike | Sequence[ArrayLike | None] | None
+"""Boxes of an image, ``"image"``, or None; for several images a sequence with one of these per image."""
+MAX_IMAGES = 8
+"""Number of images of a list or folder that are in memory at a time."""
 
 
 class CropPredictor(ABC):
@@ -85,21 +67,68 @@ class CropPredictor(ABC):
             keypoints_image (B, K, 2) and scores (B, K).
         """
 
-    def __call__(self, image: str | Path | Image, boxes: ArrayLike | None = None) -> Poses:
-        """Predict the keypoints of the persons in one image.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence, too
+        self, source: str | Path, boxes: BoxesArgument = None, *, boxes_format: BoxesFormat = "xywh"
+    ) -> Poses | Any: ...  # a list of poses for a folder; Any keeps the common call free of a check
+
+    @overload
+    def __call__(
+        self, source: Sequence[Source], boxes: BoxesArgument = None, *, boxes_format: BoxesFormat = "xywh"
+    ) -> list[Poses]: ...
+
+    @overload
+    def __call__(self, source: Pixels, boxes: BoxesArgument = None, *, boxes_format: BoxesFormat = "xywh") -> Poses: ...
+
+    def __call__(
+        self, source: Source | Sequence[Source], boxes: BoxesArgument = None, *, boxes_format: BoxesFormat = "xywh"
+    ) -> Poses | list[Poses]:
+        """Predict the keypoints of the persons in one image or in several.
+
+        Files and PIL images are rotated upright by their EXIF orientation, and keypoints and boxes are in the pixels of
+        the upright image. (Evaluation on data sets ignores EXIF, as COCO's annotations do.)
 
         Args:
-            image: path, or (H, W, 3) uint8 BGR.
-            boxes: (N, 4) persons as left, top, width, height in pixels; by default those that the detector
-                finds, and without a detector the whole image is one person.
+            source: path, http(s) address, (H, W, 3) uint8 BGR, PIL image, or (3, H, W) RGB tensor (uint8 or float
+                0..1); or a list of them, a folder, or a batch (N, ...) of arrays or tensors.
+            boxes: (N, 4) persons in pixels; by default those that the detector finds, and without a detector the
+                whole image is one person. ``"image"`` takes the whole image as one person in any case. For several
+                images, one array per image.
+            boxes_format: ``"xywh"``: left, top, width, height; ``"xyxy"``: left, top, right, bottom.
+
+        Returns:
+            The poses of the image, or a list of them for several images or a folder.
 
         Raises:
-            DataError: the image cannot be read, or the image or the boxes have the wrong type or shape.
+            DataError: an image cannot be read, or an image or the boxes have the wrong type or shape.
+            MediaError: a folder has no images.
         """
-        image_bgr = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
-        if boxes is None:
-            return predict_everybody(self, [image_bgr], self.detector)[0]
-        return self.predict_batch([image_bgr], [boxes])[0]
+        sources = expand(source)
+        if sources is None:
+            return self._predict_sources([source], [boxes], boxes_format)[0]
+        per_image = _boxes_per_image(boxes, len(sources))
+        results: list[Poses] = []
+        for chunk in zip(_split(sources, MAX_IMAGES), _split(per_image, MAX_IMAGES), strict=True):
+            results += self._predict_sources(*chunk, boxes_format)
+        return results
+
+    def _predict_sources(
+        self, sources: Sequence[object], boxes: Sequence[Any], boxes_format: BoxesFormat
+    ) -> list[Poses]:
+        images = [load_image(source) for source in sources]
+        results: dict[int, Poses] = {}
+        if searched := [index for index, image_boxes in enumerate(boxes) if image_boxes is None]:
+            found = predict_everybody(self, [images[index] for index in searched], self.detector)
+            results |= zip(searched, found, strict=True)
+        if given := [index for index in range(len(boxes)) if index not in results]:
+            in_images = [images[index] for index in given]
+            bboxes_xywh = [resolve_boxes(boxes[index], images[index], boxes_format) for index in given]
+            warn_outside(bboxes_xywh, in_images, stacklevel=3)
+            results |= zip(given, self.predict_batch(in_images, bboxes_xywh), strict=True)
+        return [
+            replace(results[index], source=source if isinstance(source, (str, Path)) else None)
+            for index, source in enumerate(sources)
+        ]
 
     def predict_batch(self, images: Sequence[Image], boxes: Sequence[ArrayLike]) -> list[Poses]:
         """Predict the keypoints of several images; their persons share batches.
@@ -111,9 +140,9 @@ class CropPredictor(ABC):
         Raises:
             DataError: an image or its boxes have the wrong type or shape.
         """
-        checked_boxes = [_check_boxes(image_boxes) for image_boxes in boxes]
+        checked_boxes = [parse_boxes(image_boxes) for image_boxes in boxes]
         crops = [
-            person_crop(_check_image(image), bbox_xywh, self.input_config)
+            person_crop(check_image(image), bbox_xywh, self.input_config)
             for image, image_boxes in zip(images, checked_boxes, strict=True)
             for bbox_xywh in image_boxes
         ]
@@ -129,7 +158,7 @@ class CropPredictor(ABC):
         keypoints, scores = (np.concatenate(column) for column in zip(empty, *predictions, strict=True))
         ends = np.cumsum([len(image_boxes) for image_boxes in checked_boxes], dtype=np.intp)
         per_image = zip(np.split(keypoints, ends)[:-1], np.split(scores, ends)[:-1], checked_boxes, strict=True)
-        return [Poses(*columns) for columns in per_image]
+        return [Poses(*columns, skeleton=self.skeleton) for columns in per_image]
 
 
 Item = TypeVar("Item")
@@ -139,27 +168,9 @@ def _split(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _check_image(image: Image) -> Image:
-    is_uint8 = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not is_uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise DataError(
-            "predictor: expected an image of (H, W, 3) uint8 BGR, got "
-            f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}; read it with cv2.imread"
-        )
-    return image
-
-
-def _check_boxes(boxes: ArrayLike) -> Float32:
-    try:
-        bboxes_xywh = np.asarray(boxes, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"predictor: expected boxes (N, 4) as numbers, got {boxes!r:.80} ({error})") from None
-    if bboxes_xywh.size == 0:
-        return np.zeros((0, 4), dtype=np.float32)
-    is_shape = bboxes_xywh.ndim == 2 and bboxes_xywh.shape[1] == 4
-    if not is_shape or not np.isfinite(bboxes_xywh).all() or bboxes_xywh[:, 2:].min() <= 0:
-        raise DataError(
-            f"predictor: expected boxes (N, 4) as left, top, width, height in pixels with positive sizes, got "
-            f"{bboxes_xywh.tolist() if bboxes_xywh.size <= 8 else bboxes_xywh.shape}"
-        )
-    return bboxes_xywh
+def _boxes_per_image(boxes: Any, count: int) -> Sequence[Any]:
+    if boxes is None or (isinstance(boxes, str) and boxes == WHOLE_IMAGE):
+        return [boxes] * count
+    if not isinstance(boxes, (Sequence, np.ndarray)) or isinstance(boxes, str) or len(boxes) != count:
+        raise DataError(f"predictor: expected one array of boxes (N, 4) for each of {count} images, got {boxes!r:.80}")
+    return list(boxes)

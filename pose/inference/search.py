@@ -12,7 +12,8 @@ from pose.geometry import Array, Float32
 from pose.images import Image
 
 if TYPE_CHECKING:
-    from pose.inference.predictor import CropPredictor, Poses
+    from pose.inference.poses import Poses
+    from pose.inference.predictor import CropPredictor
 
 MIN_KEYPOINT_SCORE = 0.3
 """Minimum score of a visible keypoint, and minimum mean score of a person; the default model's noise is below it."""

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose.geometry import Array
 from pose.images import Image
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.skeleton import Skeleton
 
 Color = tuple[int, int, int]

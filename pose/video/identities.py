@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.geometry import Array
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.search import MIN_KEYPOINT_SCORE
 from pose.video.matching import box_iou, match_greedily, pose_oks
 from pose.video.pipeline import FramePoses

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from pose.evaluation.oks import oks
 from pose.geometry import Array
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 
 
 def match_greedily(similarity: ArrayLike, minimum: float) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,8 @@ from pose.errors import DataError
 from pose.geometry import Array
 from pose.inference.detectors import Detections, Detector
 from pose.inference.duplicates import distinct_persons
-from pose.inference.predictor import CropPredictor, Poses
+from pose.inference.poses import Poses
+from pose.inference.predictor import CropPredictor
 from pose.inference.visualize import draw_poses
 from pose.progress import ProgressLine
 from pose.skeleton import Skeleton

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 
 from pose.errors import MediaError
 from pose.files import replacing, writing
-from pose.images import IMAGE_SUFFIXES, Image
-from pose.inference.predictor import Poses
+from pose.images import IMAGE_SUFFIXES, Image, write_image
+from pose.inference.formats import person_rows
+from pose.inference.poses import Poses
 from pose.video.encoding import FOURCC, H264_SUFFIXES, H264Encoder, OpenCvEncoder, VideoEncoder, h264_available
 from pose.video.readers import Frame, FrameSource
 
@@ -168,20 +169,6 @@ def _folder_writer(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
     yield write
 
 
-def write_image(path: str | Path, image: Image) -> None:
-    """Write a BGR image in the format given by the path's suffix.
-
-    Raises:
-        MediaError: the suffix is not that of an image, or the path cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise MediaError(f"{path}: not the file name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
-    _, encoded = cv2.imencode(path.suffix, image)
-    with replacing(path) as temporary, writing(path):
-        temporary.write_bytes(encoded.tobytes())
-
-
 @contextmanager
 def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
     """Open a writer of all keypoints as one JSON object with one line per frame; one frame at a time is in memory.
@@ -227,14 +214,5 @@ def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
 
 
 def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
-    """Return one row per person, rounded in float64: a rounded float32 would print as 1.230000019."""
-    xy = np.round(np.asarray(poses.keypoints, dtype=np.float64), 2)
-    keypoint_scores = np.round(np.asarray(poses.scores, dtype=np.float64), 4)
-    keypoints = np.concatenate([xy, keypoint_scores[..., None]], axis=-1).tolist()
-    boxes = np.round(np.asarray(poses.bboxes_xywh, dtype=np.float64), 2).tolist()
-    person_scores = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
-    ids = [{}] * len(poses) if poses.ids is None else [{"id": number or None} for number in poses.ids.tolist()]
-    return [
-        {**number, "bbox_xywh": box, "score": score, "keypoints": person}
-        for number, box, score, person in zip(ids, boxes, person_scores, keypoints, strict=True)
-    ]
+    rounded = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
+    return [row | {"score": score} for row, score in zip(person_rows(poses), rounded, strict=True)]

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torchvision import transforms
@@ -12,7 +13,7 @@ from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode, flip_average
 from pose.images import person_crop
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.pytorch import PosePredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.weights import DEFAULT_WEIGHTS, read_weights, write_weights
@@ -242,6 +243,73 @@ def test_without_boxes_the_whole_image_is_one_person(predictor, images):
 
     assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
     assert poses.keypoints.shape == (1, 17, 2)
+
+
+def test_the_whole_image_can_be_asked_for(predictor, images):
+    assert_same(predictor(images[0], "image"), predictor(images[0], [[0, 0, 100, 120]]))
+
+
+def test_boxes_can_be_corners(predictor, images):
+    assert_same(predictor(images[0], [[10, 12, 50, 92]], boxes_format="xyxy"), predictor(images[0], [[10, 12, 40, 80]]))
+
+
+def test_results_know_their_keypoints_and_their_file(predictor, images, tmp_path):
+    assert predictor(images[0]).names == COCO.names
+    assert predictor(images[0]).source is None
+    cv2.imwrite(str(tmp_path / "image.png"), images[0])
+    assert predictor(tmp_path / "image.png").source == tmp_path / "image.png"
+
+
+def test_several_images_give_one_result_each_however_they_are_passed(predictor, images, tmp_path):
+    many = [images[0], images[2]] * 5  # more than are in memory at a time
+    boxes = [BOXES[0], BOXES[2]] * 5
+    expected = [predictor(image, image_boxes) for image, image_boxes in zip(many, boxes, strict=True)]
+    for index, image in enumerate(many):
+        cv2.imwrite(str(tmp_path / f"{index:02d}.png"), image)
+    pil_images = [PIL.Image.fromarray(image[..., ::-1]) for image in many]
+    tensors = [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) for image in many]
+    for sources in (many, tuple(many), tmp_path, str(tmp_path), pil_images, tensors):
+        results = predictor(sources, boxes)
+        assert len(results) == len(expected)
+        for found, one in zip(results, expected, strict=True):
+            assert_same(found, one)
+    whole = predictor(many[:2])
+    assert_same(whole[1], predictor(images[2]))
+    assert predictor([]) == []
+
+
+def test_a_batch_of_arrays_or_tensors_is_several_images(predictor, images):
+    batch = np.stack([images[0], images[0][::-1]])
+    expected = predictor(list(batch))
+    tensor = torch.from_numpy(batch[..., ::-1].copy()).permute(0, 3, 1, 2)
+    for found in (predictor(batch), predictor(tensor), predictor(tensor.float() / 255)):
+        assert_same(found[0], expected[0])
+        assert_same(found[1], expected[1])
+
+
+@pytest.mark.parametrize("boxes", [[BOXES[0]], [], 5, [[[1, 2, 3, 4]]] * 3], ids=str)
+def test_several_images_need_boxes_for_each(predictor, images, boxes):
+    with pytest.raises(DataError, match="for each of 2 images"):
+        predictor([images[0], images[2]], boxes)
+
+
+def test_a_box_outside_the_image_is_warned_about_at_the_line_of_the_caller(predictor, images):
+    with pytest.warns(UserWarning, match="more than half outside the image of 100x120") as caught:
+        predictor(images[0], [[60, 70, 95, 115]])  # corners, passed as left, top, width, height
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="more than half outside") as caught:
+        predictor([images[0]], [[[60, 70, 95, 115]]])
+
+
+def test_keypoints_of_a_rotated_file_are_in_the_upright_image(predictor, images, tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(images[0][..., ::-1]).save(tmp_path / "phone.png", exif=exif)
+    upright = np.ascontiguousarray(np.rot90(images[0], -1))
+    box = [[20, 10, 60, 70]]
+    assert_same(predictor(tmp_path / "phone.png", box), predictor(upright, box))
+    with PIL.Image.open(tmp_path / "phone.png") as opened:
+        assert_same(predictor(opened, box), predictor(upright, box))
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 4), dtype=np.float32)])

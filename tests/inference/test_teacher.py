@@ -8,7 +8,7 @@ from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.errors import ConfigError
 from pose.export.onnx import predictor_to_onnx, to_onnx
 from pose.inference.metadata import ExportMetadata
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.pytorch import PosePredictor, predict_heatmaps
 from pose.inference.teacher import Teacher
 from pose.models import build_pose_net

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.visualize import (
     LEFT,
     MIDDLE,

@@ -8,7 +8,7 @@ import pytest
 from pose.datasets.coco import annotated_persons
 from pose.errors import ConfigError, MediaError
 from pose.images import read_image
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.pytorch import PosePredictor
 from pose.skeleton import COCO
 from pose.tools.label import annotation_rows, main

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.skeleton import COCO
 from pose.video.identities import MAX_LOST_S, MIN_FRAMES, IdentityTracker, assign_ids
 from pose.video.pipeline import FramePoses

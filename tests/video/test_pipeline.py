@@ -15,7 +15,7 @@ import pytest
 
 from pose.errors import DataError, MediaError
 from pose.inference.detectors import Detections, load_detector
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
 from pose.video.pipeline import MAX_QUEUED_FRAMES, DemoSummary, detect_with, estimate_poses, read_boxes, run_demo

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose.inference.detectors import Detections
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.skeleton import COCO
 from pose.video.propagation import estimate_between_detections
 from pose.video.readers import Frame

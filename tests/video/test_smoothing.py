@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.skeleton import COCO
 from pose.video.pipeline import FramePoses
 from pose.video.readers import Frame

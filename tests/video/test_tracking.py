@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.search import MARGIN, search_windows
 from pose.video.readers import Frame
 from pose.video.tracking import SEARCH_INTERVAL, track_person

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from pose.errors import MediaError
-from pose.inference.predictor import Poses
+from pose.images import write_image
+from pose.inference.poses import Poses
 from pose.skeleton import COCO
 from pose.video.encoding import h264_available
 from pose.video.readers import Frame, FrameSource, open_source
-from pose.video.writers import check_outputs, open_json_writer, open_writer, write_image
+from pose.video.writers import check_outputs, open_json_writer, open_writer
 
 
 def video_source(size_wh=(64, 48), fps=28.051948, count=5, kind="video", location="in.mp4") -> FrameSource:
