@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, open the source, model, detector and outputs, and run the demo."""
     args = _parser().parse_args(argv)
 
+    from pose.inference.open_predictor import open_predictor
     from pose.video.identities import assign_ids
     from pose.video.pipeline import run_demo
     from pose.video.readers import open_source
@@ -95,6 +96,7 @@ def build_pipeline(
     """
     from pose.inference.duplicates import MAX_OKS
     from pose.inference.find_detector import resolve_detector
+    from pose.inference.open_predictor import open_search_predictor
     from pose.video.pipeline import detect_with, estimate_poses, read_boxes
     from pose.video.propagation import estimate_between_detections
     from pose.video.tracking import track_person
@@ -108,9 +110,7 @@ def build_pipeline(
         detect = read_boxes(args.boxes, source, args.score)
         return partial(estimate_poses, detect=detect, predictor=predictor, batch_frames=args.batch_frames), True
     if detector is None:
-        search_predictor = predictor
-        if not _is_exported(args.weights):
-            search_predictor = open_predictor(args.weights, args.device, flip=False, bf16=args.bf16)
+        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
         return partial(track_person, predictor=predictor, search_predictor=search_predictor), False
     detect = detect_with(detector)
     if args.detect_every > 1:
@@ -118,31 +118,6 @@ def build_pipeline(
         return partial(every, detect=detect, predictor=predictor), True
     batches = partial(estimate_poses, batch_frames=args.batch_frames, max_oks=MAX_OKS)
     return partial(batches, detect=detect, predictor=predictor), True
-
-
-def _is_exported(weights: Path | None) -> bool:
-    from pose.inference.backends import is_exported
-
-    return weights is not None and is_exported(weights)
-
-
-def open_predictor(weights: Path | None, device: str | None, flip: bool, bf16: bool) -> "CropPredictor":
-    """Load a model in PyTorch, or an exported model without it.
-
-    Raises:
-        ConfigError: ``bf16`` or no ``flip`` for an exported model, for which both are fixed.
-    """
-    if weights is None or not _is_exported(weights):
-        from pose.inference.pytorch import PosePredictor
-
-        return PosePredictor(weights, device, flip=flip, bf16=bf16)
-    if bf16:
-        raise ConfigError("--bf16: the precision of an exported model is fixed; leave the option out")
-    if not flip:
-        raise ConfigError("--no-flip: the flip averaging of an exported model is fixed; export it without --flip")
-    from pose.inference.exported import ExportedPredictor
-
-    return ExportedPredictor(weights)
 
 
 def _parser() -> ToolParser:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pose.errors import PoseError
 from pose.geometry import Array
@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from pose.inference.poses import Poses
 
 
-def person_rows(poses: "Poses") -> list[dict[str, Any]]:
-    """Return one JSON row per person, see `Poses.to_dict`; pixels have 2 decimals, scores 4."""
+def person_rows(poses: "Poses", scores: ArrayLike | None = None) -> list[dict[str, Any]]:
+    """Return one JSON row per person, see `Poses.to_dict`; pixels have 2 decimals, scores 4.
+
+    Args:
+        poses: N persons.
+        scores: (N,) person scores; by default `Poses.person_scores`.
+    """
+    person_scores = np.asarray(poses.person_scores if scores is None else scores)
     # Rounded in float64: a rounded float32 would print as 1.230000019.
     keypoints = np.dstack([_rounded(poses.keypoints, 2), _rounded(poses.scores, 4)[..., None]]).tolist()
-    columns = _rounded(poses.bboxes_xywh, 2).tolist(), _rounded(poses.person_scores, 4).tolist(), keypoints
+    columns = _rounded(poses.bboxes_xywh, 2).tolist(), _rounded(person_scores, 4).tolist(), keypoints
     rows = [dict(zip(("bbox_xywh", "score", "keypoints"), row, strict=True)) for row in zip(*columns, strict=True)]
     if poses.ids is None:
         return rows
@@ -34,7 +40,7 @@ def csv_header(names: Sequence[str]) -> list[str]:
     return ["id", "score", "bbox_x", "bbox_y", "bbox_w", "bbox_h", *keypoints]
 
 
-def csv_rows(poses: "Poses") -> list[list[object]]:
+def csv_rows(poses: "Poses", scores: ArrayLike | None = None) -> list[list[object]]:
     """Return one CSV row per person, as `person_rows`; the id of a person without a number is empty."""
     return [
         [
@@ -43,7 +49,7 @@ def csv_rows(poses: "Poses") -> list[list[object]]:
             *row["bbox_xywh"],
             *(value for point in row["keypoints"] for value in point),
         ]
-        for row in person_rows(poses)
+        for row in person_rows(poses, scores)
     ]
 
 

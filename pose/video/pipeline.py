@@ -166,7 +166,7 @@ def run_demo(
     source: FrameSource,
     estimate: EstimateFunction,
     skeleton: Skeleton,
-    image_writer: ImageWriter,
+    image_writer: ImageWriter | None,
     json_writer: PoseWriter | None = None,
     *,
     keypoint_threshold: float = 0.3,
@@ -184,7 +184,8 @@ def run_demo(
         source: the frames; Ctrl-C ends a live source (camera) normally, and the outputs are completed.
         estimate: `estimate_poses` or `pose.video.tracking.track_person` with all arguments but the frames bound.
         skeleton: keypoint set.
-        image_writer: writes the drawn frames (`pose.video.writers.open_writer`), called in another thread.
+        image_writer: writes the drawn frames (`pose.video.writers.open_writer`), called in another thread; None to
+            draw nothing.
         json_writer: writes the keypoints (`pose.video.writers.open_json_writer`), called in another thread.
         keypoint_threshold: minimum score of keypoints to draw; the JSON contains all of them.
         color: as of `draw_poses`.
@@ -196,13 +197,17 @@ def run_demo(
 
     def write(result: FramePoses) -> None:
         frame, poses, scores = result
-        canvas = np.zeros_like(frame.image) if background == "black" else frame.image
-        image = draw_poses(canvas, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold, color=color)
-        if side_by_side:
-            image = np.hstack([frame.image, image])
-        image_writer(frame, image)
-        if window is not None:
-            window.image = image
+        if image_writer is not None or window is not None:
+            canvas = np.zeros_like(frame.image) if background == "black" else frame.image
+            image = draw_poses(
+                canvas, poses, skeleton, scores=scores, keypoint_threshold=keypoint_threshold, color=color
+            )
+            if side_by_side:
+                image = np.hstack([frame.image, image])
+            if image_writer is not None:
+                image_writer(frame, image)
+            if window is not None:
+                window.image = image
         if json_writer is not None:
             json_writer(frame, poses, scores)
 

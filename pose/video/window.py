@@ -53,3 +53,8 @@ class Window:
         cv2.imshow(self.title, self.image)
         key = cv2.waitKey(1) & 0xFF
         return key in (ord("q"), ESCAPE) or cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
+
+    def wait(self) -> None:
+        """Show the image, if there is one, until the user ends it as in `show`."""
+        while self.image is not None and not self.show():
+            pass

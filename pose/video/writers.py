@@ -191,7 +191,7 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
 
         def write(frame: Frame, poses: Poses, scores: ArrayLike) -> None:
             nonlocal separator
-            row = _frame_row(frame, source) | {"persons": _persons(poses, scores)}
+            row = _frame_row(frame, source) | {"persons": person_rows(poses, scores)}
             with writing(path):
                 file.write(separator + json.dumps(row))
             separator = ",\n"
@@ -211,8 +211,3 @@ def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
     if source.kind == "folder":
         row["size_wh"] = frame.size_wh
     return row
-
-
-def _persons(poses: Poses, scores: ArrayLike) -> list[dict[str, object]]:
-    rounded = np.round(np.asarray(scores, dtype=np.float64), 4).tolist()
-    return [row | {"score": score} for row, score in zip(person_rows(poses), rounded, strict=True)]

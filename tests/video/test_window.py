@@ -50,3 +50,13 @@ def test_the_newest_image_is_shown_until_a_key_or_the_user_closes_it(opencv):
             assert window.show()
         opencv.update(key=-1, visible=0.0)
         assert window.show()
+
+
+def test_wait_shows_the_image_until_a_key_and_returns_at_once_without_one(opencv, monkeypatch):
+    keys = iter([-1, -1, ord("q")])
+    monkeypatch.setattr(cv2, "waitKey", lambda _delay: next(keys))
+    with Window("a") as window:
+        window.wait()
+        window.image = np.zeros((4, 4, 3), np.uint8)
+        window.wait()
+    assert len(opencv["shown"]) == 3

@@ -1,0 +1,212 @@
+"""Predict the keypoints of everybody in images, folders, videos, cameras and streams, and save or draw them.
+
+Examples:
+    python tools/predict.py photo.jpg
+    python tools/predict.py photos/ more/*.png https://example.org/team.jpg --save json,csv --output keypoints
+    python tools/predict.py street.mp4 --detector yolox_nano.onnx --save video,coco
+    python tools/predict.py 0 --save video          (a camera; end with Ctrl-C)
+
+All images together give one file per text format (images.json, or the name of the only folder or image), each video has
+its own. By default the drawing (an image for an image, a video for a video) and the JSON are saved in predictions/.
+    image  drawn images; every frame of a video, in a folder of its name
+    video  a drawn video (.mp4)
+    json   all keypoints with names, boxes and scores, one line per frame
+    csv    one line per person and frame, x, y and score of each keypoint in columns
+    coco   a COCO keypoint result file; image_id is the number that the file name is, if all are, else the position
+    none   nothing, for --show or the summary
+
+Images are rotated upright by their EXIF orientation. An input is never overwritten.
+"""
+
+import argparse
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pose.cli import ToolParser, positive_count, run
+from pose.errors import MediaError
+
+if TYPE_CHECKING:
+    from pose.inference.detectors import Detector
+    from pose.inference.predictor import CropPredictor
+    from pose.video.inputs import Input
+    from pose.video.pipeline import DemoSummary, EstimateFunction, FramePoses
+    from pose.video.readers import Frame
+    from pose.video.window import Window
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+DEFAULT_FORMATS = {True: ("image", "json"), False: ("video", "json")}
+"""Formats that are saved by default, by whether the input consists of images."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments, find the inputs, check the outputs, and predict one input after the other."""
+    args = _parser().parse_args(argv)
+
+    from pose.inference.open_predictor import open_predictor
+    from pose.video.inputs import find_inputs
+    from pose.video.outputs import output_paths, parse_formats, written_files
+    from pose.video.window import Window
+    from pose.video.writers import check_outputs
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    formats = None if args.save is None else parse_formats(args.save)
+    inputs = find_inputs(args.inputs)
+    outputs = [output_paths(args.output, item, formats_of(item, formats)) for item in inputs]
+    files = [file for item, paths in zip(inputs, outputs, strict=True) for file in written_files(item, paths)]
+    check_outputs(files, [args.weights, args.detector, *(file for item in inputs for file in item.files)])
+    window = Window("dyconv-pose predict") if args.show else None
+    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
+    detector = choose_detector(args)
+    estimate = build_pipeline(args, predictor, detector)
+    for item, paths in zip(inputs, outputs, strict=True):
+        location, summary = predict(item, paths, args, predictor, estimate, window)
+        saved = ", ".join(map(str, paths.values())) or "nothing"
+        print(f"{location}: {summary}; saved {saved}")
+        if advice := advise(summary, detector is not None):
+            logger.warning("%s: %s", location, advice)
+        if window is not None and window.is_closed:
+            break
+
+
+def choose_detector(args: argparse.Namespace) -> "Detector | None":
+    """Return the person detector; None if the pose model itself has to find one person."""
+    from pose.inference.detectors import load_detector
+
+    if args.detector == AUTO:
+        return None
+    return load_detector(args.detector, score_threshold=args.score, device=args.device)
+
+
+def build_pipeline(
+    args: argparse.Namespace, predictor: "CropPredictor", detector: "Detector | None"
+) -> "EstimateFunction":
+    """Return the pose pipeline: boxes of the detector or single-person tracking, then numbers, then smoothing."""
+    from pose.inference.open_predictor import open_search_predictor
+    from pose.video.identities import assign_ids
+    from pose.video.pipeline import detect_with, estimate_poses
+    from pose.video.smoothing import smooth_poses
+    from pose.video.tracking import track_person
+
+    estimate: EstimateFunction
+    if detector is None:
+        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
+        estimate = partial(track_person, predictor=predictor, search_predictor=search_predictor)
+    else:
+        estimate = partial(estimate_poses, detect=detect_with(detector), predictor=predictor)
+
+    def pipeline(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
+        results = estimate(frames)
+        if args.track:
+            results = assign_ids(results, predictor.skeleton.sigmas)
+        return smooth_poses(results, predictor.skeleton.sigmas) if args.smooth else results
+
+    return pipeline
+
+
+def predict(
+    item: "Input",
+    paths: dict[str, Path],
+    args: argparse.Namespace,
+    predictor: "CropPredictor",
+    estimate: "EstimateFunction",
+    window: "Window | None",
+) -> "tuple[str, DemoSummary]":
+    """Predict one input; return its location and what was found."""
+    from pose.video.outputs import call_all, open_outputs
+    from pose.video.pipeline import run_demo
+
+    source = item.open()
+    if window is not None:
+        source = replace(source, frames=window.until_closed(source.frames))
+    by_person = args.track and args.detector != AUTO and not item.has_images
+    with ExitStack() as stack:
+        image_writer, pose_writer = stack.enter_context(open_outputs(paths, source, predictor.skeleton.names))
+        summary = run_demo(
+            source,
+            estimate,
+            predictor.skeleton,
+            call_all([writer for writer in (image_writer, window) if writer is not None]),
+            pose_writer,
+            keypoint_threshold=args.keypoint_score,
+            color=args.color or ("person" if by_person else "side"),
+            max_frames=args.max_frames,
+        )
+    return source.location, summary
+
+
+def advise(summary: "DemoSummary", has_detector: bool) -> str:
+    """Return what to do if nobody was found, or only one person where a detector could find more; else nothing."""
+    if summary.poses == 0 and has_detector:
+        return "nobody found; try a lower --score, another --detector, or none (the whole image is one person)"
+    everybody = "--detector FILE.onnx or a name such as ssdlite320_mobilenet_v3_large finds everybody"
+    if summary.poses == 0:
+        return (
+            "nobody found; without a detector only a person who fills much of the image is; "
+            f"{everybody}, --detector none takes the whole image as one person"
+        )
+    return "" if has_detector else f"one person is looked for in each image, the most visible; {everybody}"
+
+
+def formats_of(item: "Input", formats: Collection[str] | None) -> Collection[str]:
+    """Return the formats to save for an input.
+
+    Raises:
+        MediaError: the only format is a video, and the input is images.
+    """
+    if formats is not None and item.has_images and set(formats) == {"video"}:
+        raise MediaError(f"--save video: {item.locations[0]} is an image; draw it with --save image")
+    return DEFAULT_FORMATS[item.has_images] if formats is None else formats
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(__doc__)
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image, folder, glob, address, video, stream, or camera number"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--save", metavar="FORMAT,...", help="image, video, json, csv, coco, or none; see above")
+    parser.add_argument("--show", action="store_true", help="show the drawing in a window; q ends it")
+    parser.add_argument(
+        "--weights", type=Path, help="weight file, run folder or exported model (default: the packaged model)"
+    )
+    parser.add_argument(
+        "--detector",
+        default=AUTO,
+        metavar="NAME|ONNX",
+        help="person detector: an .onnx file, a torchvision detector, none (the whole image is one person), or auto "
+        "(the pose model itself finds the most visible person; default)",
+    )
+    parser.add_argument(
+        "--track",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="number the persons of a video, each the same in all frames (default: on)",
+    )
+    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
+    parser.add_argument(
+        "--color", choices=["side", "person"], help="color by side of the body, or one color for each person"
+    )
+    parser.add_argument("--score", type=float, default=0.3, help="minimum box score (default: %(default)s)")
+    parser.add_argument(
+        "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument("--no-flip", dest="flip", action="store_false", help="no flip averaging: twice as fast")
+    parser.add_argument(
+        "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast if the processor supports it"
+    )
+    parser.add_argument("--max-frames", type=positive_count, help="stop each input after this number of frames")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
