@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, positive_count, run
-from pose.errors import MediaError
+from pose.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
     from pose.inference.detectors import Detector
@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     window = Window("dyconv-pose predict") if args.show else None
     predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
     detector = choose_detector(args)
+    if args.detect_every > 1 and detector is None:
+        raise ConfigError("--detect-every: there is no detector to run less often; add --detector, or leave it out")
     estimate = build_pipeline(args, predictor, detector)
     for item, paths in zip(inputs, outputs, strict=True):
         location, summary = predict(item, paths, args, predictor, estimate, window)
@@ -91,6 +93,7 @@ def build_pipeline(
     from pose.inference.open_predictor import open_search_predictor
     from pose.video.identities import assign_ids
     from pose.video.pipeline import detect_with, estimate_poses
+    from pose.video.propagation import estimate_between_detections
     from pose.video.smoothing import smooth_poses
     from pose.video.tracking import track_person
 
@@ -98,6 +101,11 @@ def build_pipeline(
     if detector is None:
         search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
         estimate = partial(track_person, predictor=predictor, search_predictor=search_predictor)
+    elif args.detect_every > 1:
+        detect = detect_with(detector)
+        estimate = partial(
+            estimate_between_detections, detect=detect, predictor=predictor, detect_every=args.detect_every
+        )
     else:
         estimate = partial(estimate_poses, detect=detect_with(detector), predictor=predictor)
 
@@ -151,7 +159,7 @@ def advise(summary: "DemoSummary", has_detector: bool) -> str:
             "nobody found; without a detector only a person who fills much of the image is; "
             f"{everybody}, --detector none takes the whole image as one person"
         )
-    return "" if has_detector else f"one person is looked for in each image, the most visible; {everybody}"
+    return "" if has_detector else f"without a detector only the most visible person is found; {everybody}"
 
 
 def formats_of(item: "Input", formats: Collection[str] | None) -> Collection[str]:
@@ -184,6 +192,13 @@ def _parser() -> ToolParser:
         metavar="NAME|ONNX",
         help="person detector: an .onnx file, a torchvision detector, none (the whole image is one person), or auto "
         "(the pose model itself finds the most visible person; default)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=positive_count,
+        default=1,
+        metavar="N",
+        help="run the detector in every Nth frame; in between, boxes come from the last keypoints (default: 1)",
     )
     parser.add_argument(
         "--track",

@@ -70,7 +70,7 @@ def find_inputs(arguments: Sequence[str]) -> list[Input]:
             is_image = _suffix(location) in IMAGE_SUFFIXES
             with_images |= {argument} if is_image else set()
             (images if is_image else videos).append(location)
-    images, videos = list(dict.fromkeys(images)), list(dict.fromkeys(videos))
+    images, videos = _without_repeats(images), _without_repeats(videos)
     inputs = []
     if images:
         inputs.append(Input(_images_name(images, len(with_images)), tuple(images), tuple(unique_names(images))))
@@ -84,15 +84,22 @@ def _locations(argument: str) -> list[Location]:
         return [argument]
     path = Path(argument)
     if path.is_dir():
-        return [image.resolve() for image in find_images(path)]
+        return [*find_images(path)]
     if path.is_file():
-        return [path.resolve()]
+        return [path]
     if not glob.has_magic(argument):
         raise MediaError(f"{argument}: no such video, image or folder; for a camera give its number, such as 0")
-    matches = [Path(match).resolve() for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]
+    matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]
     if not matches:
         raise MediaError(f"{argument}: no file matches this pattern; check the folder and the suffix")
     return [*matches]
+
+
+def _without_repeats(locations: Sequence[Location]) -> list[Location]:
+    by_file: dict[Location, Location] = {}
+    for location in locations:
+        by_file.setdefault(location.resolve() if isinstance(location, Path) else location, location)
+    return [*by_file.values()]
 
 
 def _suffix(location: Location) -> str:
@@ -103,7 +110,7 @@ def _images_name(images: Sequence[Location], arguments: int) -> str:
     """Return the name of the only image, or of the only folder if one argument names all images."""
     if len(images) == 1:
         return PurePosixPath(unique_names(images)[0]).stem
-    folders = {location.parent for location in images if isinstance(location, Path)}
+    folders = {location.resolve().parent for location in images if isinstance(location, Path)}
     return (folders.pop().name or "images") if arguments == len(folders) == 1 else "images"
 
 
@@ -125,7 +132,7 @@ def unique_names(locations: Sequence[Location]) -> list[str]:
 
 def _name_parts(location: Location) -> tuple[str, ...]:
     if isinstance(location, Path):
-        return location.parts[1:] or location.parts
+        return location.resolve().parts[1:]
     if location.isdecimal():
         return (f"camera{location}",)
     address = urlsplit(location)

@@ -215,7 +215,7 @@ def run_demo(
     count = poses = most = 0
     numbers: set[int] | None = None
     with (
-        ProgressLine("demo", total, "frames") as progress,
+        ProgressLine("predict", total, "frames") as progress,
         closing(prefetch(islice(source, max_frames), MAX_QUEUED_FRAMES)) as frames,
         background_writer(write, MAX_QUEUED_FRAMES) as submit,
     ):

@@ -120,6 +120,17 @@ def test_every_frame_of_a_video_can_be_an_image_and_nothing_can_be_saved(tmp_pat
     assert not (tmp_path / "nothing").exists()
 
 
+def test_detect_every_runs_the_detector_less_often(video, predict, monkeypatch):
+    seen = []
+
+    def load_detector(*_args, **_options):
+        return lambda images: seen.append(len(images)) or [Detections(TWO_BOXES, np.ones(2)) for _ in images]
+
+    monkeypatch.setattr("pose.inference.detectors.load_detector", load_detector)
+    predict(video, "--detector", "any", "--detect-every", 2, "--save", "none")
+    assert seen == [1, 1, 1]
+
+
 def test_images_of_one_name_in_two_folders_do_not_overwrite_each_other(tmp_path, predict):
     for folder, value in (("a", 10), ("b", 200)):
         (tmp_path / folder).mkdir()
@@ -157,6 +168,7 @@ def test_everybody_found_gives_no_advice(photos, predict, two_people, caplog):
         (("photos", "--save", "jsn"), "did you mean 'json'"),
         (("photos", "--weights", "no.pt"), r"no.pt"),
         (("photos", "--detector", "no.onnx"), "no such detector file"),
+        (("in.mp4", "--detect-every", "2"), "there is no detector to run less often"),
         (("photos", "in.mp4", "--output", "in.mp4"), "in.mp4"),
     ],
 )

@@ -105,6 +105,14 @@ def test_an_input_that_is_named_twice_is_read_once(tmp_path):
     assert images.file_names == ("a.png", "b.png")
 
 
+def test_paths_are_shown_as_they_were_given(tmp_path, monkeypatch):
+    write(tmp_path, "a.png", "b.png")
+    monkeypatch.chdir(tmp_path)
+    (images,) = find_inputs(["b.png", str(tmp_path / "a.png"), "a.png", "./b.png"])
+    assert images.locations == (Path("b.png"), tmp_path / "a.png")
+    assert find_inputs(["a.png"])[0].open().location == "a.png"
+
+
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):
     write(tmp_path, "a[1].png", "a1.png")
     assert find_inputs([str(tmp_path / "a[1].png")])[0].file_names == ("a[1].png",)
