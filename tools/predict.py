@@ -22,7 +22,6 @@ import argparse
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pose.video.inputs import Input
     from pose.video.pipeline import DemoSummary, EstimateFunction, FramePoses
     from pose.video.readers import Frame
-    from pose.video.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +50,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.inference.open_predictor import open_predictor
     from pose.video.inputs import find_inputs
     from pose.video.outputs import output_paths, parse_formats, written_files
-    from pose.video.window import Window
     from pose.video.writers import check_outputs
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -61,20 +58,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = [output_paths(args.output, item, formats_of(item, formats)) for item in inputs]
     files = [file for item, paths in zip(inputs, outputs, strict=True) for file in written_files(item, paths)]
     check_outputs(files, [args.weights, args.detector, *(file for item in inputs for file in item.files)])
-    window = Window("dyconv-pose predict") if args.show else None
     predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
     detector = choose_detector(args)
     if args.detect_every > 1 and detector is None:
         raise ConfigError("--detect-every: there is no detector to run less often; add --detector, or leave it out")
     estimate = build_pipeline(args, predictor, detector)
     for item, paths in zip(inputs, outputs, strict=True):
-        location, summary = predict(item, paths, args, predictor, estimate, window)
+        location, summary = predict(item, paths, args, predictor, estimate)
         saved = ", ".join(map(str, paths.values())) or "nothing"
         print(f"{location}: {summary}; saved {saved}")
         if advice := advise(summary, detector is not None):
             logger.warning("%s: %s", location, advice)
-        if window is not None and window.is_closed:
-            break
 
 
 def choose_detector(args: argparse.Namespace) -> "Detector | None":
@@ -124,28 +118,30 @@ def predict(
     args: argparse.Namespace,
     predictor: "CropPredictor",
     estimate: "EstimateFunction",
-    window: "Window | None",
 ) -> "tuple[str, DemoSummary]":
     """Predict one input; return its location and what was found."""
-    from pose.video.outputs import call_all, open_outputs
+    from pose.video.outputs import open_outputs
     from pose.video.pipeline import run_demo
+    from pose.video.window import Window
 
     source = item.open()
-    if window is not None:
-        source = replace(source, frames=window.until_closed(source.frames))
     by_person = args.track and args.detector != AUTO and not item.has_images
     with ExitStack() as stack:
+        window = stack.enter_context(Window(source.location)) if args.show else None
         image_writer, pose_writer = stack.enter_context(open_outputs(paths, source, predictor.skeleton.names))
         summary = run_demo(
             source,
             estimate,
             predictor.skeleton,
-            call_all([writer for writer in (image_writer, window) if writer is not None]),
+            image_writer,
             pose_writer,
             keypoint_threshold=args.keypoint_score,
             color=args.color or ("person" if by_person else "side"),
+            window=window,
             max_frames=args.max_frames,
         )
+        if window is not None and item.has_images and summary.frames == source.count:
+            window.wait()  # a video ends at its last frame; an image stays until the user has seen it
     return source.location, summary
 
 
@@ -182,7 +178,7 @@ def _parser() -> ToolParser:
         "--output", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--save", metavar="FORMAT,...", help="image, video, json, csv, coco, or none; see above")
-    parser.add_argument("--show", action="store_true", help="show the drawing in a window; q ends it")
+    parser.add_argument("--show", action="store_true", help="show the drawing in a window; q or Escape ends the input")
     parser.add_argument(
         "--weights", type=Path, help="weight file, run folder or exported model (default: the packaged model)"
     )

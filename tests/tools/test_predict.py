@@ -1,5 +1,6 @@
 """tools/predict.py from the command line."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -129,6 +130,29 @@ def test_detect_every_runs_the_detector_less_often(video, predict, monkeypatch):
     monkeypatch.setattr("pose.inference.detectors.load_detector", load_detector)
     predict(video, "--detector", "any", "--detect-every", 2, "--save", "none")
     assert seen == [1, 1, 1]
+
+
+def test_show_opens_a_window_for_each_input_and_keeps_an_image(photos, video, predict, two_people, monkeypatch):
+    events = []
+
+    class FakeWindow(contextlib.AbstractContextManager):
+        def __init__(self, title):
+            self.image = None
+            events.append(title)
+
+        def __exit__(self, *_):
+            events.append("close")
+
+        def show(self):
+            return False
+
+        def wait(self):
+            assert self.image.shape == (48, 64, 3)
+            events.append("wait")
+
+    monkeypatch.setattr("pose.video.window.Window", FakeWindow)
+    predict(photos, video, "--detector", "any", "--save", "none", "--show")
+    assert events == ["photos", "wait", "close", str(video), "close"]
 
 
 def test_images_of_one_name_in_two_folders_do_not_overwrite_each_other(tmp_path, predict):
