@@ -6,6 +6,9 @@ Examples:
     python tools/predict.py street.mp4 --detector yolox_nano.onnx --save video,coco
     python tools/predict.py 0 --save video          (a camera; end with Ctrl-C)
 
+--detector auto takes the detector of `dyconv-pose detector set FILE`, else a light one of torchvision, which is
+downloaded once; without network the pose model itself finds one person.
+
 All images together give one file per text format (images.json, or the name of the only folder or image), each video has
 its own. By default the drawing (an image for an image, a video for a video) and the JSON are saved in predictions/.
     image  drawn images; every frame of a video, in a folder of its name
@@ -24,7 +27,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pose.cli import ToolParser, positive_count, run
 from pose.errors import ConfigError, MediaError
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
 DEFAULT_FORMATS = {True: ("image", "json"), False: ("video", "json")}
 """Formats that are saved by default, by whether the input consists of images."""
 
@@ -47,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, find the inputs, check the outputs, and predict one input after the other."""
     args = _parser().parse_args(argv)
 
+    from pose.inference.find_detector import resolve_detector
     from pose.inference.open_predictor import open_predictor
     from pose.video.inputs import find_inputs
     from pose.video.outputs import output_paths, parse_formats, written_files
@@ -59,31 +62,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = [file for item, paths in zip(inputs, outputs, strict=True) for file in written_files(item, paths)]
     check_outputs(files, [args.weights, args.detector, *(file for item in inputs for file in item.files)])
     predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
-    detector = choose_detector(args)
+    detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
     if args.detect_every > 1 and detector is None:
         raise ConfigError("--detect-every: there is no detector to run less often; add --detector, or leave it out")
     estimate = build_pipeline(args, predictor, detector)
     for item, paths in zip(inputs, outputs, strict=True):
-        location, summary = predict(item, paths, args, predictor, estimate)
+        by_person = args.track and detector is not None and not item.has_images
+        location, summary = predict(item, paths, args, predictor, estimate, "person" if by_person else "side")
         saved = ", ".join(map(str, paths.values())) or "nothing"
         print(f"{location}: {summary}; saved {saved}")
         if advice := advise(summary, detector is not None):
             logger.warning("%s: %s", location, advice)
 
 
-def choose_detector(args: argparse.Namespace) -> "Detector | None":
-    """Return the person detector; None if the pose model itself has to find one person."""
-    from pose.inference.detectors import load_detector
-
-    if args.detector == AUTO:
-        return None
-    return load_detector(args.detector, score_threshold=args.score, device=args.device)
-
-
 def build_pipeline(
     args: argparse.Namespace, predictor: "CropPredictor", detector: "Detector | None"
 ) -> "EstimateFunction":
     """Return the pose pipeline: boxes of the detector or single-person tracking, then numbers, then smoothing."""
+    from pose.inference.duplicates import MAX_OKS
     from pose.inference.open_predictor import open_search_predictor
     from pose.video.identities import assign_ids
     from pose.video.pipeline import detect_with, estimate_poses
@@ -101,7 +97,7 @@ def build_pipeline(
             estimate_between_detections, detect=detect, predictor=predictor, detect_every=args.detect_every
         )
     else:
-        estimate = partial(estimate_poses, detect=detect_with(detector), predictor=predictor)
+        estimate = partial(estimate_poses, detect=detect_with(detector), predictor=predictor, max_oks=MAX_OKS)
 
     def pipeline(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
         results = estimate(frames)
@@ -118,14 +114,14 @@ def predict(
     args: argparse.Namespace,
     predictor: "CropPredictor",
     estimate: "EstimateFunction",
+    color: Literal["side", "person"],
 ) -> "tuple[str, DemoSummary]":
-    """Predict one input; return its location and what was found."""
+    """Predict one input, drawn in ``color`` if the user has named none; return its location and what was found."""
     from pose.video.outputs import open_outputs
     from pose.video.pipeline import run_demo
     from pose.video.window import Window
 
     source = item.open()
-    by_person = args.track and args.detector != AUTO and not item.has_images
     with ExitStack() as stack:
         window = stack.enter_context(Window(source.location)) if args.show else None
         image_writer, pose_writer = stack.enter_context(open_outputs(paths, source, predictor.skeleton.names))
@@ -136,7 +132,7 @@ def predict(
             image_writer,
             pose_writer,
             keypoint_threshold=args.keypoint_score,
-            color=args.color or ("person" if by_person else "side"),
+            color=args.color or color,
             window=window,
             max_frames=args.max_frames,
         )
@@ -184,10 +180,10 @@ def _parser() -> ToolParser:
     )
     parser.add_argument(
         "--detector",
-        default=AUTO,
-        metavar="NAME|ONNX",
-        help="person detector: an .onnx file, a torchvision detector, none (the whole image is one person), or auto "
-        "(the pose model itself finds the most visible person; default)",
+        default="auto",
+        metavar="auto|FILE|NAME|pose|none",
+        help="person detector: an .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), pose (the pose "
+        "model itself finds the most visible person), none (the whole image is one person), or auto (default)",
     )
     parser.add_argument(
         "--detect-every",

@@ -13,6 +13,7 @@ from pose.errors import DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode, flip_average
 from pose.images import person_crop
+from pose.inference.detectors import Detections
 from pose.inference.poses import Poses
 from pose.inference.pytorch import PosePredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
@@ -299,6 +300,25 @@ def test_a_box_outside_the_image_is_warned_about_at_the_line_of_the_caller(predi
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="more than half outside") as caught:
         predictor([images[0]], [[[60, 70, 95, 115]]])
+
+
+def test_only_images_without_boxes_are_searched_by_the_detector(weights, images):
+    seen = []
+
+    def detector(searched):
+        seen.append(len(searched))
+        return [Detections(np.array(BOXES[0]), np.array([0.5, 0.25])) for _ in searched]
+
+    predictor = PosePredictor(weights, "cpu", detector=detector)
+    found, given, whole, also_found = predictor(
+        [images[0], images[0], images[0], images[0]], [None, BOXES[0], "image", None]
+    )
+    assert seen == [2]
+    assert_same(given, found)
+    assert_same(also_found, found)
+    np.testing.assert_allclose(found.person_scores, given.person_scores * [0.5, 0.25], rtol=1e-6)
+    assert_same(whole, predictor(images[0], "image"))
+    assert seen == [2]
 
 
 def test_keypoints_of_a_rotated_file_are_in_the_upright_image(predictor, images, tmp_path):

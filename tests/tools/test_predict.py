@@ -56,7 +56,7 @@ def two_people(monkeypatch) -> None:
     def load_detector(*_args, **_options):
         return lambda images: [Detections(TWO_BOXES, np.ones(2)) for _ in images]
 
-    monkeypatch.setattr("pose.inference.detectors.load_detector", load_detector)
+    monkeypatch.setattr("pose.inference.find_detector.load_detector", load_detector)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_detect_every_runs_the_detector_less_often(video, predict, monkeypatch):
     def load_detector(*_args, **_options):
         return lambda images: seen.append(len(images)) or [Detections(TWO_BOXES, np.ones(2)) for _ in images]
 
-    monkeypatch.setattr("pose.inference.detectors.load_detector", load_detector)
+    monkeypatch.setattr("pose.inference.find_detector.load_detector", load_detector)
     predict(video, "--detector", "any", "--detect-every", 2, "--save", "none")
     assert seen == [1, 1, 1]
 
@@ -159,17 +159,17 @@ def test_images_of_one_name_in_two_folders_do_not_overwrite_each_other(tmp_path,
     for folder, value in (("a", 10), ("b", 200)):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "1.png"), np.full((48, 64, 3), value, np.uint8))
-    predict(tmp_path / "a", tmp_path / "b", "--save", "image")
+    predict(tmp_path / "a", tmp_path / "b", "--save", "image", "--detector", "pose")
     drawn = [cv2.imread(str(tmp_path / "out" / folder / "1.png")) for folder in ("a", "b")]
     assert [np.median(image) for image in drawn] == [10, 200]
 
 
 def test_nobody_found_says_what_to_do_and_is_no_error(photos, predict, caplog, monkeypatch):
-    predict(photos, "--save", "none")
+    predict(photos, "--save", "none", "--detector", "pose")
     assert "photos: nobody found; without a detector only a person who fills much" in caplog.text
     caplog.clear()
     monkeypatch.setattr(
-        "pose.inference.detectors.load_detector",
+        "pose.inference.find_detector.load_detector",
         lambda *_, **__: lambda images: [Detections(np.zeros((0, 4)), np.zeros(0)) for _ in images],
     )
     predict(photos, "--save", "none", "--detector", "any")
@@ -192,7 +192,7 @@ def test_everybody_found_gives_no_advice(photos, predict, two_people, caplog):
         (("photos", "--save", "jsn"), "did you mean 'json'"),
         (("photos", "--weights", "no.pt"), r"no.pt"),
         (("photos", "--detector", "no.onnx"), "no such detector file"),
-        (("in.mp4", "--detect-every", "2"), "there is no detector to run less often"),
+        (("in.mp4", "--detector", "pose", "--detect-every", "2"), "there is no detector to run less often"),
         (("photos", "in.mp4", "--output", "in.mp4"), "in.mp4"),
     ],
 )
