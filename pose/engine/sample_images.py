@@ -14,7 +14,7 @@ from pose.evaluation.coco_results import Predictions
 from pose.geometry import Array, box_to_view, transform_points, view_to_matrix
 from pose.heatmap import decode
 from pose.images import Image, crop, read_image
-from pose.inference.predictor import Poses
+from pose.inference.poses import Poses
 from pose.inference.visualize import draw_label, draw_poses, tile_images
 from pose.skeleton import Skeleton
 
