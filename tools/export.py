@@ -52,15 +52,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     from pose.export.browser import check_folder, load_runtime, write_page
+    from pose.inference import search
     from pose.inference.backends import open_exported
     from pose.inference.metadata import read_metadata
-    from pose.video import tracking
+    from pose.video.tracking import SEARCH_INTERVAL
 
     check_folder(args.browser)
     runtime = load_runtime(args.runtime)  # before the export, which takes longer
     constants = {
-        name.lower(): getattr(tracking, name)
-        for name in ("MIN_KEYPOINT_SCORE", "MIN_KEYPOINTS", "MARGIN", "REFINEMENTS", "SEARCH_INTERVAL")
+        "min_keypoint_score": search.MIN_KEYPOINT_SCORE,
+        "min_keypoints": search.MIN_KEYPOINTS,
+        "margin": search.MARGIN,
+        "refinements": search.REFINEMENTS,
+        "search_interval": SEARCH_INTERVAL,
     }
     args.decode = True
     with TemporaryDirectory() as folder:

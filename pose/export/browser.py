@@ -35,7 +35,7 @@ def write_page(
         folder: to write, see `check_folder`.
         model: content of an ONNX file that decodes, see `pose.export.onnx.predictor_to_onnx`.
         metadata: of the model.
-        tracking: the constants of `pose.video.tracking`, by their names in lower case.
+        tracking: the constants of `pose.inference.search` and `pose.video.tracking`, by their names in lower case.
         runtime: content of `RUNTIME_FILES`, see `load_runtime`.
 
     Raises:

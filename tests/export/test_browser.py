@@ -23,9 +23,9 @@ from pose.cli import run
 from pose.errors import MediaError, PoseError
 from pose.export import browser
 from pose.export.browser import RUNTIME, RUNTIME_FILES, check_folder, load_runtime
+from pose.inference import search
 from pose.inference.exported import ExportedPredictor
 from pose.tools.export import main
-from pose.video import tracking
 from pose.video.readers import Frame
 from pose.video.tracking import track_person
 
@@ -117,7 +117,7 @@ def test_the_page_is_complete_and_names_no_other_host(page: Path) -> None:
     files = {file.name: file for file in page.iterdir()}
     assert {"index.html", "model.json", "model.onnx", *RUNTIME_FILES} <= files.keys()
     description = json.loads(files["model.json"].read_text())
-    assert description["tracking"]["margin"] == tracking.MARGIN
+    assert description["tracking"]["margin"] == search.MARGIN
     assert description["skeleton"]["names"][0] == "nose"
     for name in (file.name for file in browser.PAGE.iterdir()):
         assert "://" not in files[name].read_text().replace("http://localhost", ""), name

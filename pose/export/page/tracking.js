@@ -1,4 +1,4 @@
-// Single-person tracking without a detector, as in pose/video/tracking.py; its constants are in model.json.
+// Single-person tracking without a detector, as in pose/video/tracking.py and pose/inference/search.py; their constants are in model.json.
 
 import { predict } from "./predictor.js";
 
