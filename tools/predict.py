@@ -1,10 +1,10 @@
 """Predict the keypoints of everybody in images, folders, videos, cameras and streams, and save or draw them.
 
 Examples:
-    python tools/predict.py photo.jpg
-    python tools/predict.py photos/ more/*.png https://example.org/team.jpg --save json,csv --output keypoints
-    python tools/predict.py street.mp4 --detector yolox_nano.onnx --save video,coco
-    python tools/predict.py 0 --save video          (a camera; end with Ctrl-C)
+    dyconv-pose predict photo.jpg
+    dyconv-pose predict photos/ more/*.png https://example.org/team.jpg --save json,csv --output keypoints
+    dyconv-pose predict street.mp4 --detector yolox_nano.onnx --save video,coco
+    dyconv-pose predict 0 --save video          (a camera; end with Ctrl-C)
 
 --detector auto takes the detector of `dyconv-pose detector set FILE`, else a light one of torchvision, which is
 downloaded once; without network the pose model itself finds one person.
