@@ -210,4 +210,4 @@ def test_help_shows_an_example_and_the_formats(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert "python tools/predict.py photo.jpg" in capsys.readouterr().out
+    assert "dyconv-pose predict photo.jpg" in capsys.readouterr().out
