@@ -16,7 +16,8 @@ from pose.geometry import Array, Float32, transform_points
 from pose.heatmap import DecodeMethod, decode
 from pose.images import Image
 from pose.inference.backends import open_exported
-from pose.inference.detectors import WHOLE_FRAME, Detector
+from pose.inference.detectors import Detector
+from pose.inference.find_detector import AUTO
 from pose.inference.metadata import HEATMAPS, KEYPOINTS, SCORES, read_metadata
 from pose.inference.predictor import CropPredictor
 
@@ -50,7 +51,7 @@ class ExportedPredictor(CropPredictor):
         threads: int = 0,
         batch_size: int = 8,
         providers: Sequence[str] | None = None,
-        detector: str | Path | Detector = WHOLE_FRAME,
+        detector: str | Path | Detector = AUTO,
     ) -> None:
         path = Path(path)
         self._session = open_exported(path, threads, providers)

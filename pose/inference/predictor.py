@@ -7,6 +7,7 @@ one. To add a backend, subclass `CropPredictor` and implement `CropPredictor.fin
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -18,9 +19,9 @@ from pose.errors import DataError
 from pose.geometry import Array, Float32
 from pose.images import Image, person_crop
 from pose.inference.boxes import WHOLE_IMAGE, BoxesFormat, parse_boxes, resolve_boxes, warn_outside
-from pose.inference.detectors import WHOLE_FRAME, Detector
+from pose.inference.detectors import Detector
 from pose.inference.everybody import predict_everybody
-from pose.inference.find_detector import resolve_detector
+from pose.inference.find_detector import AUTO, resolve_detector
 from pose.inference.poses import Poses
 from pose.inference.sources import Pixels, Source, check_image, expand, load_image
 from pose.skeleton import Skeleton
@@ -39,6 +40,7 @@ class CropPredictor(ABC):
         input_config: the model's input.
         batch_size: crops per batch.
         detector: finds the persons of images without boxes: a name that `resolve_detector` takes, or a detector.
+            The default is ``auto``.
         device: of the detector.
     """
 
@@ -47,13 +49,23 @@ class CropPredictor(ABC):
         skeleton: Skeleton,
         input_config: InputConfig,
         batch_size: int,
-        detector: str | Path | Detector = WHOLE_FRAME,
+        detector: str | Path | Detector = AUTO,
         device: str | None = None,
     ) -> None:
         self.skeleton, self.input_config, self.batch_size = skeleton, input_config, batch_size
-        self.detector: Detector | None = (
-            resolve_detector(detector, device=device) if isinstance(detector, (str, Path)) else detector
-        )
+        self._detector, self._detector_device = detector, device
+        if detector != AUTO:
+            _ = self.detector  # a detector that is named and cannot be loaded is an error at once
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        """Finds the persons of images without boxes; None: the pose model itself finds one person.
+
+        ``auto`` is resolved when it is first needed: callers that give boxes need no detector.
+        """
+        if isinstance(self._detector, (str, Path)):
+            return resolve_detector(self._detector, device=self._detector_device)
+        return self._detector
 
     @abstractmethod
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
@@ -91,9 +103,8 @@ class CropPredictor(ABC):
         Args:
             source: path, http(s) address, (H, W, 3) uint8 BGR, PIL image, or (3, H, W) RGB tensor (uint8 or float
                 0..1); or a list of them, a folder, or a batch (N, ...) of arrays or tensors.
-            boxes: (N, 4) persons in pixels; by default those that the detector finds, and without a detector the
-                whole image is one person. ``"image"`` takes the whole image as one person in any case. For several
-                images, one array per image.
+            boxes: (N, 4) persons in pixels; by default those that the detector finds. ``"image"``: the whole image is
+                one person. For several images, one array per image.
             boxes_format: ``"xywh"``: left, top, width, height; ``"xyxy"``: left, top, right, bottom.
 
         Returns:

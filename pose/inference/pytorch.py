@@ -14,7 +14,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from pose.geometry import Array, Float32, transform_points
 from pose.heatmap import DecodeMethod, decode, flip_average
 from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image
-from pose.inference.detectors import WHOLE_FRAME, Detector
+from pose.inference.detectors import Detector
+from pose.inference.find_detector import AUTO
 from pose.inference.predictor import CropPredictor
 from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
@@ -117,8 +118,9 @@ class PosePredictor(CropPredictor):
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         bf16: compute in bfloat16, see `in_bf16`; costs up to 0.3 AP.
         batch_size: crops per batch; by default 32, and 4 on a CPU, whose caches do not hold larger feature maps.
-        detector: finds the persons of images without boxes: ``auto``, an ``.onnx`` file, a torchvision detector,
-            ``pose`` (the pose model itself finds one person), or ``none``, the default: the whole image is one person.
+        detector: finds the persons of images without boxes: ``auto`` (the user's, else a light one of torchvision, see
+            `pose.inference.find_detector`), an ``.onnx`` file, a torchvision detector, ``pose`` (the pose model itself
+            finds one person), or ``none``: the whole image is one person.
 
     Raises:
         CheckpointError: the weights are missing or do not fit this version.
@@ -134,7 +136,7 @@ class PosePredictor(CropPredictor):
         decode: DecodeMethod = "quarter",
         bf16: bool = False,
         batch_size: int | None = None,
-        detector: str | Path | Detector = WHOLE_FRAME,
+        detector: str | Path | Detector = AUTO,
     ) -> None:
         model, self.config = load_pose_net(weights or "default")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

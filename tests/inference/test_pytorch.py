@@ -219,7 +219,7 @@ def test_a_bf16_predictor_gives_slightly_different_scores(images):
 def test_flip_averaging_changes_the_scores(weights, predictor, images):
     unflipped = color_predictor(weights, flip=False)
 
-    assert np.abs(unflipped(images[0]).scores - predictor(images[0]).scores).max() > 1e-3
+    assert np.abs(unflipped(images[0], "image").scores - predictor(images[0], "image").scores).max() > 1e-3
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -240,7 +240,7 @@ def test_keypoints_are_in_image_pixels(weights, monkeypatch, flip):
 
 
 def test_without_boxes_the_whole_image_is_one_person(predictor, images):
-    poses = predictor(images[0])
+    poses = predictor(images[0], "image")
 
     assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
     assert poses.keypoints.shape == (1, 17, 2)
@@ -255,8 +255,8 @@ def test_boxes_can_be_corners(predictor, images):
 
 
 def test_results_know_their_keypoints_and_their_file(predictor, images, tmp_path):
-    assert predictor(images[0]).names == COCO.names
-    assert predictor(images[0]).source is None
+    assert predictor(images[0], "image").names == COCO.names
+    assert predictor(images[0], "image").source is None
     cv2.imwrite(str(tmp_path / "image.png"), images[0])
     assert predictor(tmp_path / "image.png").source == tmp_path / "image.png"
 
@@ -275,7 +275,7 @@ def test_several_images_give_one_result_each_however_they_are_passed(predictor, 
         for found, one in zip(results, expected, strict=True):
             assert_same(found, one)
     whole = predictor(many[:2])
-    assert_same(whole[1], predictor(images[2]))
+    assert_same(whole[1], predictor(images[2], "image"))
     assert predictor([]) == []
 
 

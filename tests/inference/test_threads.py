@@ -39,13 +39,13 @@ def images():
 
 
 def assert_threads_get_the_serial_keypoints(predictor: CropPredictor, images: list[np.ndarray]) -> None:
-    serial = [predictor(image) for image in images]
+    serial = [predictor(image, "image") for image in images]
     assert len({poses.keypoints.tobytes() for poses in serial}) == THREADS
     barrier = Barrier(THREADS)
 
     def call(index: int) -> list[Poses]:
         barrier.wait()
-        return [predictor(images[index]) for _ in range(CALLS)]
+        return [predictor(images[index], "image") for _ in range(CALLS)]
 
     with ThreadPoolExecutor(THREADS) as pool:
         for expected, results in zip(serial, pool.map(call, range(THREADS)), strict=True):
