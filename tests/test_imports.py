@@ -41,9 +41,10 @@ USES_ENVIRONMENT = {
     "pose/video/readers.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
     "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
     "pose/inference/find_detector.py": 'os.environ.get("',
+    "pose/video/window.py": 'os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")',
 }
-"""Modules that use environment variables. Only `distributed` and `find_detector` read them; each other module
-configures a library, in the one line given here."""
+"""Modules that use environment variables. Only `distributed`, `find_detector` and `window` read them; each
+other module configures a library, in the one line given here."""
 
 
 def display(path: Path) -> str:

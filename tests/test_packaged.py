@@ -29,7 +29,7 @@ def test_results_of_a_packaged_model_are_not_written_into_the_package() -> None:
 
 def test_the_predictor_takes_the_name_and_a_misspelled_one_is_named() -> None:
     image = np.full((60, 40, 3), 128, np.uint8)
-    by_name, by_default = (PosePredictor(*name, device="cpu", flip=False)(image) for name in (["default"], []))
+    by_name, by_default = (PosePredictor(*name, device="cpu", flip=False)(image, "image") for name in (["default"], []))
     np.testing.assert_array_equal(by_name.keypoints, by_default.keypoints)
     with pytest.raises(CheckpointError, match=r"defualt: no such weight file; did you mean 'default'\?"):
         load_pose_net("defualt")

@@ -54,8 +54,14 @@ def test_auto_takes_the_users_detector(monkeypatch):
     assert predictor("auto")(IMAGE).bboxes_xywh.tolist() == [[0, 0, 120, 90]]
 
 
-def test_by_default_the_whole_image_is_one_person():
-    assert PosePredictor(device="cpu", flip=False)(IMAGE).bboxes_xywh.tolist() == [[0, 0, 120, 90]]
+def test_auto_is_the_default_and_needs_no_detector_while_boxes_are_given(monkeypatch):
+    monkeypatch.setenv("DYCONV_POSE_DETECTOR", "no.onnx")
+    default = PosePredictor(device="cpu", flip=False)
+
+    assert len(default(IMAGE, [[10, 10, 50, 60]])) == 1
+    assert default(IMAGE, "image").bboxes_xywh.tolist() == [[0, 0, 120, 90]]
+    with pytest.raises(MediaError, match=r"no\.onnx.*DYCONV_POSE_DETECTOR"):
+        default(IMAGE)
 
 
 def test_a_detector_that_cannot_be_loaded_is_an_error_at_once():

@@ -45,7 +45,7 @@ def color_maps(inputs):
 
 
 def color_predictor(weights, **options):
-    predictor = PosePredictor(weights, "cpu", **options)
+    predictor = PosePredictor(weights, "cpu", detector="none", **options)
     predictor.model.heatmaps = color_maps
     return predictor
 
@@ -210,7 +210,7 @@ def test_in_bf16_computes_in_bfloat16_and_returns_float32(predictor):
 def test_a_bf16_predictor_gives_slightly_different_scores(images):
     float32, bf16 = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
 
-    expected, poses = float32(images[0]), bf16(images[0])
+    expected, poses = float32(images[0], "image"), bf16(images[0], "image")
 
     assert not np.array_equal(poses.scores, expected.scores)
     np.testing.assert_allclose(poses.scores, expected.scores, atol=0.1)
@@ -239,8 +239,8 @@ def test_keypoints_are_in_image_pixels(weights, monkeypatch, flip):
     assert np.abs(poses.keypoints - [170, 90]).max() < 6  # a heatmap pixel is about 5 image pixels
 
 
-def test_without_boxes_the_whole_image_is_one_person(predictor, images):
-    poses = predictor(images[0], "image")
+def test_without_boxes_and_with_the_detector_none_the_whole_image_is_one_person(predictor, images):
+    poses = predictor(images[0])
 
     assert_same(poses, predictor(images[0], [[0, 0, 100, 120]]))
     assert poses.keypoints.shape == (1, 17, 2)
@@ -427,4 +427,4 @@ def test_weights_can_be_a_run_folder(weights, images):
     assert from_folder.config == CONFIG
     assert from_folder.skeleton == COCO
     assert not from_folder.model.training
-    assert_same(from_folder(images[0]), from_file(images[0]))
+    assert_same(from_folder(images[0], "image"), from_file(images[0], "image"))
