@@ -107,7 +107,7 @@ def test_exported_predictor_takes_paths_arrays_and_boxes(exported, images, tmp_p
     cv2.imwrite(str(tmp_path / "image.png"), images[0])
 
     np.testing.assert_array_equal(
-        predictor(tmp_path / "image.png").keypoints, predictor(images[0], [[0, 0, 100, 120]]).keypoints
+        predictor(tmp_path / "image.png", "image").keypoints, predictor(images[0], [[0, 0, 100, 120]]).keypoints
     )
     assert predictor.skeleton == COCO
     with pytest.raises(DataError, match="expected boxes"):

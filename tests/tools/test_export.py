@@ -66,7 +66,7 @@ def test_without_options_the_file_has_no_flip_average(suffix: str, weights: Path
 
     predictor = ExportedPredictor(output)
     assert (predictor.metadata.flip_shift, predictor.metadata.licence) == (None, NOT_STATED)
-    assert predictor(np.full((50, 60, 3), 128, np.uint8)).keypoints.shape == (1, 3, 2)
+    assert predictor(np.full((50, 60, 3), 128, np.uint8), "image").keypoints.shape == (1, 3, 2)
 
 
 @pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
