@@ -109,7 +109,7 @@ def test_the_packaged_model_is_quantized_for_each_backend(
     )
     predictor = ExportedPredictor(output)
     assert predictor.metadata.licence == DEFAULT_LICENSE
-    assert predictor(np.full((60, 40, 3), 128, np.uint8)).keypoints.shape == (1, 17, 2)
+    assert predictor(np.full((60, 40, 3), 128, np.uint8), "image").keypoints.shape == (1, 17, 2)
 
 
 @pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
