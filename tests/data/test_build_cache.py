@@ -68,7 +68,7 @@ def test_training_reads_the_cache_and_no_images(arguments: tuple[str, ...], monk
 
     assert not calls
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    assert [row["kind"] for row in rows] == ["train", "validation"]
+    assert [row["kind"] for row in rows] == ["train", "epoch", "validation"]
     assert f"crops of {Path('people/train.crops')}" in Path("run/train.log").read_text()
 
 

@@ -70,7 +70,7 @@ def test_a_run_is_trained_resumed_and_tested(trained, tool, capsys):
 
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [(row["kind"], row["epoch"]) for row in rows] == [
-        (kind, epoch) for epoch in (1, 2) for kind in ("train", "validation")
+        (kind, epoch) for epoch in (1, 2) for kind in ("train", "epoch", "validation")
     ]
     assert "best validation top-1" in (trained / "train.log").read_text()
     captured = capsys.readouterr()
