@@ -35,6 +35,9 @@ class ClassFoldersConfig(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     """Class folders to use, in the order of the class scores; null: all of ``train_images``, sorted, which a run writes
     into its own config."""
+    train_images_per_class: PositiveInt | None = None
+    """Use only the first training images of each class, in the order of their file names; null: all. All classes need
+    this many."""
 
     @model_validator(mode="after")
     def _check_classes(self) -> "ClassFoldersConfig":

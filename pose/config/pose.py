@@ -33,11 +33,14 @@ class BackboneConfig(Section):
     """Backbone (paper, section 3)."""
 
     backbone: Literal["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"] = "mobilenet_v2"
-    """Architecture of the backbone, whose output stride is 32."""
+    """Architecture of the backbone, whose output stride is 32 unless `first_strides` is set."""
     width: Positive = 1.0
     """Width multiplier of MobileNetV2 (paper: 1.0, 0.75, 0.5, 0.35); other backbones need 1."""
     depth: Positive = 1.0
     """Depth multiplier of MobileNetV2's stages (paper, Figure 6); other backbones need 1."""
+    first_strides: tuple[Literal[1, 2], Literal[1, 2]] = (2, 2)
+    """Strides of MobileNetV2's stem and of its first strided stage; [1, 1] gives output stride 8, for a classifier of
+    32x32 images. Other backbones and pose models need [2, 2]."""
     early_stride: bool = True
     """MobileNetV3: reach stride 16 one block later, as the paper's parameter counts imply; false: as in torchvision."""
     squeeze: bool = True
@@ -97,6 +100,7 @@ _BACKBONE_OF_OPTION = {
     "width": "mobilenet_v2",
     "depth": "mobilenet_v2",
     "first_dynamic_block": "mobilenet_v2",
+    "first_strides": "mobilenet_v2",
     "early_stride": "mobilenet_v3_small",
     "squeeze": "mobilenet_v3_small",
     "last_squeeze": "mobilenet_v3_small",
@@ -116,6 +120,8 @@ class ModelConfig(BackboneConfig):
 
     @model_validator(mode="after")
     def _check_head(self) -> "ModelConfig":
+        if self.first_strides != (2, 2):
+            raise ValueError("first_strides must be [2, 2] in a pose model, whose heads need output stride 32")
         if self.dynamic_head and self.head == "type_a":
             raise ValueError("dynamic_head needs head: type_b; a type-A head has no dynamic form")
         if self.dynamic_head and isinstance(self.num_kernels, tuple):

@@ -69,14 +69,34 @@ def load_training_images(data: ClassFoldersConfig) -> tuple[LabeledImages, Label
     """List the training and validation images; both have the same classes.
 
     Raises:
-        DataError: a folder or its images are missing, or the class folders differ.
+        DataError: a folder or its images are missing, the class folders differ, or a class has fewer training images
+            than ``data.train_images_per_class``.
     """
     train, val = data.root / data.train_images, data.root / data.val_images
-    if data.classes is not None:
-        return load_images(train, data.classes), load_images(val, data.classes)
-    classes = class_folders(train)
-    check_classes(val, classes, f"the class folders of {train}")
-    return load_images(train, classes), load_images(val, classes)
+    classes = data.classes
+    if classes is None:
+        classes = class_folders(train)
+        check_classes(val, classes, f"the class folders of {train}")
+    train_images = load_images(train, classes)
+    if data.train_images_per_class is not None:
+        train_images = first_of_each_class(train_images, data.train_images_per_class)
+    return train_images, load_images(val, classes)
+
+
+def first_of_each_class(images: LabeledImages, count: int) -> LabeledImages:
+    """Return the first ``count`` images of each class, in the order of their file names.
+
+    Raises:
+        DataError: a class has fewer.
+    """
+    rows = [np.flatnonzero(images.labels == label)[:count] for label in range(len(images.classes))]
+    short = [name for name, own in zip(images.classes, rows, strict=True) if len(own) < count]
+    if short:
+        raise DataError(
+            f"{images.folder}: fewer than {count} images in the class folders {_listed(short)}; add images, or lower "
+            "data.train_images_per_class"
+        )
+    return images.take(np.concatenate(rows))
 
 
 def load_test_images(data: ClassFoldersConfig, classes: tuple[str, ...]) -> LabeledImages:

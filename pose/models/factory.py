@@ -20,7 +20,7 @@ from pose.models.heads import TypeAHead, TypeBHead
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
 Backbone = MobileNetV2 | MobileNetV3Small | ResNet
-"""Maps normalized images (N, 3, H, W) to features (N, out_channels, H / 32, W / 32)."""
+"""Maps normalized images (N, 3, H, W) to features (N, out_channels, H / stride, W / stride), at stride 32 by default."""
 
 HIDDEN_CHANNELS = {"mobilenet_v3_small": 1280}
 """Width of the classifier's hidden layer, for backbones that have one (MobileNetV3, Table 2)."""
@@ -38,7 +38,13 @@ def build_backbone(model: BackboneConfig, temperature: float) -> Backbone:
     shortcut_conv = _conv_layer(model, model.num_kernels, temperature) if model.dynamic_shortcuts else Conv2d
     backbones: dict[str, Callable[[], Backbone]] = {
         "mobilenet_v2": partial(
-            MobileNetV2, model.width, model.depth, block_conv, last_conv, model.first_dynamic_block
+            MobileNetV2,
+            model.width,
+            model.depth,
+            block_conv,
+            last_conv,
+            model.first_dynamic_block,
+            model.first_strides,
         ),
         "mobilenet_v3_small": partial(
             MobileNetV3Small, model.early_stride, model.squeeze, model.last_squeeze, block_conv, last_conv

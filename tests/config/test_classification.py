@@ -16,6 +16,7 @@ from pose.config.loader import (
     packaged_names,
 )
 from pose.config.pose import Config
+from pose.datasets.cifar10 import CLASSES as CIFAR10_CLASSES
 from pose.errors import ConfigError
 
 NAMES = [name for name in packaged_names() if name.startswith("imagenet/")]
@@ -149,6 +150,17 @@ def test_options_of_condconv_that_contradict_others_are_refused(overrides: tuple
 def test_a_pose_model_has_no_dynamic_classifier() -> None:
     with pytest.raises(ConfigError, match="dynamic_classifier"):
         load_config("quickstart", ["model.dynamic_classifier=true"])
+
+
+@pytest.mark.parametrize("name", [name for name in packaged_names() if name.startswith("cifar10/")])
+def test_cifar10_models_have_stride_8_and_the_classes_of_the_data_set(name: str) -> None:
+    config = load_classification_config(name)
+
+    assert (config.input.size, config.model.first_strides, config.data.classes) == (32, (1, 1), CIFAR10_CLASSES)
+
+
+def test_static_and_dynamic_cifar10_configs_differ_only_in_the_model() -> None:
+    assert changed_options("cifar10/dy_w0.35", "cifar10/static_w0.35") == {"model.dynamic_backbone"}
 
 
 # --- ablations

@@ -91,6 +91,8 @@ def test_sizes_that_are_not_multiples_of_32_are_refused(side: int) -> None:
         ({"model": {"backbone": "mobilenet_v3_small", "depth": 2}}, "depth 2.0 needs .* got mobilenet_v3_small"),
         ({"model": {"early_stride": False}}, "early_stride False needs .* mobilenet_v3_small, got mobilenet_v2"),
         ({"model": {"backbone": "resnet18", "squeeze": False}}, "squeeze False needs"),
+        ({"model": {"backbone": "resnet18", "first_strides": [1, 1]}}, "first_strides .* needs .* mobilenet_v2"),
+        ({"model": {"first_strides": [1, 2]}}, r"first_strides must be \[2, 2\] in a pose model"),
         ({"model": {"backbone": "resnet18", "last_squeeze": False}}, "last_squeeze False needs"),
         ({"model": {"backbone": "resnet34"}}, "resnet18"),
         ({"model": {"num_kernels": 0}}, "greater than 0"),

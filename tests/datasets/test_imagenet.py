@@ -78,6 +78,25 @@ def test_take_keeps_paths_and_labels(data):
     assert len(some.take(np.zeros(0, dtype=np.int64))) == 0
 
 
+def test_the_first_training_images_of_each_class_are_used_and_all_of_validation(data):
+    (train, val), (all_train, all_val) = (
+        load_training_images(data.model_copy(update={"train_images_per_class": count})) for count in (3, None)
+    )
+
+    assert [train.path(row) for row in range(9)] == [
+        path for path in map(all_train.path, range(12)) if path.stem in ("0", "1", "2")
+    ]
+    assert train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert len(val) == len(all_val)
+
+
+def test_a_class_with_too_few_training_images_is_rejected(data):
+    text = error_message(data.model_copy(update={"train_images_per_class": 5}))
+
+    assert "fewer than 5 images in the class folders 'disc', 'ring', 'square'; " in text
+    assert "data.train_images_per_class" in text
+
+
 # --- invalid layouts
 
 

@@ -34,6 +34,18 @@ def test_depth_multiplies_the_blocks_of_each_stage(depth: float, blocks: int) ->
     assert model.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 1280, 2, 1)
 
 
+@pytest.mark.parametrize(("first_strides", "stride"), [((2, 2), 32), ((1, 2), 16), ((2, 1), 16), ((1, 1), 8)])
+def test_first_strides_set_the_output_stride_and_keep_the_weights(first_strides: tuple[int, int], stride: int) -> None:
+    model = MobileNetV2(0.35, first_strides=first_strides).eval()
+
+    assert model(torch.zeros(1, 3, 64, 32)).shape == (1, 1280, 64 // stride, 32 // stride)
+    model.load_state_dict(MobileNetV2(0.35).state_dict())
+    strides = [model.stem.conv.stride, *(block.depthwise.conv.stride for block in model.blocks)]
+    assert (strides[0][0], strides[2][0]) == first_strides
+    default = [block.depthwise.conv.stride for block in MobileNetV2(0.35).blocks]
+    assert strides[3:] == default[2:]
+
+
 def test_all_but_stem_and_last_convolution_are_dynamic() -> None:
     model = MobileNetV2(0.35, conv_layer=DynamicConv2d)
     static = [name for name, m in model.named_modules() if isinstance(m, ConvBNAct) and isinstance(m.conv, nn.Conv2d)]
