@@ -32,6 +32,9 @@ class OptimizationConfig(Section):
     """Initial learning rate, reached at the end of the warm-up."""
     backbone_learning_rate: Positive | None = None
     """Initial learning rate of the backbone, for a pretrained backbone with a new head; null: ``learning_rate``."""
+    attention_learning_rate: Annotated[float, Field(ge=0)] | None = None
+    """Initial learning rate of the attention of all dynamic layers; 0: it keeps its initialization; null: as the
+    backbone or head that it belongs to."""
     milestones: tuple[PositiveInt, ...]
     """Epochs after which the learning rate is multiplied by ``decay``."""
     decay: Positive = 0.1
@@ -79,8 +82,8 @@ class ExperimentConfig(Section):
     """Random seed of weight initialization, sampling and augmentation."""
 
 
-def check_accumulation(train: OptimizationConfig) -> None:
-    """Check that the batch divides evenly into accumulation steps.
+def check_training(train: OptimizationConfig, is_dynamic: bool) -> None:
+    """Check that the batch divides into accumulation steps, and that only a dynamic model has an attention rate.
 
     Raises:
         ValueError: it does not; names both options.
@@ -89,3 +92,5 @@ def check_accumulation(train: OptimizationConfig) -> None:
         raise ValueError(
             f"train.batch_size {train.batch_size} must be a multiple of train.accumulate {train.accumulate}"
         )
+    if train.attention_learning_rate is not None and not is_dynamic:
+        raise ValueError("train.attention_learning_rate needs a dynamic model, such as model.dynamic_backbone: true")

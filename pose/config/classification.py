@@ -15,7 +15,7 @@ from pose.config.base import (
     PositiveInt,
     Probability,
     Section,
-    check_accumulation,
+    check_training,
 )
 from pose.config.pose import BackboneConfig
 
@@ -152,7 +152,7 @@ class ClassificationConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_training(self) -> "ClassificationConfig":
-        check_accumulation(self.train)
+        check_training(self.train, self.model.dynamic_backbone or self.model.dynamic_classifier)
         return self
 
     @property

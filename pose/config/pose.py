@@ -18,7 +18,7 @@ from pose.config.base import (
     PositiveInt,
     Probability,
     Section,
-    check_accumulation,
+    check_training,
 )
 from pose.config.data import DataConfig
 from pose.config.skeleton import SkeletonOption, make_skeleton, reads_annotations
@@ -262,7 +262,7 @@ class Config(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_training_and_skeleton(self) -> "Config":
-        check_accumulation(self.train)
+        check_training(self.train, self.model.dynamic_backbone or self.model.dynamic_head)
         if not reads_annotations(self.skeleton):
             make_skeleton(self.skeleton)
         return self

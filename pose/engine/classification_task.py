@@ -13,6 +13,7 @@ from pose.datasets.imagenet import ImageSample, LabeledImages, TestImages
 from pose.datasets.loading import batches, test_loader
 from pose.engine.distributed import DistContext, all_gather
 from pose.engine.metrics_log import Validation
+from pose.engine.state import parameter_groups
 from pose.engine.trainer import LossFn, prepare_images
 from pose.evaluation.accuracy import Accuracy, accuracy, ranks
 from pose.inference.pytorch import normalize
@@ -26,9 +27,10 @@ def with_classes(config: ClassificationConfig, classes: tuple[str, ...]) -> Clas
 
 
 def sgd(model: Classifier, options: ClassifierTrainConfig) -> torch.optim.Optimizer:
-    """Return SGD with momentum and two parameter groups, backbone and head (paper, section 5.1)."""
-    groups = [{"params": list(part.parameters())} for part in (model.backbone, model.head)]
-    return torch.optim.SGD(groups, options.learning_rate, options.momentum, weight_decay=options.weight_decay)
+    """Return SGD with momentum (paper, section 5.1), with the groups of `parameter_groups`."""
+    return torch.optim.SGD(
+        parameter_groups(model, options), options.learning_rate, options.momentum, weight_decay=options.weight_decay
+    )
 
 
 def classification_loss(options: ClassifierTrainConfig, num_classes: int, device: torch.device) -> LossFn:

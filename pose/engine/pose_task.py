@@ -15,6 +15,7 @@ from pose.engine.explain_ap import explain_ap
 from pose.engine.losses import LOSSES
 from pose.engine.metrics_log import Validation
 from pose.engine.sample_images import validation_sheet
+from pose.engine.state import parameter_groups
 from pose.engine.teacher_heatmaps import open_teacher_heatmaps
 from pose.engine.trainer import LossFn, prepare_images
 from pose.engine.truth import Truth, find_closest
@@ -44,9 +45,9 @@ def training_samples(config: Config) -> TrainingSamples:
 
 
 def adam(model: PoseNet, options: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """Return Adam with two parameter groups, backbone and head; AdamW if the weight decay is positive."""
+    """Return Adam with the groups of `parameter_groups`; AdamW if the weight decay is positive."""
     return torch.optim.AdamW(
-        [{"params": list(part.parameters())} for part in (model.backbone, model.head)],
+        parameter_groups(model, options),
         options.learning_rate,
         weight_decay=options.weight_decay,
         fused=device.type in ("cpu", "cuda") or None,

@@ -16,6 +16,12 @@ def learning_rate(options: OptimizationConfig, epoch: float, global_step: int) -
     return options.learning_rate * factor * warmup(global_step, options.warmup_steps)
 
 
+def initial_learning_rates(options: OptimizationConfig) -> list[float]:
+    """Return the initial learning rate of each parameter group of `pose.engine.state.parameter_groups`."""
+    rates = [options.backbone_learning_rate or options.learning_rate, options.learning_rate]
+    return rates if options.attention_learning_rate is None else [*rates, options.attention_learning_rate]
+
+
 def step_decay(epoch: float, milestones: Sequence[int], decay: float) -> float:
     """Return the learning-rate factor after ``epoch`` epochs: ``decay`` for each milestone reached.
 

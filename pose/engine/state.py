@@ -9,6 +9,9 @@ from torch import nn
 from pose.config.base import OptimizationConfig
 from pose.engine.distributed import DistContext, wrap_model
 from pose.engine.ema import MovingAverage
+from pose.models.classifier import Classifier
+from pose.models.make_dynamic import attention_parameters
+from pose.models.pose_net import PoseNet
 
 
 @dataclass
@@ -58,6 +61,16 @@ class TrainState:
         return self.ema.model if self.ema is not None else self.model
 
 
+def parameter_groups(model: PoseNet | Classifier, options: OptimizationConfig) -> list[dict[str, list[nn.Parameter]]]:
+    """Return the parameter groups of a model: backbone, head and, if it has its own learning rate, the attention."""
+    parts = [list(part.parameters()) for part in (model.backbone, model.head)]
+    if options.attention_learning_rate is not None:
+        attention = attention_parameters(model)
+        own = set(attention)
+        parts = [*([weight for weight in part if weight not in own] for part in parts), attention]
+    return [{"params": part} for part in parts]
+
+
 def make_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -68,7 +81,7 @@ def make_state(
 
     Args:
         model: on its device.
-        optimizer: optimizer of its weights, in two groups: backbone and head.
+        optimizer: optimizer of its weights, in the groups of `parameter_groups`.
         options: optimization options.
         dist: rank, world size and device.
     """

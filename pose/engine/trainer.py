@@ -26,7 +26,7 @@ from pose.datasets.loading import batches as iterate_batches
 from pose.engine.checkpoint import load_checkpoint, save_checkpoint
 from pose.engine.distributed import DistContext, all_gather, all_reduce_mean, broadcast_buffers
 from pose.engine.metrics_log import EpochLog, MetricsLog, RunClock, Validation
-from pose.engine.schedules import learning_rate, temperature
+from pose.engine.schedules import initial_learning_rates, learning_rate, temperature
 from pose.engine.state import TrainState
 from pose.errors import TrainingError
 from pose.files import write_text
@@ -205,9 +205,8 @@ def _set_learning_rate(state: TrainState, options: OptimizationConfig, steps: in
     """Set the learning rates of the parameter groups for the next step; return the head's."""
     progress = state.progress
     rate = learning_rate(options, progress.epoch + progress.step / steps, progress.global_step)
-    backbone_factor = (options.backbone_learning_rate or options.learning_rate) / options.learning_rate
-    for group, factor in zip(state.optimizer.param_groups, (backbone_factor, 1.0), strict=True):
-        group["lr"] = rate * factor
+    for group, initial_rate in zip(state.optimizer.param_groups, initial_learning_rates(options), strict=True):
+        group["lr"] = rate * (initial_rate / options.learning_rate)
     return rate
 
 

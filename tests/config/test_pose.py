@@ -93,6 +93,8 @@ def test_sizes_that_are_not_multiples_of_32_are_refused(side: int) -> None:
         ({"model": {"backbone": "resnet18", "squeeze": False}}, "squeeze False needs"),
         ({"model": {"backbone": "resnet18", "first_strides": [1, 1]}}, "first_strides .* needs .* mobilenet_v2"),
         ({"model": {"first_strides": [1, 2]}}, r"first_strides must be \[2, 2\] in a pose model"),
+        ({"train": {"attention_learning_rate": 1e-4}}, "attention_learning_rate needs a dynamic model"),
+        ({"train": {"attention_learning_rate": -1}}, "greater than or equal to 0"),
         ({"model": {"backbone": "resnet18", "last_squeeze": False}}, "last_squeeze False needs"),
         ({"model": {"backbone": "resnet34"}}, "resnet18"),
         ({"model": {"num_kernels": 0}}, "greater than 0"),

@@ -173,6 +173,7 @@ def test_training_equals_a_plain_loop_with_sgd(tiny_classifier, dist, tmp_path, 
 STATEFUL_OPTIONS = (
     "train.dropout=0.2",
     "train.mixup=0.2",
+    "train.attention_learning_rate=0.005",
     "train.label_smoothing=0.1",
     "train.ema_decay=0.9",
     "train.epochs=3",

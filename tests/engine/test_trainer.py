@@ -273,6 +273,22 @@ def test_both_learning_rates_follow_the_schedule(dist):
     assert rates == [pytest.approx([0.3 * rate, rate]) for rate in (0.5, 1, 0.1, 0.1)]
 
 
+def test_each_parameter_group_follows_the_schedule_from_its_own_rate(dist):
+    model = nn.ModuleDict({"backbone": make_model(), "head": nn.Linear(2, 2), "attention": nn.Linear(2, 2)})
+    groups = [{"params": list(part.parameters())} for part in model.values()]
+    state = TrainState(model, torch.optim.SGD(groups), torch.amp.GradScaler("cpu", enabled=False), None, model.backbone)
+    rates = []
+    record = lambda: rates.append([group["lr"] for group in state.optimizer.param_groups])  # noqa: E731
+
+    train(
+        state, make_batches(4), dist, on_step=record, epochs=1, schedule="cosine", warmup_steps=2,
+        learning_rate=1.0, backbone_learning_rate=0.3, attention_learning_rate=0.02,
+    )  # fmt: skip
+
+    factors = [0.5 * min(1, (step + 1) / 2) * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert rates == [pytest.approx([0.3 * factor, factor, 0.02 * factor]) for factor in factors]
+
+
 def test_learning_rate_is_cosine_decay_times_warm_up():
     options = TrainConfig(epochs=4, schedule="cosine", learning_rate=2.0, warmup_steps=10)
 

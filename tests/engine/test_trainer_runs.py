@@ -19,6 +19,7 @@ STATEFUL_OPTIONS = (
     "model.dynamic_head=true",
     "train.epochs=3",
     "train.learning_rate=0.02",
+    "train.attention_learning_rate=0.005",
     "train.schedule=cosine",
     "train.warmup_steps=3",
     "train.temperature_final=1",
