@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     config = load_any_config(args.cfg, args.overrides)
 
-    from pose.engine.attention_ablation import format_metrics, measure_modes
+    from pose.engine.attention_ablation import format_layers, format_metrics, measure_modes
     from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
     from pose.files import write_text
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": metrics, "layers": rows}
     write_text(output / "inspection.json", json.dumps(report, indent=2) + "\n")
     draw_attention(rows, output / "entropy.png")
-    print(format_metrics(metrics), protocol, sep="\n")
+    print(format_metrics(metrics), format_layers(layers), protocol, sep="\n")
 
 
 Subject = tuple["nn.Module", Callable[[], Mapping[str, float]], str]

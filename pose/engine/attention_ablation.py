@@ -5,7 +5,8 @@
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 AS_TRAINED = "as trained"
 """Name of the mode with unchanged attention."""
+
+COLLAPSED = 1.1
+"""Effective number of kernels below which a layer counts as using one kernel for all inputs (0.98 of the weight)."""
 
 Metrics = Mapping[str, float]
 """Values from 0 to 1 by name."""
@@ -76,6 +80,18 @@ def format_metrics(metrics: Mapping[str, Metrics]) -> str:
     for mode, row in metrics.items():
         lines.append(f"{mode:<{width}}" + "".join(f"{100 * value:>8.1f}" for value in row.values()))
     return "\n".join(lines)
+
+
+def format_layers(layers: Sequence[LayerAttention]) -> str:
+    """Summarize the attention of all layers in one line."""
+    collapsed = sum(layer.effective_kernels < COLLAPSED for layer in layers)
+    kernels = statistics.mean(layer.effective_kernels for layer in layers)
+    entropy = statistics.mean(float(layer.entropy.mean()) for layer in layers)
+    variation = statistics.median(layer.variation for layer in layers)
+    return (
+        f"{len(layers)} dynamic layers, {collapsed} use one kernel for all inputs; effective kernels {kernels:.2f} and "
+        f"entropy {entropy:.2f} in the mean, variation between inputs {variation:.3f} in the median"
+    )
 
 
 def require_dynamic(model: nn.Module, weights: Path) -> None:

@@ -63,6 +63,15 @@ class LayerAttention:
         probabilities = _normalize(self.weights)
         return max(0.0, float(_entropy(probabilities.mean(0)) - _entropy(probabilities).mean()))
 
+    @property
+    def effective_kernels(self) -> float:
+        """Effective number of kernels over all inputs: exp of the entropy of the mean weights, from 1 to K.
+
+        1 if all inputs use the same single kernel.
+        """
+        mean = _normalize(self.weights).mean(0)
+        return math.exp(float(torch.special.entr(mean).sum()))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics as plain values for JSON; ``entropy_std`` is the deviation over the inputs."""
         entropy = self.entropy
@@ -73,6 +82,7 @@ class LayerAttention:
             "entropy_mean": float(entropy.mean()),
             "entropy_std": float(entropy.std(correction=0)),
             "variation": self.variation,
+            "effective_kernels": self.effective_kernels,
             "mean_weights": self.weights.mean(0).tolist(),
         }
 

@@ -20,7 +20,7 @@ from pose.models.heads import TypeAHead, TypeBHead
 from pose.models.pose_net import PoseNet, SpatialSoftmax
 
 Backbone = MobileNetV2 | MobileNetV3Small | ResNet
-"""Maps normalized images (N, 3, H, W) to features (N, out_channels, H / stride, W / stride), at stride 32 by default."""
+"""Maps normalized images (N, 3, H, W) to features (N, out_channels, H / stride, W / stride); stride 32 by default."""
 
 HIDDEN_CHANNELS = {"mobilenet_v3_small": 1280}
 """Width of the classifier's hidden layer, for backbones that have one (MobileNetV3, Table 2)."""

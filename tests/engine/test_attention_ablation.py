@@ -13,6 +13,7 @@ from pose.datasets.imagenet import load_images
 from pose.engine.attention_ablation import (
     AS_TRAINED,
     first_persons,
+    format_layers,
     format_metrics,
     measure_modes,
     pose_measure,
@@ -23,7 +24,7 @@ from pose.engine.distributed import DistContext
 from pose.engine.evaluate import load_test_set, make_results, predict_persons, score_results
 from pose.errors import CheckpointError, ConfigError, DataError
 from pose.models import build_pose_net
-from pose.models.attention_probe import AttentionRecord, attention_modes, average, changed_attention
+from pose.models.attention_probe import AttentionRecord, LayerAttention, attention_modes, average, changed_attention
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.kernel_attention import set_temperature
 
@@ -92,6 +93,23 @@ def test_format_metrics_writes_a_table_in_percent():
         "as trained    33.8   100.0",
         "averaged       0.0     5.0",
     ]
+
+
+def test_format_layers_counts_the_layers_with_one_kernel_for_all_inputs():
+    weights = {
+        "collapsed": [[0.99, 0.01], [0.99, 0.01]],  # 1.06 kernels, entropy .08
+        "one each": [[1, 0], [0, 1]],  # 2 kernels, entropy 0, variation 1
+        "flat": [[0.5, 0.5], [0.5, 0.5]],  # 2 kernels, entropy 1
+    }
+
+    line = format_layers(
+        [LayerAttention(name, "1x1", 4, torch.tensor(rows, dtype=torch.float64)) for name, rows in weights.items()]
+    )
+
+    assert line == (
+        "3 dynamic layers, 1 use one kernel for all inputs; effective kernels 1.69 and entropy 0.36 in the mean, "
+        "variation between inputs 0.000 in the median"
+    )
 
 
 def test_a_static_model_is_refused_in_one_line(tiny_config, classifier):

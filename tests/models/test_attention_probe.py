@@ -168,8 +168,25 @@ def test_variation_of_equal_inputs_is_not_negative() -> None:
     assert 0 <= LayerAttention("a", "1x1", 4, rows).variation < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("rows", "kernels"),
+    [
+        ([[0, 1, 0, 0]] * 2, 1),
+        ([[0.25] * 4] * 2, 4),
+        ([[1, 0, 0, 0], [0, 1, 0, 0]], 2),
+        ([[0.8, 0.2], [0.8, 0.2]], 0.8**-0.8 * 0.2**-0.2),
+        ([[1.6, 0.4], [1.6, 0.4]], 0.8**-0.8 * 0.2**-0.2),
+    ],
+    ids=["one for all", "uniform", "one each", "uneven", "uneven sigmoid"],
+)
+def test_effective_kernels_count_what_all_inputs_together_use(rows: list[list[float]], kernels: float) -> None:
+    assert layer_of(*rows).effective_kernels == pytest.approx(kernels)
+
+
 def test_as_dict_has_all_statistics() -> None:
     statistics = layer_of([0.5, 0.5], [1, 0]).as_dict()
+
+    assert statistics.pop("effective_kernels") == pytest.approx(0.75**-0.75 * 0.25**-0.25)
 
     assert statistics.pop("variation") == pytest.approx((0.75 * math.log2(4 / 3) + 0.25 * 2) - 0.5)
     assert statistics == {
