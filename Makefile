@@ -30,13 +30,8 @@ quickstart: venv  ## draw poses on a video of real people; train and test a smal
 	@echo "next, a video of your own:       $(BIN)/python tools/demo_video.py --input VIDEO --output poses.mp4"
 
 # One thread per process: more threads than cores slow small models down many times.
-# Two runs: in a worker that had run half of all tests, tests/integration/test_imagenet_two_processes.py ended with a
-# segmentation fault (cause unknown), which pytest-xdist waits for without end.
 test: venv  ## run all tests
-	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/integration || status=1; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/integration || status=1; \
-	exit $$status
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 package:  ## build the sdist and the wheel, install the wheel into an empty environment and try it (2 to 5 minutes)
 	@PYTHON="$(PYTHON)" .ci/package

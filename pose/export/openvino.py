@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, digest, import_openvino
+from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, digest, import_openvino, openvino_core
 from pose.inference.metadata import ExportMetadata
 
 
@@ -21,8 +21,7 @@ def to_openvino(content: bytes, metadata: ExportMetadata) -> Any:
     Raises:
         PoseError: openvino is not installed.
     """
-    openvino = import_openvino()
-    model = openvino.Core().read_model(content)
+    model = openvino_core().read_model(content)
     if model.input(0).partial_shape.is_static:
         model = _loop_over_crops(model)
     for name, value in metadata.to_properties().items():

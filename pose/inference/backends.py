@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -170,6 +171,24 @@ def import_openvino() -> Any:
     return openvino
 
 
+def openvino_core() -> Any:
+    """Return the one ``openvino.Core`` of the process.
+
+    The CPU plugin of each core sets the calling thread's alternate signal stack and frees it with the core. With two
+    cores, the thread is left with a freed stack, and the next signal with a Python handler is a segmentation fault:
+    for example SIGCHLD, which a data loader with workers handles, when a process ends.
+
+    Raises:
+        PoseError: OpenVINO is not installed.
+    """
+    return _make_core(import_openvino().Core)
+
+
+@cache
+def _make_core(core_class: Callable[[], Any]) -> Any:
+    return core_class()
+
+
 def compile_openvino(model: Any, threads: int) -> Any:
     """Compile an OpenVINO model for the CPU.
 
@@ -182,13 +201,13 @@ def compile_openvino(model: Any, threads: int) -> Any:
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the processor has it, with other keypoints
     }
-    return import_openvino().Core().compile_model(model, "CPU", options)
+    return openvino_core().compile_model(model, "CPU", options)
 
 
 def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) -> InferenceSession:
     if providers is not None:
         raise PoseError(f"providers: {path.name} is an OpenVINO model, which runs on the CPU; export to .onnx instead")
-    openvino = import_openvino()
+    core = openvino_core()
     weights_path = path.with_suffix(".bin")
     for file in (path, weights_path):
         if not file.is_file():
@@ -196,7 +215,7 @@ def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) ->
     graph, weights = path.read_bytes(), weights_path.read_bytes()
     try:
         # Read from memory: a memory-mapped file cannot be moved on every system.
-        model = openvino.Core().read_model(graph, weights)
+        model = core.read_model(graph, weights)
         metadata = _openvino_metadata(model)
         if metadata.get(WEIGHTS_DIGEST, digest(weights)) != digest(weights):
             raise CheckpointError(

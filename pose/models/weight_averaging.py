@@ -58,8 +58,8 @@ def export_weights(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return the part of a weight file that inference needs: weights in half precision, and the config without paths.
 
     One-dimensional tensors (biases, batch norm) stay in float32: they are small, and a variance may exceed the range of
-    half precision. The data section and ``train.start`` of the config are reset, as they name paths of the training
-    machine; the classes of a classifier are kept.
+    half precision. The data section, ``train.start`` and ``train.teacher`` of the config are reset, as they name paths
+    of the training machine; the classes of a classifier are kept.
 
     Args:
         content: of a weight file, see `read_weights`.
@@ -70,7 +70,8 @@ def export_weights(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """
     config = saved_any_config(content, path)
     data = DataConfig() if isinstance(config, Config) else ClassFoldersConfig(classes=config.data.classes)
-    config = config.model_copy(update={"data": data, "train": config.train.model_copy(update={"start": None})})
+    train: dict[str, None] = {name: None for name in ("start", "teacher") if hasattr(config.train, name)}
+    config = config.model_copy(update={"data": data, "train": config.train.model_copy(update=train)})
     state = {
         name: value.half() if value.is_floating_point() and value.dim() > 1 else value
         for name, value in inference_state(content).items()

@@ -14,10 +14,10 @@ from pose.export.write import build_onnx, write_export
 from pose.inference import backends
 from pose.inference.backends import (
     check_exported_name,
-    import_openvino,
     is_exported,
     open_exported,
     open_session,
+    openvino_core,
 )
 from pose.inference.metadata import ExportMetadata, read_metadata
 from pose.models import build_pose_net
@@ -175,7 +175,7 @@ def test_an_output_of_openvino_has_our_name_among_others(names):
 @pytest.mark.parametrize("suffix", [".xml"], indirect=True)
 def test_openvino_computes_in_float32_on_every_processor(exported, monkeypatch):
     compiled = []
-    core = type(import_openvino().Core())
+    core = type(openvino_core())
     original = core.compile_model
     monkeypatch.setattr(core, "compile_model", lambda *args: compiled.append(original(*args)) or compiled[-1])
 
@@ -183,6 +183,26 @@ def test_openvino_computes_in_float32_on_every_processor(exported, monkeypatch):
 
     assert compiled[0].get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
     assert compiled[0].get_property("INFERENCE_NUM_THREADS") == 1
+
+
+@pytest.mark.parametrize("suffix", [".xml"], indirect=True)
+def test_signals_are_handled_after_openvino_models_were_opened_and_closed(exported):
+    """Two cores of OpenVINO leave a freed signal stack behind; `openvino_core` gives one."""
+    code = (
+        "import gc, signal, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from pose.inference.backends import open_exported\n"
+        "seen = []\n"
+        "signal.signal(signal.SIGCHLD, lambda *_: seen.append(1))  # as a data loader with workers does\n"
+        f"sessions = [open_exported(Path({str(exported)!r}), threads=1) for _ in range(3)]\n"
+        "while sessions:\n"
+        "    sessions.pop(0)\n"
+        "    gc.collect()\n"
+        "    subprocess.run([sys.executable, '-c', ''], check=True)\n"
+        "print(len(seen))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
 
 
 @pytest.mark.parametrize("suffix", [".xml"], indirect=True)

@@ -141,7 +141,7 @@ def test_only_rank_0_writes_files(adam_runs):
 
     assert one == two
     rows = [(folder / "metrics.jsonl").read_text().splitlines() for folder in adam_runs]
-    assert len(rows[0]) == len(rows[1]) == STEPS + 1
+    assert len(rows[0]) == len(rows[1]) == 2 * STEPS + 1  # an epoch has one step: its row and one for the epoch
 
 
 def test_two_ranks_write_the_results_of_one_process(adam_runs, data, tmp_path):

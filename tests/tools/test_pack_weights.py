@@ -16,7 +16,7 @@ CONFIG = Config.model_validate(
         "model": {"width": 0.35, "depth": 0.4, "head_width": 0.25, "dynamic_backbone": True},
         "input": {"size_hw": [64, 64]},
         "data": {"root": "/somewhere/private"},
-        "train": {"start": "/somewhere/else.pt", "ema_decay": 0.5},
+        "train": {"start": "/somewhere/else.pt", "teacher": "/somewhere/teacher.onnx", "ema_decay": 0.5},
     }
 )
 
