@@ -1,7 +1,7 @@
 """Make docs/images/people.gif from the video that the demo draws on data/samples/people.mp4.
 
 Example:
-    python tools/demo_video.py --input data/samples/people.mp4 --output people_drawn.mp4 --smooth
+    python tools/demo_video.py --input data/samples/people.mp4 --output people_drawn.mp4 --detector pose --smooth
     python docs/images/make_people_gif.py people_drawn.mp4 docs/images/people.gif
 """
 
