@@ -1,4 +1,4 @@
-"""Write CIFAR-10 as class folders, for tools/train_imagenet.py.
+"""Write CIFAR-10 as class folders, for dyconv-pose train-imagenet.
 
 Examples:
   dyconv-pose prepare-cifar10 --source cifar10.tar.xz

@@ -155,7 +155,7 @@ def test_help_and_messages_name_commands_instead_of_files_of_a_clone(path: Path)
     text = path.read_text(encoding="utf-8")
     commands = {file.stem.replace("_", "-") for file in (*TOOLS, *DATA_COMMANDS)}
     assert re.findall(r"\b(?:tools|data)/[a-z_]+\.py", text) == []
-    assert set(re.findall(r"dyconv-pose ([a-z]+(?:-[a-z]+)*)", text)) <= commands
+    assert set(re.findall(r"dyconv-pose ([a-z]+(?:-[a-z0-9]+)*)", text)) <= commands
 
 
 @pytest.mark.parametrize("name", ["build-cache", "check-data", "hold-out"])

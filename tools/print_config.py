@@ -33,6 +33,7 @@ GROUPS = (
     ("miniature/*", "Table 11 of the paper in miniature: static against dynamic on synthetic people"),
     ("imagenet/ablation/*", "ImageNet: the paper's ablations, each with one change of imagenet/dy_mobilenetv2_w0.5"),
     ("imagenet/*", "ImageNet: classifiers of the paper's Table 8, for train-imagenet"),
+    ("cifar10/*", "CIFAR-10: small classifiers, static and dynamic, for train-imagenet"),
     ("*", "Other"),
 )
 """Groups of packaged configs: a pattern of names, of which the first that matches counts, and what they are for."""

@@ -84,12 +84,13 @@ def read(tmp_path: Path, name: str = "inspection.json") -> Any:
 def test_a_table_a_report_and_a_plot_are_written(call, capsys, tmp_path):
     call("--gt-boxes")
 
-    header, *rows, protocol = capsys.readouterr().out.strip().split("\n")
+    header, *rows, layers, protocol = capsys.readouterr().out.strip().split("\n")
     report = read(tmp_path)
     assert header.split() == ["attention", "AP", "AP50"]
     assert [row[: row.index("  ")] for row in rows] == list(report["modes"])
     assert list(report["modes"])[:4] == ["as trained", "averaged", "mean of all inputs", "largest only"]
     assert {f"off at stride {stride}" for stride in (2, 4, 8, 16, 32)} <= report["modes"].keys()
+    assert "one kernel" in layers
     assert protocol == report["protocol"]
     assert "ground-truth boxes; input 64x64" in protocol
     assert (tmp_path / "out/entropy.png").read_bytes().startswith(b"\x89PNG")
