@@ -117,11 +117,11 @@ def transform_points(points: ArrayLike, matrix: ArrayLike) -> Array:
     return transformed
 
 
-def iou(bbox_xywh: ArrayLike, others_xywh: ArrayLike) -> Array:
-    """Return the intersection over union (N,) of a box (4,) with boxes (N, 4); 0 where both are empty."""
-    box, others = np.asarray(bbox_xywh, dtype=np.float64), np.asarray(others_xywh, dtype=np.float64)
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
-    intersection = (high - low).clip(0).prod(axis=1)
-    union = box[2:].prod() + others[:, 2:].prod(axis=1) - intersection
+def iou(bboxes_xywh: ArrayLike, others_xywh: ArrayLike) -> Array:
+    """Return the intersection over union (...) of boxes (..., 4); leading axes broadcast; 0 where both are empty."""
+    boxes, others = np.asarray(bboxes_xywh, dtype=np.float64), np.asarray(others_xywh, dtype=np.float64)
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
+    intersection = (high - low).clip(0).prod(axis=-1)
+    union = boxes[..., 2:].prod(axis=-1) + others[..., 2:].prod(axis=-1) - intersection
     return np.asarray(intersection / np.maximum(union, np.finfo(np.float64).tiny))

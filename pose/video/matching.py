@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.evaluation.oks import oks
-from pose.geometry import Array
+from pose.geometry import Array, iou
 from pose.inference.poses import Poses
 
 
@@ -32,11 +32,7 @@ def pose_oks(poses: Poses, others: Poses, sigmas: ArrayLike) -> Array:
 
 def box_iou(poses: Poses, others: Poses) -> Array:
     """Return the intersection over union (N, M) of the boxes of all pairs of persons."""
-    boxes, other_boxes = (np.asarray(persons.bboxes_xywh, dtype=np.float64) for persons in (poses, others))
-    low = np.maximum(boxes[:, None, :2], other_boxes[:, :2])
-    high = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], other_boxes[:, :2] + other_boxes[:, 2:])
-    shared = (high - low).clip(0).prod(axis=-1)
-    return np.asarray(shared / (box_areas(poses)[:, None] + box_areas(others) - shared))
+    return iou(poses.bboxes_xywh[:, None], others.bboxes_xywh)
 
 
 def box_areas(poses: Poses) -> Array:
