@@ -23,6 +23,7 @@ from typing import Any
 
 from pose import __version__
 from pose.errors import PoseError, near_name
+from pose.packaged import weights_path
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -138,6 +139,44 @@ def add_run_arguments(parser: ToolParser) -> None:
     )
     parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<config>/<time>)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+
+
+def add_pipeline_arguments(parser: ToolParser) -> None:
+    """Add the arguments of the pose pipeline, for `pose.video.estimation`: model, detector, tracking, thresholds."""
+    parser.add_argument(
+        "--weights", type=weights_path, help="weight file, run folder or exported model (default: the packaged model)"
+    )
+    parser.add_argument(
+        "--detector",
+        default="auto",
+        metavar="auto|FILE|NAME|pose|none",
+        help="person detector: an .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), pose (the pose "
+        "model itself finds the most visible person), none (the whole image is one person), or auto (default)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=positive_count,
+        default=1,
+        metavar="N",
+        help="run the detector in every Nth frame; in between, boxes come from the last keypoints (default: 1)",
+    )
+    parser.add_argument(
+        "--track",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="number the persons of a video, each the same in all frames (default: on)",
+    )
+    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
+    parser.add_argument("--score", type=float, default=0.3, help="minimum box score (default: %(default)s)")
+    parser.add_argument(
+        "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument("--no-flip", dest="flip", action="store_false", help="no flip averaging: twice as fast")
+    parser.add_argument(
+        "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast if the processor supports it"
+    )
+    parser.add_argument("--max-frames", type=positive_count, help="stop each input after this number of frames")
 
 
 def positive_count(text: str) -> int:

@@ -21,33 +21,28 @@ without PyTorch.
 file.
 """
 
-import argparse
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pose.cli import ToolParser, positive_count, run
+from pose.cli import ToolParser, add_pipeline_arguments, positive_count, run
 from pose.errors import ConfigError
-from pose.packaged import weights_path
-
-if TYPE_CHECKING:
-    from pose.inference.predictor import CropPredictor
-    from pose.video.pipeline import EstimateFunction, FramePoses
-    from pose.video.readers import Frame, FrameSource
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, open the source, model, detector and outputs, and run the demo."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.boxes is not None and args.detector != "auto":
+        parser.error("argument --boxes: not allowed with argument --detector")
 
-    from pose.inference.open_predictor import open_predictor
-    from pose.video.identities import assign_ids
-    from pose.video.pipeline import run_demo
+    from pose.inference.duplicates import MAX_OKS
+    from pose.inference.find_detector import resolve_detector
+    from pose.inference.open_predictor import open_predictor, open_search_predictor
+    from pose.video.estimation import make_estimate
+    from pose.video.pipeline import detect_with, read_boxes, run_demo
     from pose.video.readers import open_source
-    from pose.video.smoothing import smooth_poses
     from pose.video.window import Window
     from pose.video.writers import check_outputs, open_json_writer, open_writer
 
@@ -55,13 +50,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
     predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
     source = open_source(args.input)
-    pipeline, everybody = build_pipeline(args, source, predictor)
-
-    def estimate(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
-        results = pipeline(frames)
-        if args.track:
-            results = assign_ids(results, predictor.skeleton.sigmas)
-        return smooth_poses(results, predictor.skeleton.sigmas) if args.smooth else results
+    detector = None
+    if args.boxes is None:
+        detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
+    if args.detect_every > 1 and detector is None:
+        raise ConfigError("--detect-every: there is no detector to run less often; give --detector, or leave it out")
+    detect, search_predictor = None, None
+    if args.boxes is not None:
+        detect = read_boxes(args.boxes, source, args.score)
+    elif detector is not None:
+        detect = detect_with(detector)
+    else:
+        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
+    estimate = make_estimate(
+        predictor,
+        detect,
+        search_predictor,
+        detect_every=args.detect_every,
+        batch_frames=args.batch_frames,
+        max_oks=None if detector is None else MAX_OKS,
+        track=args.track,
+        smooth=args.smooth,
+    )
 
     size_wh = (2 * source.size_wh[0], source.size_wh[1]) if args.side_by_side else source.size_wh
     with ExitStack() as outputs:
@@ -77,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             image_writer,
             json_writer,
             keypoint_threshold=args.keypoint_score,
-            color="person" if args.track and everybody and source.fps is not None else "side",
+            color="person" if args.track and detect is not None and source.fps is not None else "side",
             background=args.background,
             side_by_side=args.side_by_side,
             window=window,
@@ -86,70 +96,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.output}: {summary}" + (f"; keypoints in {args.json}" if args.json else ""))
 
 
-def build_pipeline(
-    args: argparse.Namespace, source: "FrameSource", predictor: "CropPredictor"
-) -> "tuple[EstimateFunction, bool]":
-    """Return the pose pipeline for the arguments, and whether it finds everybody: by boxes of a file or of a detector.
-
-    Raises:
-        ConfigError: ``--detect-every`` without a detector.
-    """
-    from pose.inference.duplicates import MAX_OKS
-    from pose.inference.find_detector import resolve_detector
-    from pose.inference.open_predictor import open_search_predictor
-    from pose.video.pipeline import detect_with, estimate_poses, read_boxes
-    from pose.video.propagation import estimate_between_detections
-    from pose.video.tracking import track_person
-
-    detector = None
-    if args.boxes is None:
-        detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
-    if detector is None and args.detect_every > 1:
-        raise ConfigError("--detect-every: there is no detector to run less often; give --detector, or leave it out")
-    if args.boxes is not None:
-        detect = read_boxes(args.boxes, source, args.score)
-        return partial(estimate_poses, detect=detect, predictor=predictor, batch_frames=args.batch_frames), True
-    if detector is None:
-        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
-        return partial(track_person, predictor=predictor, search_predictor=search_predictor), False
-    detect = detect_with(detector)
-    if args.detect_every > 1:
-        every = partial(estimate_between_detections, detect_every=args.detect_every)
-        return partial(every, detect=detect, predictor=predictor), True
-    batches = partial(estimate_poses, batch_frames=args.batch_frames, max_oks=MAX_OKS)
-    return partial(batches, detect=detect, predictor=predictor), True
-
-
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
-    parser.add_argument(
-        "--weights", type=weights_path, help="weight file, run folder or exported model (default: the packaged model)"
-    )
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
     parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, image or folder to write")
-    boxes = parser.add_mutually_exclusive_group()
-    boxes.add_argument("--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format")
-    boxes.add_argument(
-        "--detector",
-        default="auto",
-        metavar="auto|FILE|NAME|pose|none",
-        help="person detector: an .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), pose (the pose "
-        "model tracks the most visible person), none (the whole frame is one person), or auto (default)",
-    )
     parser.add_argument(
-        "--detect-every",
-        type=positive_count,
-        default=1,
-        metavar="N",
-        help="run the detector in every Nth frame; in between, boxes come from the last keypoints (default: 1)",
+        "--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format, instead of a detector"
     )
-    parser.add_argument(
-        "--track",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="number the persons of a video, each the same in all frames (default: on)",
-    )
-    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
     parser.add_argument("--side-by-side", action="store_true", help="put the input to the left of the drawing")
     parser.add_argument(
         "--background",
@@ -161,22 +114,13 @@ def _parser() -> ToolParser:
         "--show", action="store_true", help="show the drawn frames in a window; q, Escape or closing it ends the demo"
     )
     parser.add_argument("--json", metavar="FILE", help="also write all keypoints to this JSON file")
-    parser.add_argument("--score", type=float, default=0.3, help="minimum box score (default: %(default)s)")
-    parser.add_argument(
-        "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
-    parser.add_argument("--no-flip", dest="flip", action="store_false", help="no flip averaging: twice as fast")
-    parser.add_argument(
-        "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast if the processor supports it"
-    )
     parser.add_argument(
         "--batch-frames",
         type=positive_count,
         default=8,
         help="number of frames to process together (default: %(default)s)",
     )
-    parser.add_argument("--max-frames", type=positive_count, help="stop after this number of frames")
+    add_pipeline_arguments(parser)
     return parser
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import ToolParser, positive_count, run
+from pose.packaged import weights_path
 
 if TYPE_CHECKING:
     from pose.inference.poses import Poses
@@ -113,7 +114,7 @@ def _parser() -> ToolParser:
         "--detector", required=True, metavar="NAME|ONNX", help="person detector, as for dyconv-pose detect"
     )
     parser.add_argument(
-        "--teacher", type=Path, metavar="FILE", help="ONNX pose model, or weights of this project (default: packaged)"
+        "--teacher", type=weights_path, metavar="FILE", help="ONNX pose model, or our weights (default: packaged)"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="annotation file to write")
     parser.add_argument(

@@ -23,21 +23,18 @@ Images are rotated upright by their EXIF orientation. An input is never overwrit
 
 import argparse
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pose.cli import ToolParser, positive_count, run
+from pose.cli import ToolParser, add_pipeline_arguments, run
 from pose.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
-    from pose.inference.detectors import Detector
     from pose.inference.predictor import CropPredictor
     from pose.video.inputs import Input
-    from pose.video.pipeline import DemoSummary, EstimateFunction, FramePoses
-    from pose.video.readers import Frame
+    from pose.video.pipeline import DemoSummary, EstimateFunction
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
 
     from pose.inference.find_detector import resolve_detector
-    from pose.inference.open_predictor import open_predictor
+    from pose.inference.open_predictor import open_predictor, open_search_predictor
+    from pose.video.estimation import make_estimate
     from pose.video.inputs import find_inputs
     from pose.video.outputs import output_paths, parse_formats, written_files
+    from pose.video.pipeline import detect_with
     from pose.video.writers import check_outputs
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -65,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
     if args.detect_every > 1 and detector is None:
         raise ConfigError("--detect-every: there is no detector to run less often; add --detector, or leave it out")
-    estimate = build_pipeline(args, predictor, detector)
+    search_predictor = None
+    if detector is None:
+        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
+    detect = None if detector is None else detect_with(detector)
+    estimate = make_estimate(
+        predictor, detect, search_predictor, detect_every=args.detect_every, track=args.track, smooth=args.smooth
+    )
     for item, paths in zip(inputs, outputs, strict=True):
         by_person = args.track and detector is not None and not item.has_images
         location, summary = predict(item, paths, args, predictor, estimate, "person" if by_person else "side")
@@ -73,39 +78,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{location}: {summary}; saved {saved}")
         if advice := advise(summary, detector is not None):
             logger.warning("%s: %s", location, advice)
-
-
-def build_pipeline(
-    args: argparse.Namespace, predictor: "CropPredictor", detector: "Detector | None"
-) -> "EstimateFunction":
-    """Return the pose pipeline: boxes of the detector or single-person tracking, then numbers, then smoothing."""
-    from pose.inference.duplicates import MAX_OKS
-    from pose.inference.open_predictor import open_search_predictor
-    from pose.video.identities import assign_ids
-    from pose.video.pipeline import detect_with, estimate_poses
-    from pose.video.propagation import estimate_between_detections
-    from pose.video.smoothing import smooth_poses
-    from pose.video.tracking import track_person
-
-    estimate: EstimateFunction
-    if detector is None:
-        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
-        estimate = partial(track_person, predictor=predictor, search_predictor=search_predictor)
-    elif args.detect_every > 1:
-        detect = detect_with(detector)
-        estimate = partial(
-            estimate_between_detections, detect=detect, predictor=predictor, detect_every=args.detect_every
-        )
-    else:
-        estimate = partial(estimate_poses, detect=detect_with(detector), predictor=predictor, max_oks=MAX_OKS)
-
-    def pipeline(frames: "Iterable[Frame]") -> "Iterator[FramePoses]":
-        results = estimate(frames)
-        if args.track:
-            results = assign_ids(results, predictor.skeleton.sigmas)
-        return smooth_poses(results, predictor.skeleton.sigmas) if args.smooth else results
-
-    return pipeline
 
 
 def predict(
@@ -176,42 +148,9 @@ def _parser() -> ToolParser:
     parser.add_argument("--save", metavar="FORMAT,...", help="image, video, json, csv, coco, or none; see above")
     parser.add_argument("--show", action="store_true", help="show the drawing in a window; q or Escape ends the input")
     parser.add_argument(
-        "--weights", type=Path, help="weight file, run folder or exported model (default: the packaged model)"
-    )
-    parser.add_argument(
-        "--detector",
-        default="auto",
-        metavar="auto|FILE|NAME|pose|none",
-        help="person detector: an .onnx file, a torchvision detector (ssdlite320_mobilenet_v3_large), pose (the pose "
-        "model itself finds the most visible person), none (the whole image is one person), or auto (default)",
-    )
-    parser.add_argument(
-        "--detect-every",
-        type=positive_count,
-        default=1,
-        metavar="N",
-        help="run the detector in every Nth frame; in between, boxes come from the last keypoints (default: 1)",
-    )
-    parser.add_argument(
-        "--track",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="number the persons of a video, each the same in all frames (default: on)",
-    )
-    parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
-    parser.add_argument(
         "--color", choices=["side", "person"], help="color by side of the body, or one color for each person"
     )
-    parser.add_argument("--score", type=float, default=0.3, help="minimum box score (default: %(default)s)")
-    parser.add_argument(
-        "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
-    parser.add_argument("--no-flip", dest="flip", action="store_false", help="no flip averaging: twice as fast")
-    parser.add_argument(
-        "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast if the processor supports it"
-    )
-    parser.add_argument("--max-frames", type=positive_count, help="stop each input after this number of frames")
+    add_pipeline_arguments(parser)
     return parser
 
 

@@ -8,7 +8,6 @@ the length of the video: at most `MAX_QUEUED_FRAMES` frames wait before the mode
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -158,8 +157,7 @@ def without_duplicates(result: FramePoses, skeleton: Skeleton, max_oks: float) -
     kept = distinct_persons(poses.keypoints, poses.bboxes_xywh, scores, skeleton.sigmas, max_oks)
     if len(kept) == len(poses):
         return result
-    rows = {name: getattr(poses, name)[kept] for name in ("keypoints", "scores", "bboxes_xywh")}
-    return result._replace(poses=replace(poses, **rows), scores=scores[kept])
+    return result._replace(poses=poses[kept], scores=scores[kept])
 
 
 def run_demo(

@@ -5,7 +5,6 @@ enters is found at the next detection. Who is lost in between is searched again 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -35,8 +34,7 @@ def estimate_between_detections(
         poses = predictor.predict_batch([frame.image], [bboxes_xywh])[0]
         if not is_detected:
             visible = poses.person_scores >= MIN_KEYPOINT_SCORE
-            rows = {name: getattr(poses, name)[visible] for name in ("keypoints", "scores", "bboxes_xywh")}
-            poses, box_scores = replace(poses, **rows), box_scores[visible]
+            poses, box_scores = poses[visible], box_scores[visible]
         result = FramePoses(frame, poses, box_scores * poses.person_scores)
         result = without_duplicates(result, predictor.skeleton, MAX_OKS)
         yield result

@@ -20,7 +20,10 @@ def label(*args: object) -> None:
 
 def test_labels_are_the_predictions_of_the_packaged_model_and_training_reads_them(tmp_path, tiny_coco):
     output, folder = tmp_path / "people.json", tiny_coco.images
-    label("--images", folder, "--detector", "none", "--output", output, "--keypoint-score", 0.01, "--min-keypoints", 1)
+    label(
+        "--images", folder, "--detector", "none", "--teacher", "default", "--output", output,
+        "--keypoint-score", 0.01, "--min-keypoints", 1,
+    )  # fmt: skip
 
     persons = annotated_persons(output, folder, COCO)
     predictor = PosePredictor()

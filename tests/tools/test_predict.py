@@ -211,3 +211,8 @@ def test_help_shows_an_example_and_the_formats(capsys):
         main(["--help"])
     assert caught.value.code == 0
     assert "dyconv-pose predict photo.jpg" in capsys.readouterr().out
+
+
+def test_weights_can_be_a_packaged_model_by_its_name(tmp_path, photos, two_people, capsys):
+    main(["--weights", "default", "--no-flip", "--output", str(tmp_path / "out"), "--detector", "any", str(photos)])
+    assert "2 images, 4 people" in capsys.readouterr().out
