@@ -10,15 +10,16 @@ change the part of the others. The input file is not changed.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from msgspec import Raw
 
 from pose.cli import ToolParser, run
-from pose.datasets.coco_json import read_annotations, read_json
+from pose.datasets.coco_json import Annotations, read_annotations
 from pose.errors import DataError
-from pose.files import write_text
+from pose.files import replacing, writing
+from pose.json_file import decode_json, raw_text, read_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,19 +38,22 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise DataError(f"{file}: exists; remove it or choose another name")
     if args.kept.resolve() == args.held_out.resolve():
         raise DataError(f"{args.kept}: --kept and --held-out are the same file; give two names")
-    read_annotations(args.annotations)  # checks the layout
-    content = read_json(args.annotations)
-    held_out = {image["id"] for image in content["images"] if unit_hash(image["id"], args.seed) < args.fraction}
-    parts = {
-        args.kept: select_images(content, held_out, inside=False),
-        args.held_out: select_images(content, held_out, inside=True),
+    rows = read_annotations(args.annotations)
+    content = read_json(args.annotations, dict[str, Raw], "COCO annotations")
+    held_out = {image.id for image in rows.images if unit_hash(image.id, args.seed) < args.fraction}
+    counts = {
+        args.kept: sum(row.image_id not in held_out for row in rows.annotations),
+        args.held_out: sum(row.image_id in held_out for row in rows.annotations),
     }
-    for file, part in parts.items():
-        if not part["annotations"]:
+    for file, count in counts.items():
+        if not count:
             raise DataError(f"{file}: would have no annotations; choose another --fraction")
-    for file, part in parts.items():
-        write_text(file, json.dumps(part))
-        print(f"{file}: {len(part['images'])} images, {len(part['annotations'])} annotations")
+    with replacing(args.kept) as kept, replacing(args.held_out) as others:  # both or none
+        for file, path, inside in ((kept, args.kept, False), (others, args.held_out, True)):
+            with writing(path):
+                file.write_text(select_images(content, rows, held_out, inside), encoding="utf-8")
+    for file, images in ((args.kept, len(rows.images) - len(held_out)), (args.held_out, len(held_out))):
+        print(f"{file}: {images} images, {counts[file]} annotations")
 
 
 def unit_hash(image_id: int, seed: int) -> float:
@@ -58,23 +62,21 @@ def unit_hash(image_id: int, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def select_images(content: dict[str, Any], image_ids: set[int], inside: bool) -> dict[str, Any]:
-    """Return the annotation file reduced to the images in ``image_ids``, or to all others; other keys are kept.
+def select_images(content: Mapping[str, Raw], rows: Annotations, image_ids: set[int], inside: bool) -> str:
+    """Return the annotation file reduced to the images in ``image_ids``, or to all others; the rest is kept as it is.
 
     Args:
-        content: COCO annotation file.
+        content: JSON text of each key of a COCO annotation file.
+        rows: the same file, decoded.
         image_ids: ids of the selected images.
         inside: keep the selected images; False keeps the others.
     """
-    return {
-        **content,
-        "images": [image for image in content["images"] if (image["id"] in image_ids) == inside],
-        "annotations": [
-            annotation
-            for annotation in content.get("annotations", [])
-            if (annotation["image_id"] in image_ids) == inside
-        ],
-    }
+    ids = {"images": [row.id for row in rows.images], "annotations": [row.image_id for row in rows.annotations]}
+    parts = {}
+    for name, ids_of_rows in ids.items():
+        texts = decode_json(bytes(content[name]), list[Raw], f"a list of {name}", name)
+        parts[name] = [text for text, row_id in zip(texts, ids_of_rows, strict=True) if (row_id in image_ids) == inside]
+    return raw_text({**content, **parts})
 
 
 if __name__ == "__main__":

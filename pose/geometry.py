@@ -6,6 +6,7 @@ pixel centers, and **no half-pixel offset** between input and heatmap. This is t
 HRNet, with which published COCO results are measured; the formulas reproduce those of their public code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ Array = NDArray[np.float64]
 """Array of float64, the type of coordinates and matrices."""
 Float32 = NDArray[np.float32]
 """Array of float32, the type of heatmaps and scores."""
+
+MIN_SIDE = 1e-3
+"""Longer side in pixels that a box, or the keypoints of a half body, must have at least: a view divides by it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ def box_to_view(bbox_xywh: ArrayLike, aspect_ratio: float, padding: float = 1.25
     return View((float(x + w / 2), float(y + h / 2)), (float(width * padding), float(height * padding)))
 
 
-def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
-    """Clip a box to the image; return None if nothing is left.
+def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[float, float]) -> Array | None:
+    """Clip a box to the image; return None if nothing is left, or one point, which has no view.
 
     As in the reference code, the far edge is inclusive, so the box becomes one pixel shorter. Used for training boxes
     and ground-truth boxes. Source: SimpleBaseline/HRNet, ``_load_coco_person_keypoint_annotation``.
@@ -62,7 +66,14 @@ def clean_box(bbox_xywh: ArrayLike, image_wh: tuple[int, int]) -> Array | None:
     x1, y1 = max(0.0, x), max(0.0, y)
     x2 = min(image_wh[0] - 1.0, x1 + max(0.0, w - 1))
     y2 = min(image_wh[1] - 1.0, y1 + max(0.0, h - 1))
-    return np.array([x1, y1, x2 - x1, y2 - y1]) if x2 >= x1 and y2 >= y1 else None
+    w, h = x2 - x1, y2 - y1
+    return np.array([x1, y1, w, h]) if min(w, h) >= 0 and max(w, h) >= MIN_SIDE else None
+
+
+def is_empty(bbox_xywh: Sequence[float]) -> bool:
+    """Return whether a box (4,) has no area, or is so small that it has no view."""
+    w, h = bbox_xywh[2:]
+    return min(w, h) <= 0 or max(w, h) < MIN_SIDE
 
 
 def view_to_matrix(view: View, output_wh: tuple[int, int]) -> Array:

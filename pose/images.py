@@ -4,6 +4,7 @@ Images are (H, W, 3) uint8 in OpenCV's BGR order. Crops are (h, w, 3) uint8 in R
 """
 
 import math
+import stat
 from pathlib import Path
 
 import cv2
@@ -109,6 +110,8 @@ def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1, *, upri
 
 def _read_bytes(path: Path) -> NDArray[np.uint8]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device could be endless
+            raise DataError(f"{path}: cannot read the image: expected a regular file, got a folder, pipe or device")
         return np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
         raise DataError(

@@ -54,6 +54,17 @@ def test_clean_box_makes_a_box_one_pixel_shorter():
     np.testing.assert_array_equal(clean_box([10, 20, 30, 40], (640, 480)), [10, 20, 29, 39])
 
 
+@pytest.mark.parametrize("bbox_xywh", [[10, 10, 1, 1], [10, 10, 1.0005, 1], [639, 479, 50, 50], [10, 10, 0, 0]])
+def test_clean_box_is_none_for_one_point_which_has_no_view(bbox_xywh):
+    assert clean_box(bbox_xywh, (640, 480)) is None
+
+
+@pytest.mark.parametrize("bbox_xywh", [[10, 10, 1, 2], [10, 10, 50, 1], [10, 10, 0, 30]])
+def test_clean_box_keeps_a_box_with_one_side_as_the_protocol_does(bbox_xywh):
+    view = box_to_view(clean_box(bbox_xywh, (640, 480)), 0.75)
+    assert np.isfinite(view_to_matrix(view, (192, 256))).all()
+
+
 def test_clean_box_ends_at_the_last_pixel():
     np.testing.assert_array_equal(clean_box([-5, -7, 1000, 1000], (640, 480)), [0, 0, 639, 479])
 

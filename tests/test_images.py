@@ -1,5 +1,8 @@
 """Image reading and cropping, compared with OpenCV's imread, copied pixels, ramps and averages."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -247,3 +250,14 @@ def test_find_images_refuses_a_missing_or_empty_folder(tmp_path):
         find_images(tmp_path / "missing")
     with pytest.raises(MediaError, match="no images in this folder"):
         find_images(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_device_is_no_image_and_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.jpg", tmp_path / "zero.jpg", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DataError, match="expected a regular file"):
+            read_image(path)
+        with pytest.raises(DataError, match="expected a regular file"):
+            read_crop(path, np.eye(2, 3), (4, 4))

@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "packaged",
     "files",
+    "json_file",
     "progress",
     "cli",
     "skeleton",
@@ -93,7 +94,7 @@ def test_models_import_few_other_packages(path: Path) -> None:
 
 
 TORCH_FREE = (
-    "errors files progress cli skeleton geometry heatmap images config.pose config.loader inference "
+    "errors files json_file progress cli skeleton geometry heatmap images config.pose config.loader inference "
     "inference.predictor inference.poses inference.boxes inference.formats inference.sources inference.metadata "
     "inference.backends inference.exported inference.detectors inference.find_detector inference.duplicates "
     "inference.visualize video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
@@ -124,6 +125,14 @@ def test_an_unknown_name_in_pose_raises_attribute_error() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=display)
 def test_only_the_config_loader_reads_yaml(path: Path) -> None:
     assert "yaml" not in set(imports(path)) or display(path) == "pose/config/loader.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=display)
+def test_only_json_file_reads_and_writes_json(path: Path) -> None:
+    calls = {f"{node.value.id}.{node.attr}" for node in ast.walk(ast.parse(path.read_bytes()))
+             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}  # fmt: skip
+    exceptions = {"pose/json_file.py", "tools/benchmarks/_hrnet.py"}  # the latter replaces a module of other code
+    assert display(path) in exceptions or not {"json", "msgspec.json"} & {*imports(path), *calls}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=display)

@@ -10,7 +10,6 @@ Writes one HTML page (default: analysis.html) with tables, plots and the 20 wors
 all figures with --json. --compare gives the difference in AP with its interval, by a paired bootstrap over images.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError, DataError
-from pose.files import write_text
+from pose.json_file import write_json
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = resolve_keypoints(config)
     skeleton, annotations = config.keypoints, config.data.root / config.data.val_annotations
     content = read_annotations(annotations)
-    if not content["annotations"]:
+    if not content.annotations:
         raise DataError(f"{annotations}: has no annotations, so errors cannot be analysed; use annotated images")
-    category_id = find_category(content, annotations, skeleton, config.data.category)
+    category_id = find_category(content.categories, annotations, skeleton, config.data.category)
     others = read_results(args.compare, skeleton.num_keypoints) if args.compare else None
     if args.results is not None:
         results, source = read_results(args.results, skeleton.num_keypoints), f"{args.results} on {annotations.name}"
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_page(analysis, worst, source, comparison, output)
         print(output)
     if args.json:
-        write_text(args.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
+        write_json(args.json, figures, indent=2)
         print(args.json)
 
 

@@ -12,7 +12,6 @@ they may change on another machine or another day.
 """
 
 import argparse
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
 
     from pose.files import replacing
+    from pose.json_file import json_text
 
     suites = _suites()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(comparison.line(), flush=True)
             rows.append(comparison.row(name))
         if temporary is not None:
-            temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json_text(rows, json_file, indent=2) + "\n", encoding="utf-8")
 
 
 def _suites() -> Any:

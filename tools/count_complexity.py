@@ -10,7 +10,6 @@ linear layers; a dynamic convolution adds its attention and the aggregation of i
 --all shows the figures of the paper that are at hand; "-" is one that is not.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, count, print a Markdown table and write the counts as JSON."""
     args = _parser().parse_args(argv)
 
-    from pose.files import write_text
+    from pose.json_file import write_json
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts[model] = {"config": " ".join([config.name, *own_overrides]), **count_config(config)}
     print(_comparison_tables(counts) if args.all else _table([*counts.values()]))
     if args.json is not None:
-        write_text(args.json, json.dumps([*counts.values()], indent=2) + "\n")
+        write_json(args.json, [*counts.values()], indent=2)
 
 
 def _parser() -> ToolParser:

@@ -10,7 +10,6 @@ ids; images are read as by COCO's tools (EXIF orientation ignored). Without, it 
 image_id is the number in the file name (000000000139.jpg: 139), or the index among the sorted file names, from 0.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, load the detector, detect the persons of all images, write the boxes."""
     args = _parser().parse_args(argv)
 
-    from pose.files import write_text
     from pose.inference.find_detector import resolve_detector
+    from pose.json_file import write_json
     from pose.video.readers import open_source
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         source = open_source(args.images)
         images, total = ((frame.image_id, frame.image) for frame in source), source.count
     rows = detect(detector, images, total)
-    write_text(args.output, json.dumps(rows))
+    write_json(args.output, rows)
     print(f"{args.output}: {len(rows)} boxes")
 
 
@@ -75,8 +74,8 @@ def annotated_images(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[i
     from pose.datasets.coco_json import read_annotations
     from pose.images import read_image
 
-    images = read_annotations(annotations)["images"]
-    return ((image["id"], read_image(folder / image["file_name"])) for image in images), len(images)
+    images = read_annotations(annotations).images
+    return ((image.id, read_image(folder / image.file_name)) for image in images), len(images)
 
 
 def _parser() -> ToolParser:

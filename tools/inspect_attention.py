@@ -13,7 +13,6 @@ as long as `dyconv-pose test`.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.engine.attention_ablation import format_layers, format_metrics, measure_modes
     from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
-    from pose.files import write_text
+    from pose.json_file import write_json
     from pose.models.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metrics, layers = measure_modes(model, measure, config.seed)
     rows = [layer.as_dict() for layer in layers]
     report = {"protocol": protocol, "weights": str(weights), "seed": config.seed, "modes": metrics, "layers": rows}
-    write_text(output / "inspection.json", json.dumps(report, indent=2) + "\n")
+    write_json(output / "inspection.json", report, indent=2)
     draw_attention(rows, output / "entropy.png")
     print(format_metrics(metrics), format_layers(layers), protocol, sep="\n")
 

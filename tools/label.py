@@ -8,7 +8,6 @@ The annotations train a model like any others; a keypoint that the teacher is no
 read as training reads them: an EXIF orientation is ignored. Without --teacher, the packaged model is the teacher.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
-    from pose.files import write_text
     from pose.images import find_images, read_image
     from pose.inference.detectors import load_detector
+    from pose.json_file import write_json
     from pose.progress import ProgressLine
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = teacher.skeleton.names
     limbs = [[first + 1, second + 1] for first, second in teacher.skeleton.limbs]
     category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": names, "skeleton": limbs}
-    write_text(args.output, json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    write_json(args.output, {"images": images, "annotations": annotations, "categories": [category]})
     print(f"{args.output}: {len(annotations)} persons in {len(images)} images")
     if not annotations:
         print("nobody was labeled: try a lower --detector-score, --keypoint-score or --min-keypoints")

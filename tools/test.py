@@ -10,7 +10,6 @@ Published COCO results use detector boxes; ground-truth boxes give about 2 point
 (the COCO test sets) only results.json is written.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
-from pose.files import write_text
+from pose.json_file import write_json
 from pose.packaged import results_folder, weights_path
 
 logger = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             closest = find_closest(predictions, truth, config.keypoints.sigmas)
             logger.warning("%s", explain_ap(metrics, predictions, closest, test_set, truth, config))
         report = {"protocol": protocol, "boxes": test_set.boxes, "weights": str(weights), **metrics.as_dict()}
-        write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
+        write_json(output / "metrics.json", report, indent=2)
     else:
         print(f"{protocol}\nno annotations to evaluate against; results for the COCO server: {output / 'results.json'}")
     if args.picture is not None:

@@ -8,13 +8,12 @@ Top-5 needs at least five classes. The class folders must match the classes of t
 stores.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_classification_config
-from pose.files import write_text
+from pose.json_file import write_json
 from pose.packaged import weights_path
 
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(accuracy, protocol, sep="\n")
     output = args.output or weights.parent / "test"
     report = {"protocol": protocol, "weights": str(weights), "images": accuracy.images, **accuracy.figures()}
-    write_text(output / "metrics.json", json.dumps(report, indent=2) + "\n")
+    write_json(output / "metrics.json", report, indent=2)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.config.pose import AugmentConfig
-from pose.geometry import Array, View, box_to_view
+from pose.geometry import MIN_SIDE, Array, View, box_to_view
 from pose.images import Image
 from pose.skeleton import Skeleton
 
@@ -80,7 +80,7 @@ def half_body_view(
     corner = points.min(axis=0)
     view = box_to_view(np.concatenate([corner, points.max(axis=0) - corner]), aspect_ratio, HALF_BODY_PADDING)
     x, y = points.mean(axis=0)
-    return replace(view, center=(float(x), float(y))) if view.scale[0] > 0 else None
+    return replace(view, center=(float(x), float(y))) if view.scale[0] >= MIN_SIDE else None
 
 
 def photometric(preset: str) -> Callable[[Image, np.random.Generator], Image]:

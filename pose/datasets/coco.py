@@ -5,18 +5,17 @@ Persons are stored as columns (`Persons`): 150,000 of them are a few arrays, whi
 the protocol of published COCO results.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.datasets.coco_json import read_annotations, read_detections
+from pose.datasets.coco_json import Annotations, CategoryRow, read_annotations, read_detections, require_keypoints
 from pose.datasets.keypoint_set import difference, several_categories
 from pose.errors import DataError
-from pose.geometry import Array, clean_box
+from pose.geometry import Array, clean_box, is_empty
 from pose.skeleton import Skeleton
 
 
@@ -56,6 +55,7 @@ class Persons:
         scores: (N,) float64.
         keypoints_image: (N, K, 2) in image pixels.
         visibility: (N, K) uint8.
+        areas: (N,) annotated areas in square pixels; NaN where the file has none, and for detector boxes.
     """
 
     image_folder: Path
@@ -66,6 +66,7 @@ class Persons:
     scores: Array
     keypoints_image: Array
     visibility: NDArray[np.uint8]
+    areas: Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,39 +100,45 @@ def annotated_persons(
     Raises:
         DataError: the file is missing or not COCO keypoint annotations, or no person is left.
     """
-    content = read_annotations(annotations)
-    category_id = find_category(content, annotations, skeleton, category)
-    images = {image["id"]: image for image in content["images"]}
+    return select_persons(read_annotations(annotations), annotations, image_folder, skeleton, category)
+
+
+def select_persons(
+    content: Annotations, path: Path, image_folder: Path, skeleton: Skeleton, category: str | None = None
+) -> Persons:
+    """Return the persons of an annotation file that was read, as `annotated_persons`; ``path`` is for error messages.
+
+    Raises:
+        DataError: as `annotated_persons`.
+    """
+    category_id = find_category(content.categories, path, skeleton, category)
+    sizes_wh = {image.id: (image.width, image.height) for image in content.images}
+    persons = [row for row in content.annotations if row.category_id == category_id and not row.iscrowd]
+    require_keypoints(persons, skeleton.num_keypoints, path)
     rows = [
-        (annotation, bbox)
-        for annotation in content["annotations"]
-        if annotation["category_id"] == category_id and not annotation.get("iscrowd", 0)
-        if any(_keypoints(annotation, annotations, skeleton)[2::3])
-        if (bbox := _clipped_bbox(annotation, images, annotations)) is not None
+        (person, bbox)
+        for person in persons
+        if any(person.keypoints[2::3]) and person.area != 0
+        if (bbox := clean_box(person.bbox, sizes_wh[person.image_id])) is not None
     ]
     if not rows:
         raise DataError(
-            f"{annotations}: no person with a labeled keypoint among {len(content['annotations'])} annotations; "
+            f"{path}: no person with a labeled keypoint among {len(content.annotations)} annotations; "
             "run dyconv-pose check-data"
         )
-    keypoints = np.array([annotation["keypoints"] for annotation, _ in rows], dtype=np.float64)
-    not_finite = ~np.isfinite(keypoints).all(axis=1)
-    if not_finite.any():
-        first = rows[int(not_finite.argmax())][0].get("id")
-        raise DataError(
-            f"{annotations}: {not_finite.sum()} annotations (first id {first}) have keypoints that are not finite "
-            "numbers; run dyconv-pose check-data"
-        )
+    keypoints = np.array([person.keypoints for person, _ in rows], dtype=np.float64)
     keypoints = keypoints.reshape(len(rows), skeleton.num_keypoints, 3)
+    file_names = {image.id: image.file_name for image in content.images}
     return Persons(
         image_folder,
-        np.array([images[annotation["image_id"]]["file_name"] for annotation, _ in rows]),
-        np.array([annotation.get("id", -1) for annotation, _ in rows]),
-        np.array([annotation["image_id"] for annotation, _ in rows]),
+        np.array([file_names[person.image_id] for person, _ in rows]),
+        np.array([-1 if person.id is None else person.id for person, _ in rows], dtype=np.int64),
+        np.array([person.image_id for person, _ in rows], dtype=np.int64),
         np.array([bbox for _, bbox in rows]),
         np.ones(len(rows)),
         np.where(keypoints[..., 2:] > 0, keypoints[..., :2], 0),
         keypoints[..., 2].astype(np.uint8),
+        np.array([np.nan if person.area is None else person.area for person, _ in rows]),
     )
 
 
@@ -158,15 +165,14 @@ def detected_persons(
             that ``annotations`` does not list.
     """
     content = read_annotations(annotations)
-    category_id = find_category(content, annotations, skeleton, category)
-    file_names = {image["id"]: image["file_name"] for image in content["images"]}
+    category_id = find_category(content.categories, annotations, skeleton, category)
+    file_names = {image.id: image.file_name for image in content.images}
     rows = [
-        (row, box, bbox)
+        (row, box)
         for row, box in enumerate(read_detections(detections))
-        if box["category_id"] == category_id and box["score"] >= threshold
-        if min((bbox := _bbox(box, f"row {row}", detections))[2:]) > 0
+        if box.category_id == category_id and box.score >= threshold and not is_empty(box.bbox)
     ]
-    unknown = sorted({box["image_id"] for _, box, _ in rows} - file_names.keys())
+    unknown = sorted({box.image_id for _, box in rows} - file_names.keys())
     if unknown:
         raise DataError(
             f"{detections}: {len(unknown)} image ids (first {unknown[0]}) are not in {annotations}; "
@@ -175,23 +181,24 @@ def detected_persons(
     count = len(rows)
     return Persons(
         image_folder,
-        np.array([file_names[box["image_id"]] for _, box, _ in rows], dtype=np.str_),
-        np.array([row for row, _, _ in rows], dtype=np.int64),
-        np.array([box["image_id"] for _, box, _ in rows], dtype=np.int64),
-        np.array([bbox for _, _, bbox in rows]).reshape(count, 4),
-        np.array([box["score"] for _, box, _ in rows], dtype=np.float64),
+        np.array([file_names[box.image_id] for _, box in rows], dtype=np.str_),
+        np.array([row for row, _ in rows], dtype=np.int64),
+        np.array([box.image_id for _, box in rows], dtype=np.int64),
+        np.array([box.bbox for _, box in rows], dtype=np.float64).reshape(count, 4),
+        np.array([box.score for _, box in rows], dtype=np.float64),
         np.zeros((count, skeleton.num_keypoints, 2)),
         np.zeros((count, skeleton.num_keypoints), dtype=np.uint8),
+        np.full(count, np.nan),
     )
 
 
 def find_category(
-    content: Mapping[str, Any], annotations: Path, skeleton: Skeleton, category: str | None = None
+    categories: Sequence[CategoryRow], annotations: Path, skeleton: Skeleton, category: str | None = None
 ) -> int:
     """Return the id of the category with the skeleton's keypoints, or of 'person' if no category lists keypoints.
 
     Args:
-        content: of the annotation file.
+        categories: of the annotation file.
         annotations: the file, for error messages.
         skeleton: keypoint set.
         category: name of the category, where several have the skeleton's keypoints.
@@ -199,59 +206,22 @@ def find_category(
     Raises:
         DataError: the file's categories list other keypoints, or several categories have the skeleton's.
     """
-    categories: list[Mapping[str, Any]] = [
-        entry for entry in content.get("categories", []) if category in (None, entry["name"])
-    ]
-    with_keypoints = [entry for entry in categories if entry.get("keypoints")]
-    matching = [entry for entry in with_keypoints if tuple(entry["keypoints"]) == skeleton.names]
+    candidates = [entry for entry in categories if category in (None, entry.name)]
+    with_keypoints = [entry for entry in candidates if entry.keypoints]
+    matching = [entry for entry in with_keypoints if entry.keypoints == skeleton.names]
     if len(matching) > 1:
         raise DataError(f"{annotations}: {several_categories(matching)}")
     if matching:
-        return int(matching[0]["id"])
+        return matching[0].id
     if with_keypoints:
-        name, keypoints = with_keypoints[0]["name"], with_keypoints[0]["keypoints"]
+        name, keypoints = with_keypoints[0].name, with_keypoints[0].keypoints or ()
         raise DataError(
             f"{annotations}: category {name!r}: {difference(keypoints, skeleton)}; set 'skeleton' in the config to the "
             "file's keypoints"
         )
     if category is not None:
-        if not categories:
-            names = [entry["name"] for entry in content.get("categories", [])]
+        if not candidates:
+            names = [entry.name for entry in categories]
             raise DataError(f"{annotations}: no category '{category}' (data.category); the file has {names}")
-        return int(categories[0]["id"])
-    return next((int(entry["id"]) for entry in categories if entry.get("name") == "person"), 1)
-
-
-def _keypoints(annotation: Mapping[str, Any], path: Path, skeleton: Skeleton) -> Sequence[float]:
-    keypoints: Sequence[float] = annotation.get("keypoints", ())
-    if len(keypoints) != 3 * skeleton.num_keypoints:
-        raise DataError(
-            f"{path}: annotation {annotation.get('id')} has {len(keypoints)} keypoint numbers, expected "
-            f"{3 * skeleton.num_keypoints} (x, y, v for each); run dyconv-pose check-data"
-        )
-    return keypoints
-
-
-def _clipped_bbox(annotation: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], path: Path) -> Array | None:
-    image = images.get(annotation["image_id"])
-    if image is None:
-        raise DataError(
-            f"{path}: annotation {annotation.get('id')} is on image {annotation['image_id']}, which the file "
-            "does not list; run dyconv-pose check-data"
-        )
-    if annotation.get("area", 1) <= 0:
-        return None
-    return clean_box(_bbox(annotation, f"annotation {annotation.get('id')}", path), (image["width"], image["height"]))
-
-
-def _bbox(entry: Mapping[str, Any], name: str, path: Path) -> Array:
-    try:
-        bbox = np.asarray(entry["bbox"], dtype=np.float64)
-    except (TypeError, ValueError):
-        bbox = np.empty(0)
-    if bbox.shape != (4,) or not np.isfinite(bbox).all():
-        raise DataError(
-            f"{path}: {name} has bbox {entry['bbox']}, expected four finite numbers (x, y, width, height); "
-            "run dyconv-pose check-data"
-        )
-    return bbox
+        return candidates[0].id
+    return next((entry.id for entry in candidates if entry.name == "person"), 1)

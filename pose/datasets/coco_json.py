@@ -1,165 +1,193 @@
 """Read COCO JSON files: keypoint annotations, detector boxes and keypoint results.
 
-Only the layout is checked here, which takes little time; `pose.datasets.validation.checks` checks every value.
+Every field that is used has a type and a range here, checked once while the file is decoded (`pose.json_file`); all
+other fields, such as ``segmentation``, are skipped. What the values mean together (boxes outside of images, keypoints
+of another skeleton) is checked by `pose.datasets.validation.checks`.
 Formats: https://cocodataset.org/#format-data and https://cocodataset.org/#format-results.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Annotated, TypedDict
 
-import numpy as np
+from msgspec import Meta, Struct
 
-from pose.errors import DataError, near_name
+from pose.errors import DataError
+from pose.json_file import read_json
 
-Record = dict[str, Any]
+MAX_COORDINATE = 2**24
+"""Largest coordinate and score: float32 numbers beyond it are not exact to a pixel."""
+MAX_SIDE = 2**20
+"""Largest width and height of an image, OpenCV's limit."""
 
-IMAGE_KEYS = ("id", "file_name", "width", "height")
-ANNOTATION_KEYS = ("image_id", "category_id", "bbox", "keypoints")
-CATEGORY_KEYS = ("id", "name")
-"""Required keys of an image, an annotation and a category."""
-DETECTION_KEYS = ("image_id", "category_id", "bbox", "score")
-"""Required keys of a detector box."""
-RESULT_KEYS = ("image_id", "category_id", "keypoints", "score")
-"""Required keys of a keypoint result."""
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A 64-bit integer, as in the columns of `pose.datasets.coco.Persons`."""
+# Integers stay integers: most coordinates of COCO are, and Python shares the small ones, which saves memory.
+Number = (
+    Annotated[int, Meta(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+    | Annotated[float, Meta(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+)
+"""A coordinate in pixels, or a score."""
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)] | Annotated[float, Meta(ge=1, le=MAX_SIDE, multiple_of=1)]
+"""Width or height of an image; 640.0 is accepted too."""
+Area = Annotated[float, Meta(ge=0, le=MAX_COORDINATE**2)]
+"""In square pixels."""
+Flag = bool | Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1, multiple_of=1)]
+"""0 or 1, or false or true."""
+Count = Annotated[int, Meta(ge=0, le=2**31)] | Annotated[float, Meta(ge=0, le=2**31, multiple_of=1)]
+Box = tuple[Number, Number, Number, Number]
+"""x, y, width, height in pixels."""
+Name = Annotated[str, Meta(min_length=1)]
+
+VISIBILITIES = frozenset((0, 1, 2))
+_TODO = "correct the file"
 
 
-def read_annotations(path: Path) -> dict[str, list[Record]]:
+class ImageRow(Struct, frozen=True, gc=False):
+    """An image; ``file_name`` is relative to the folder of images and below it."""
+
+    id: Id
+    file_name: Name
+    width: Side
+    height: Side
+
+    def __post_init__(self) -> None:
+        name = self.file_name
+        if "\0" in name or os.path.isabs(name) or (".." in name and ".." in PurePath(name).parts):
+            raise ValueError(
+                f"file_name: expected the path of a file below the folder of images, got {name[:60]!r}; links are "
+                "followed, .. and absolute paths are not"
+            )
+
+
+class AnnotationRow(Struct, frozen=True, gc=False):
+    """A person (or another object): 3K keypoint numbers are x, y, visibility of each keypoint."""
+
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    keypoints: list[Number]
+    id: Id | None = None
+    area: Area | None = None
+    iscrowd: Flag = 0
+    num_keypoints: Count | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.keypoints) % 3:
+            raise ValueError(f"keypoints: expected x, y, v for each keypoint, got {len(self.keypoints)} numbers")
+        if not VISIBILITIES.issuperset(self.keypoints[2::3]):
+            wrong = next(v for v in self.keypoints[2::3] if v not in VISIBILITIES)
+            raise ValueError(
+                f"keypoints: expected visibilities 0 (not labeled), 1 (hidden) or 2 (visible), got {wrong}"
+            )
+
+
+class CategoryRow(Struct, frozen=True):
+    """A category; ``skeleton`` are pairs of keypoint numbers, counted from 1."""
+
+    id: Id
+    name: Name
+    keypoints: tuple[Name, ...] | None = None
+    skeleton: tuple[tuple[Id, Id], ...] | None = None
+
+
+class Annotations(Struct, frozen=True):
+    """Content of an annotation file; ``annotations`` is empty for an image-info file of a test set."""
+
+    images: list[ImageRow]
+    annotations: list[AnnotationRow] = []
+    categories: list[CategoryRow] = []
+
+    def __post_init__(self) -> None:
+        _require_unique("images", (image.id for image in self.images))
+        _require_unique("categories", (category.id for category in self.categories))
+        if self.annotations and not self.categories:
+            raise ValueError("annotations without 'categories'; add the category 'person' with its keypoint names")
+        image_ids = {image.id for image in self.images}
+        unknown = [annotation for annotation in self.annotations if annotation.image_id not in image_ids]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(self.annotations)} annotations are on images that the file does not list "
+                f"(annotation {unknown[0].id}: image {unknown[0].image_id}); add the images or remove the annotations"
+            )
+
+
+class DetectionRow(Struct, frozen=True, gc=False):
+    """A detector box."""
+
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    score: Number
+
+
+class Result(TypedDict):
+    """A predicted person: 3K keypoint numbers are x, y, score of each keypoint."""
+
+    image_id: Id
+    category_id: Id
+    keypoints: list[Number]
+    score: Number
+
+
+def read_annotations(path: Path) -> Annotations:
     """Read a COCO keypoint annotation file, or an image-info file of a test set (no annotations).
 
     Args:
         path: JSON file, such as ``annotations/person_keypoints_val2017.json``.
 
-    Returns:
-        The lists ``images``, ``annotations`` (empty for an image-info file) and ``categories``. Every record has the
-        required keys (`IMAGE_KEYS`, `ANNOTATION_KEYS`, `CATEGORY_KEYS`). ``segmentation`` is dropped: it is not used,
-        and it is most of the numbers in COCO's training file.
-
     Raises:
-        DataError: the file is missing, not JSON, or has another layout.
+        DataError: the file is missing, not JSON, has a field of another type or out of its range, two images with one
+            id, or annotations on images that it does not list.
     """
-    content = read_json(path, _drop_segmentation)
-    if isinstance(content, list):
-        raise DataError(f"{path}: expected COCO annotations (a mapping), got a list, as detector boxes or results are")
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected COCO annotations (a mapping), got {type(content).__name__}")
-    if "images" not in content:
-        raise DataError(
-            f"{path}: expected COCO annotations with 'images', 'annotations' and 'categories', "
-            f"got the keys {sorted(content)[:8]}{near_name('images', content)}"
-        )
-    lists = {name: content.get(name, []) for name in ("images", "annotations", "categories")}
-    _reject_instances(lists["annotations"], path)
-    _require_keys(lists["images"], IMAGE_KEYS, "images", path)
-    _require_keys(lists["annotations"], ANNOTATION_KEYS, "annotations", path)
-    _require_keys(lists["categories"], CATEGORY_KEYS, "categories", path)
-    if lists["annotations"] and not lists["categories"]:
-        raise DataError(f"{path}: annotations without 'categories'; add the category 'person' with its keypoint names")
-    return lists
+    return read_json(path, Annotations, "COCO keypoint annotations (a mapping), such as person_keypoints_*.json", _TODO)
 
 
-def read_detections(path: Path) -> list[Record]:
+def read_detections(path: Path) -> list[DetectionRow]:
     """Read detector boxes in COCO result format: a list of image_id, category_id, bbox (xywh) and score.
 
     Raises:
-        DataError: the file is missing, not JSON, or has another layout.
+        DataError: the file is missing, not JSON, or has a field of another type or out of its range.
     """
-    return _read_list(path, DETECTION_KEYS, "detections", "detector boxes")
+    return read_json(path, list[DetectionRow], "detector boxes (a list of image_id, category_id, bbox, score)", _TODO)
 
 
-def read_results(path: Path, num_keypoints: int) -> list[Record]:
+def read_results(path: Path, num_keypoints: int) -> list[Result]:
     """Read COCO keypoint results: a list of image_id, category_id, keypoints (x, y, score for each) and score.
 
     Raises:
-        DataError: the file is missing, not JSON, has another layout or another number of keypoints, or a number is not
-            finite.
+        DataError: the file is missing, not JSON, has a field of another type or out of its range, or another number of
+            keypoints.
     """
-    results = _read_list(path, RESULT_KEYS, "results", "keypoint results")
+    what = "keypoint results (a list of image_id, category_id, keypoints, score)"
+    results = read_json(path, list[Result], what, _TODO)
     for row, result in enumerate(results):
-        try:
-            numbers = np.array([*result["keypoints"], result["score"]], dtype=np.float64)
-        except (TypeError, ValueError):
-            numbers = np.array([np.nan])
-        if numbers.shape != (3 * num_keypoints + 1,) or not np.isfinite(numbers).all():
+        if len(result["keypoints"]) != 3 * num_keypoints:
             raise DataError(
                 f"{path}: row {row} (image {result['image_id']}): expected {3 * num_keypoints} keypoint numbers "
-                f"(x, y, score for each) and a score, all finite, got {str(result['keypoints'])[:60]}; are these the "
-                "results of the config's skeleton?"
+                f"(x, y, score for each), got {len(result['keypoints'])}; are these the results of the config's "
+                "skeleton?"
             )
     return results
 
 
-def _read_list(path: Path, keys: Sequence[str], name: str, what: str) -> list[Record]:
-    content = read_json(path)
-    if isinstance(content, dict):
-        kind = "COCO annotations" if "images" in content else "a mapping"
-        raise DataError(f"{path}: expected {what} (a list of {', '.join(keys)}), got {kind}")
-    _require_keys(content, keys, name, path)
-    return list(content)
-
-
-def read_json(path: Path, object_hook: Callable[[Record], Record] | None = None) -> Any:
-    """Parse a JSON file.
-
-    Args:
-        path: JSON file.
-        object_hook: called with each parsed mapping; its return value replaces the mapping (as in `json.loads`).
+def require_keypoints(rows: Sequence[AnnotationRow], num_keypoints: int, path: Path) -> None:
+    """Check that all rows have the keypoints of a skeleton.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is not JSON.
+        DataError: one has another number of them.
     """
-    try:
-        return json.loads(Path(path).read_bytes(), object_hook=object_hook)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file{_near_file(Path(path))}; check the path, or data.root: COCO has annotations/, "
-            "train2017/ and val2017/ below it"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}: not JSON at line {error.lineno}, column {error.colno} ({error.msg}); is the file complete?"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected JSON text, got binary data (is it still compressed?)") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _drop_segmentation(record: Record) -> Record:
-    record.pop("segmentation", None)
-    return record
-
-
-def _near_file(path: Path) -> str:
-    siblings = path.parent.glob("*.json") if path.parent.is_dir() else ()
-    return near_name(path.name, (sibling.name for sibling in siblings))
-
-
-def _reject_instances(annotations: Any, path: Path) -> None:
-    """Raise if the annotations have no keypoints: COCO's instances file is often mistaken for the keypoint file."""
-    if isinstance(annotations, list) and annotations:
-        first = annotations[0]
-        if isinstance(first, dict) and "bbox" in first and not any("keypoints" in a for a in annotations):
+    for row in rows:
+        if len(row.keypoints) != 3 * num_keypoints:
             raise DataError(
-                f"{path}: none of its {len(annotations)} annotations has 'keypoints'; this looks like an instances "
-                "file, use person_keypoints_*.json"
+                f"{path}: annotation {row.id} has {len(row.keypoints)} keypoint numbers, expected {3 * num_keypoints} "
+                "(x, y, v for each); does the file match the skeleton of the config?"
             )
 
 
-def _require_keys(records: Any, keys: Sequence[str], where: str, path: Path) -> None:
-    if not isinstance(records, list):
-        raise DataError(f"{path}: expected a list of {where}, got {type(records).__name__}")
-    required = set(keys)
-    invalid = [row for row, item in enumerate(records) if not isinstance(item, dict) or not required <= item.keys()]
-    if invalid:
-        first = records[invalid[0]]
-        got = sorted(first) if isinstance(first, dict) else repr(first)[:60]
-        raise DataError(
-            f"{path}: {len(invalid)} of {len(records)} {where} lack keys; {where}[{invalid[0]}] needs {list(keys)}, "
-            f"got {got}"
-        )
-    for key in ("id", "image_id", "category_id"):
-        wrong = [record[key] for record in records if key in record and type(record[key]) is not int]
-        if wrong:
-            raise DataError(f"{path}: expected integers as {key} of {where}, got {wrong[0]!r}; renumber them")
+def _require_unique(where: str, ids: Iterable[int]) -> None:
+    repeated = [row_id for row_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{len(repeated)} ids of {where} occur twice (first {repeated[0]}); give each its own id")

@@ -1,12 +1,11 @@
 """The keypoint set of a run: read from the annotations, described in the log, compared with annotation files."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pose.config.pose import Config
 from pose.config.skeleton import SkeletonConfig, make_skeleton, reads_annotations, resolved
-from pose.datasets.coco_json import read_annotations
+from pose.datasets.coco_json import CategoryRow, read_annotations
 from pose.errors import DataError
 from pose.skeleton import COCO, DEFAULT_SIGMA, Skeleton, canonical_names, unpaired_sides
 
@@ -39,14 +38,14 @@ def resolve_keypoints(config: Config) -> Config:
         category = _category_with_keypoints(config)
         given = option.model_dump() if isinstance(option, SkeletonConfig) else {}
         limbs = given.get("limbs") if given.get("limbs") is not None else _limbs(category, config)
-        option = SkeletonConfig(**{**given, "names": tuple(category["keypoints"]), "limbs": limbs})
+        option = SkeletonConfig(**{**given, "names": category.keypoints, "limbs": limbs})
     return config.model_copy(update={"skeleton": resolved(make_skeleton(option))})
 
 
-def _category_with_keypoints(config: Config) -> Mapping[str, Any]:
+def _category_with_keypoints(config: Config) -> CategoryRow:
     path, name = config.data.root / config.data.train_annotations, config.data.category
-    categories = read_annotations(path)["categories"]
-    candidates = [c for c in categories if c.get("keypoints") and name in (None, c["name"])]
+    categories = read_annotations(path).categories
+    candidates = [c for c in categories if c.keypoints and name in (None, c.name)]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -54,28 +53,25 @@ def _category_with_keypoints(config: Config) -> Mapping[str, Any]:
     wanted = "a category" if name is None else f"a category '{name}' (data.category)"
     raise DataError(
         f"{path}: skeleton: expected {wanted} with 'keypoints' (their names), got the categories "
-        f"{[c['name'] for c in categories]}; add the names to the file, or write them in skeleton.names"
+        f"{[c.name for c in categories]}; add the names to the file, or write them in skeleton.names"
     )
 
 
-def _limbs(category: Mapping[str, Any], config: Config) -> list[tuple[int, int]]:
+def _limbs(category: CategoryRow, config: Config) -> list[tuple[int, int]]:
     """Return the category's limbs, which COCO counts from 1, counted from 0."""
-    try:
-        limbs = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", ())]
-    except (TypeError, ValueError):
-        limbs = [(-1, -1)]
-    count = len(category["keypoints"])
+    limbs = [(a - 1, b - 1) for a, b in category.skeleton or ()]
+    count = len(category.keypoints or ())
     if not all(0 <= index < count for limb in limbs for index in limb):
         raise DataError(
-            f"{config.data.root / config.data.train_annotations}: category '{category['name']}': 'skeleton': expected "
-            f"pairs of keypoint numbers in 1..{count}, got {str(category['skeleton'])[:60]}; or set skeleton.limbs"
+            f"{config.data.root / config.data.train_annotations}: category '{category.name}': 'skeleton': expected "
+            f"pairs of keypoint numbers in 1..{count}, got {str(category.skeleton)[:60]}; or set skeleton.limbs"
         )
     return limbs
 
 
-def several_categories(categories: Sequence[Mapping[str, Any]]) -> str:
+def several_categories(categories: Sequence[CategoryRow]) -> str:
     """Return the error message for a file in which several categories could be meant."""
-    names = [str(category["name"]) for category in categories]
+    names = [category.name for category in categories]
     return (
         f"{len(names)} categories have keypoints: {', '.join(names)}; set data.category to one of them, or give their "
         "annotations one category_id to train on all"

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from pose.datasets.coco import Persons, annotated_persons
-from pose.datasets.coco_json import read_annotations
 from pose.errors import DataError
 from pose.geometry import Array, iou
 from pose.skeleton import Skeleton
@@ -34,13 +33,11 @@ def estimate_sigmas(files: Sequence[Path], skeleton: Skeleton, category: str | N
         DataError: a file cannot be used, or no object is in two files.
     """
     persons = [annotated_persons(path, Path(), skeleton, category) for path in files]
-    areas = {
-        annotation.get("id", -1): annotation.get("area") for annotation in read_annotations(files[0])["annotations"]
-    }
     squares, freedom = np.zeros(skeleton.num_keypoints), np.zeros(skeleton.num_keypoints)
     objects = np.zeros(skeleton.num_keypoints)
     for row, repeats in _same_objects(persons):
-        area = areas.get(int(persons[0].ids[row])) or float(persons[0].bboxes_xywh[row, 2:].prod())
+        area = persons[0].areas[row]
+        area = persons[0].bboxes_xywh[row, 2:].prod() if np.isnan(area) else area
         points = np.stack([people.keypoints_image[index] for people, index in repeats])  # (M, K, 2)
         labeled = np.stack([people.visibility[index] > 0 for people, index in repeats])[..., None]
         count = labeled.sum(axis=0)[:, 0]

@@ -1,21 +1,48 @@
 """Learning curves and attention by layer, read from what training runs and attention ablations write."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct, structs
 
 from pose.errors import DataError
 from pose.files import newest_below
 from pose.geometry import Array
+from pose.json_file import decode_json, read_json
 
 LayerRow = Mapping[str, Any]
-"""Attention of one layer: an entry of ``layers`` in inspection.json, with the keys in `LAYER_KEYS`."""
+"""Attention of one layer by name: the fields of `Layer`."""
 
-LAYER_KEYS = frozenset({"name", "kind", "stride", "entropy_mean", "entropy_std", "variation"})
+
+class Layer(Struct):
+    """Attention of one layer: an entry of ``layers`` in inspection.json."""
+
+    name: str
+    kind: str
+    stride: Annotated[int, Meta(ge=0, le=2**31)]
+    entropy_mean: float
+    entropy_std: float
+    variation: float
+
+
+class Inspection(Struct):
+    """Content of an inspection.json."""
+
+    layers: Annotated[list[Layer], Meta(min_length=1)]
+
+
+class MetricsRow(Struct):
+    """A row of metrics.jsonl; a value that was not finite is null."""
+
+    kind: str
+    samples: Annotated[float, Meta(ge=0, le=2**53)]
+    loss: float | None = None
+    AP: float | None = None
+    top1: float | None = None
+
 
 VALIDATION_METRICS = ("AP", "top1")
 """Keys of the plotted metric in a validation row: of a pose model, of a classifier."""
@@ -57,20 +84,13 @@ def read_curves(path: Path) -> Curves:
     rows: list[tuple[str, float, float]] = []
     metric = VALIDATION_METRICS[0]
     for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            kind, samples = row["kind"], float(row["samples"])
-            if kind != "train":
-                metric = next((name for name in VALIDATION_METRICS if name in row), metric)
-            value = row.get("loss" if kind == "train" else metric)
-            new_rows = [] if value is None else [(kind, samples, float(value))]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise DataError(
-                f"{file}:{number}: expected a JSON object with kind, samples and metrics, got {line[:60]!r}"
-            ) from None
-        while rows and (rows[-1][1] > samples or rows[-1][:2] == (kind, samples)):
+        row = decode_json(line, MetricsRow, "a mapping with kind, samples and metrics", f"{file}:{number}")
+        if row.kind != "train":
+            metric = next((name for name in VALIDATION_METRICS if getattr(row, name) is not None), metric)
+        value = row.loss if row.kind == "train" else getattr(row, metric)
+        while rows and (rows[-1][1] > row.samples or rows[-1][:2] == (row.kind, row.samples)):
             rows.pop()
-        rows += new_rows
+        rows += [] if value is None else [(row.kind, row.samples, value)]
     losses, values = (
         np.array([row[1:] for row in rows if row[0] == kind]).reshape(-1, 2) for kind in ("train", "validation")
     )
@@ -92,12 +112,5 @@ def read_layers(path: Path) -> list[LayerRow]:
     Raises:
         DataError: the file is missing or not an inspection.json.
     """
-    try:
-        layers: list[LayerRow] = json.loads(path.read_text(encoding="utf-8"))["layers"]
-        if not layers or any(not layer.keys() >= LAYER_KEYS for layer in layers):
-            raise KeyError
-    except OSError as error:
-        raise DataError(f"{path}: cannot read it ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: expected an inspection.json as `dyconv-pose inspect-attention` writes it") from None
-    return layers
+    content = read_json(path, Inspection, "an inspection.json as `dyconv-pose inspect-attention` writes it")
+    return [structs.asdict(layer) for layer in content.layers]

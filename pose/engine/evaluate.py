@@ -61,7 +61,7 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
     data, skeleton = config.data, config.keypoints
     annotations, images = data.root / data.val_annotations, data.root / data.val_images
     content = read_annotations(annotations)
-    category_id = find_category(content, annotations, skeleton, data.category)
+    category_id = find_category(content.categories, annotations, skeleton, data.category)
     if ground_truth:
         persons = annotated_persons(annotations, images, skeleton, data.category)
         description = "ground-truth boxes"
@@ -69,7 +69,7 @@ def load_test_set(config: Config, ground_truth: bool, detections: Path | None = 
         boxes = detections or data.root / data.val_detections
         persons = detected_persons(boxes, annotations, images, skeleton, config.test.box_threshold, data.category)
         description = f"detector boxes of {boxes.name}"
-    return TestSet(persons, annotations, category_id, bool(content["annotations"]), description)
+    return TestSet(persons, annotations, category_id, bool(content.annotations), description)
 
 
 def predict_persons(

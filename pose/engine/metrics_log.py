@@ -1,6 +1,5 @@
 """Log of a training run: ``metrics.jsonl``, TensorBoard events, progress line and log file."""
 
-import json
 import logging
 import math
 import time
@@ -14,6 +13,7 @@ import cv2
 from pose.engine.state import Progress
 from pose.files import replacing
 from pose.images import Image
+from pose.json_file import json_text
 from pose.progress import ProgressLine, duration
 
 logger = logging.getLogger(__name__)
@@ -70,11 +70,12 @@ class MetricsLog:
         Args:
             kind: ``train``, ``epoch`` or ``validation``.
             samples: training samples seen so far, the horizontal axis of every curve.
-            metrics: values by name.
+            metrics: values by name; a value that is not finite is written as null.
         """
         if self._file is None or self._board is None:
             return
-        self._file.write(json.dumps({"kind": kind, "samples": samples, **metrics}) + "\n")
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json_text({"kind": kind, "samples": samples, **values}, self._folder / "metrics.jsonl") + "\n")
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(f"{kind}/{name}", value, samples)

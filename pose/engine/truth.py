@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from pose.config.pose import Config
 from pose.datasets.coco import Persons, annotated_persons
-from pose.datasets.coco_json import read_annotations
 from pose.evaluation.coco_results import Predictions
 from pose.evaluation.oks import oks
 from pose.geometry import Array
@@ -48,9 +47,7 @@ def load_truth(config: Config) -> Truth:
     data = config.data
     path = data.root / data.val_annotations
     persons = annotated_persons(path, data.root / data.val_images, config.keypoints, data.category)
-    area_of = {annotation.get("id", -1): annotation.get("area") for annotation in read_annotations(path)["annotations"]}
-    areas = [area_of[int(row)] for row in persons.ids]
-    return Truth(persons, np.array([np.nan if area is None else area for area in areas], dtype=np.float64))
+    return Truth(persons, persons.areas)
 
 
 def find_closest(predictions: Predictions, truth: Truth, sigmas: tuple[float, ...]) -> Closest:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
-from pose.datasets.coco_json import Record
+from pose.evaluation.coco_ap import Record
 from pose.evaluation.coco_results import Result
 from pose.evaluation.matching import NOBODY, AnnotatedPersons, Match
 from pose.geometry import Array

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from pycocotools.coco import COCO
 
-from pose.datasets.coco_json import Record, read_annotations
+from pose.datasets.coco_json import AnnotationRow, Result, read_annotations, require_keypoints
 from pose.errors import DataError
-from pose.evaluation.coco_results import Result
 from pose.evaluation.keypoint_eval import KeypointEval
 from pose.geometry import Array
 
 logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+"""A row as pycocotools expects it."""
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """COCO's names, in the order of ``COCOeval.stats`` for keypoints in pycocotools."""
@@ -114,15 +117,17 @@ def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
         DataError: the file cannot be used, or has no annotations.
     """
     content = read_annotations(path)
-    if not content["annotations"]:
+    if not content.annotations:
         raise DataError(f"{path}: has no annotations, so there is nothing to evaluate against; write the results only")
-    persons = _persons_of_category(path, content["annotations"], category_id, num_keypoints)
+    persons = [row for row in content.annotations if row.category_id == category_id]
+    require_keypoints(persons, num_keypoints, path)
     coco = COCO()
-    # pycocotools uses id 0 for "no match", so a person with id 0 would never be matched: number from 1.
-    numbered = [
-        {**person, "annotation_id": person.get("id"), "id": number} for number, person in enumerate(persons, start=1)
-    ]
-    coco.dataset = {**content, "annotations": numbered}
+    coco.dataset = {
+        "images": [structs.asdict(image) for image in content.images],
+        "categories": [structs.asdict(category) for category in content.categories],
+        # pycocotools uses id 0 for "no match", so a person with id 0 would never be matched: number from 1.
+        "annotations": [_ground_truth_row(path, number, person) for number, person in enumerate(persons, start=1)],
+    }
     with redirect_stdout(StringIO()):
         coco.createIndex()
     if category_id not in coco.cats:
@@ -132,27 +137,16 @@ def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
     return coco
 
 
-def _persons_of_category(
-    path: Path, annotations: Sequence[Record], category_id: int, num_keypoints: int
-) -> list[Record]:
-    """Return the persons, with the fields of COCO files that custom annotation files often lack."""
-    persons = []
-    for annotation in annotations:
-        if annotation["category_id"] != category_id:
-            continue
-        if "area" not in annotation:
-            raise DataError(
-                f"{path}: annotation {annotation.get('id')} lacks 'area', the scale of OKS; add the person's "
-                "area in square pixels"
-            )
-        if len(annotation["keypoints"]) != 3 * num_keypoints:
-            raise DataError(
-                f"{path}: annotation {annotation.get('id')} has {len(annotation['keypoints'])} keypoint numbers, "
-                f"expected {3 * num_keypoints} (x, y, v for each); does the file match the skeleton of the config?"
-            )
-        labeled = sum(visibility > 0 for visibility in annotation["keypoints"][2::3])
-        persons.append({"iscrowd": 0, "num_keypoints": labeled, **annotation})
-    return persons
+def _ground_truth_row(path: Path, number: int, person: AnnotationRow) -> Record:
+    """Return a person numbered for pycocotools, with the fields of COCO files that custom files often lack."""
+    if person.area is None:
+        raise DataError(
+            f"{path}: annotation {person.id} lacks 'area', the scale of OKS; add the person's area in square pixels"
+        )
+    row = structs.asdict(person)
+    labeled = sum(visibility > 0 for visibility in person.keypoints[2::3])
+    num_keypoints = labeled if person.num_keypoints is None else person.num_keypoints
+    return {**row, "id": number, "annotation_id": person.id, "num_keypoints": num_keypoints}
 
 
 def require_known_images(path: Path, coco: COCO, image_ids: Iterable[int]) -> None:

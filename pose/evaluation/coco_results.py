@@ -1,21 +1,17 @@
 """Predicted persons as arrays, and COCO keypoint result files."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pose.datasets.coco_json import Result as Result
 from pose.errors import DataError
 from pose.evaluation.oks import oks_nms, rescore
-from pose.files import write_text
 from pose.geometry import Array
-
-Result = dict[str, Any]
-"""One person in a result file: image_id, category_id, keypoints (3K floats x, y, score) and score."""
+from pose.json_file import write_json
 
 
 @dataclass(frozen=True)
@@ -126,4 +122,4 @@ def format_results(
 
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a result file atomically; a missing folder is created."""
-    write_text(path, json.dumps(list(results), allow_nan=False))
+    write_json(path, list(results))

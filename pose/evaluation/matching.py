@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
-from pose.datasets.coco_json import Record
-from pose.evaluation.coco_ap import make_evaluator
+from pose.evaluation.coco_ap import Record, make_evaluator
 from pose.evaluation.coco_results import Result
 from pose.evaluation.keypoint_eval import KeypointEval
 from pose.geometry import Array

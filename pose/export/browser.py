@@ -4,7 +4,6 @@ The page's folder is complete: at run time the page loads nothing from another h
 package; npm downloads it once, when the page is written.
 """
 
-import json
 import shutil
 import subprocess
 import tarfile
@@ -13,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pose.errors import MediaError, PoseError
-from pose.files import replacing, write_text, writing
+from pose.files import replacing, writing
 from pose.inference.metadata import ExportMetadata
+from pose.json_file import write_json
 
 RUNTIME = "onnxruntime-web@1.30.0"
 """The npm package of the runtime; the page is tested with this version."""
@@ -48,7 +48,7 @@ def write_page(
         "tracking": dict(tracking),
     }
     page = {file.name: file.read_bytes() for file in PAGE.iterdir() if file.is_file()}
-    write_text(folder / MODEL_JSON, json.dumps(description))
+    write_json(folder / MODEL_JSON, description)
     for name, content in {**page, **runtime, "model.onnx": model}.items():
         with replacing(folder / name) as partial, writing(folder / name):
             partial.write_bytes(content)

@@ -1,17 +1,22 @@
 """Metadata of exported models, and the names of their inputs and outputs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from pose.config.pose import InputConfig
 from pose.errors import CheckpointError, PoseError
+from pose.json_file import decode_json, json_text
 from pose.skeleton import Skeleton, make_skeleton
 
 CROPS, HEATMAPS, KEYPOINTS, SCORES = "crops", "heatmaps", "keypoints", "scores"
 """The input ``crops`` (N, h, w, 3) uint8 RGB, the output ``heatmaps`` (N, K, h / 4, w / 4), and, of files that decode,
 the outputs ``keypoints`` (N, K, 2), x, y in crop pixels, and ``scores`` (N, K)."""
+
+FlipShift = Annotated[int, Meta(ge=0, le=2**31)] | None
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class ExportMetadata:
         """Return the metadata as the key-value pairs of a file; all values are JSON, except the license."""
         return {
             "input": self.input_config.model_dump_json(),
-            "skeleton": json.dumps(asdict(self.skeleton)),
-            "flip_shift": json.dumps(self.flip_shift),
+            "skeleton": json_text(asdict(self.skeleton), "skeleton"),
+            "flip_shift": json_text(self.flip_shift, "flip_shift"),
             "licence": self.licence,
         }
 
@@ -53,22 +58,16 @@ def read_metadata(properties: Mapping[str, str], path: Path) -> ExportMetadata:
     try:
         return ExportMetadata(
             InputConfig.model_validate_json(properties["input"]),
-            make_skeleton(**json.loads(properties["skeleton"])),
-            _flip_shift(json.loads(properties["flip_shift"])),
+            make_skeleton(**decode_json(properties["skeleton"], dict[str, Any], "a skeleton", "skeleton")),
+            decode_json(properties["flip_shift"], FlipShift, "a number of columns or null", "flip_shift"),  # type: ignore[arg-type]
             properties["licence"],
         )
     except KeyError as error:
         raise CheckpointError(
             f"{path}: has no {error} in its metadata; export the model with `dyconv-pose export`"
         ) from None
-    except (TypeError, ValueError, PoseError) as error:  # pydantic's and json's errors are ValueErrors
+    except (TypeError, ValueError, PoseError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{path}: its metadata does not fit this version ({reason}); export it again with `dyconv-pose export`"
         ) from None
-
-
-def _flip_shift(value: object) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise ValueError(f"flip_shift: expected a number of columns or null, got {value!r}")

@@ -1,7 +1,6 @@
 """Outputs of a command: which files each input gives, and one writer for all of them."""
 
 import csv
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pose.evaluation.coco_results import format_results
 from pose.files import replacing, writing
 from pose.inference.formats import csv_header, csv_rows
 from pose.inference.poses import Poses
+from pose.json_file import json_text
 from pose.video.inputs import Input
 from pose.video.readers import Frame, FrameSource
 from pose.video.writers import ImageWriter, PoseWriter, open_json_writer, open_writer
@@ -152,7 +152,7 @@ def open_coco_writer(path: Path) -> Iterator[PoseWriter]:
             ids = [frame.image_id] * len(poses)
             for row in format_results(ids, poses.keypoints, poses.scores, scores, PERSON_CATEGORY):
                 with writing(path):
-                    file.write(separator + json.dumps(row))
+                    file.write(separator + json_text(row, path))
                 separator = ",\n"
 
         with file:

@@ -6,18 +6,19 @@ the length of the video: at most `MAX_QUEUED_FRAMES` frames wait before the mode
 """
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pose.datasets.coco_json import read_detections
+from pose.datasets.coco_json import DetectionRow, read_detections
 from pose.errors import DataError
-from pose.geometry import Array
+from pose.geometry import Array, is_empty
 from pose.inference.detectors import Detections, Detector
 from pose.inference.duplicates import distinct_persons
 from pose.inference.poses import Poses
@@ -104,24 +105,29 @@ def read_boxes(path: Path, source: FrameSource, score_threshold: float = 0.0) ->
     Raises:
         DataError: the file is missing or malformed, or none of its image ids is a frame of the source.
     """
-    rows = [row for row in read_detections(path) if row["category_id"] == 1 and row["score"] >= score_threshold]
-    for row in rows:
-        if len(row["bbox"]) != 4 or not np.isfinite(row["bbox"]).all() or min(row["bbox"][2:]) <= 0:
-            raise DataError(f"{path}: expected boxes [x, y, width, height] of positive size, got {row['bbox']}")
-    ids = {row["image_id"] for row in rows}
+    by_image: dict[int, list[DetectionRow]] = defaultdict(list)
+    for row in read_detections(path):
+        if row.category_id == 1 and row.score >= score_threshold:
+            if is_empty(row.bbox):
+                raise DataError(
+                    f"{path}: expected boxes [x, y, width, height] of positive size, got {list(row.bbox)} in image "
+                    f"{row.image_id}; remove it"
+                )
+            by_image[row.image_id].append(row)
+    ids = by_image.keys()
     if ids and source.image_ids is not None and ids.isdisjoint(source.image_ids):
         raise DataError(
             f"{path}: none of its image ids ({min(ids)} to {max(ids)}) is a frame of {source.location} "
             f"({min(source.image_ids)} to {max(source.image_ids)}); frames are counted from 0"
         )
-    by_image = {image_id: _to_detections([row for row in rows if row["image_id"] == image_id]) for image_id in ids}
+    detections = {image_id: _to_detections(rows) for image_id, rows in by_image.items()}
     empty = _to_detections([])
-    return lambda frames: [by_image.get(frame.image_id, empty) for frame in frames]
+    return lambda frames: [detections.get(frame.image_id, empty) for frame in frames]
 
 
-def _to_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
-    boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
-    return Detections(boxes, np.array([row["score"] for row in rows], dtype=np.float64))
+def _to_detections(rows: Sequence[DetectionRow]) -> Detections:
+    boxes = np.array([row.bbox for row in rows], dtype=np.float64).reshape(-1, 4)
+    return Detections(boxes, np.array([row.score for row in rows], dtype=np.float64))
 
 
 def estimate_poses(

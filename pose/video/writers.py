@@ -4,7 +4,6 @@ A writer is a context manager that provides a function to call once per frame. E
 name in its folder and renamed when it is complete.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +18,7 @@ from pose.files import replacing, writing
 from pose.images import IMAGE_SUFFIXES, Image, write_image
 from pose.inference.formats import person_rows
 from pose.inference.poses import Poses
+from pose.json_file import json_text
 from pose.video.encoding import FOURCC, H264_SUFFIXES, H264Encoder, OpenCvEncoder, VideoEncoder, h264_available
 from pose.video.readers import Frame, FrameSource
 
@@ -193,11 +193,11 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
             nonlocal separator
             row = _frame_row(frame, source) | {"persons": person_rows(poses, scores)}
             with writing(path):
-                file.write(separator + json.dumps(row))
+                file.write(separator + json_text(row, path))
             separator = ",\n"
 
         with file:
-            file.write(json.dumps(header)[:-1] + ', "frames": [')
+            file.write(json_text(header, path)[:-1] + ', "frames": [')
             yield write
             with writing(path):
                 file.write("\n]}\n")

@@ -197,7 +197,7 @@ def test_an_image_info_file_is_rejected(folder: Folder, capsys: pytest.CaptureFi
 
 def test_files_without_annotations_are_rejected(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.people.write_text("[]", encoding="utf-8")
-    assert_rejected(folder, capsys, [], str(folder.people), "expected COCO annotations")
+    assert_rejected(folder, capsys, [], str(folder.people), "expected COCO keypoint annotations")
     folder.people.unlink()
     assert_rejected(folder, capsys, [], str(folder.people), "no such file")
 

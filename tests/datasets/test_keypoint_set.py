@@ -9,6 +9,7 @@ from pose.config.data import DataConfig
 from pose.config.pose import Config
 from pose.config.skeleton import SkeletonConfig
 from pose.datasets.coco import find_category
+from pose.datasets.coco_json import read_annotations
 from pose.datasets.keypoint_set import difference, log_keypoints, resolve_keypoints
 from pose.datasets.validation.checks import check_annotations
 from pose.errors import DataError
@@ -76,7 +77,7 @@ def test_the_category_option_chooses_among_several(config):
     [
         ([{"id": 1, "name": "bee"}], r"expected a category with 'keypoints' .* got the categories \['bee'\]"),
         ([{**BEE, "skeleton": [[0, 1]]}], "'skeleton': expected pairs of keypoint numbers in 1..3"),
-        ([{**BEE, "skeleton": [1, 2]}], "'skeleton': expected pairs"),
+        ([{**BEE, "skeleton": [1, 2]}], r"categories\[0\]\.skeleton\[0\] \(id 3\): expected a list, got 1"),
     ],
 )
 def test_categories_without_usable_keypoints_are_refused(config, categories, message):
@@ -138,13 +139,13 @@ def test_a_difference_names_number_order_and_keypoints(names, text):
 def test_two_categories_with_equal_keypoints_are_refused_until_one_is_chosen(tiny_coco):
     dog = {"id": 2, "name": "dog", "keypoints": list(COCO.names)}
     tiny_coco.edit(lambda content: content["categories"].append(dog))
-    content = json.loads(tiny_coco.annotations.read_text())
+    categories = read_annotations(tiny_coco.annotations).categories
 
     with pytest.raises(DataError, match=r"2 categories have keypoints: person, dog; set data\.category"):
-        find_category(content, tiny_coco.annotations, COCO)
-    assert find_category(content, tiny_coco.annotations, COCO, "dog") == 2
+        find_category(categories, tiny_coco.annotations, COCO)
+    assert find_category(categories, tiny_coco.annotations, COCO, "dog") == 2
     with pytest.raises(DataError, match="no category 'cat'"):
-        find_category(content, tiny_coco.annotations, COCO, "cat")
+        find_category(categories, tiny_coco.annotations, COCO, "cat")
 
 
 def found(tiny_coco, severity, **options):

@@ -40,6 +40,14 @@ def test_metrics_are_written_as_json_rows_and_tensorboard_events(tmp_path):
     assert (curve.step, curve.value) == (16, 0.25)
 
 
+def test_values_that_are_not_finite_are_written_as_null(tmp_path):
+    with MetricsLog(tmp_path, active=True) as log:
+        log.write("validation", 16, {"AP": float("nan"), "AR": float("inf"), "APM": 0.5})
+
+    (row,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert row == '{"kind": "validation", "samples": 16, "AP": null, "AR": null, "APM": 0.5}'
+
+
 def test_a_resumed_run_appends_rows(tmp_path):
     for samples in (16, 32):
         log = MetricsLog(tmp_path, active=True)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -330,6 +331,16 @@ def test_boxes_of_a_video_are_matched_by_frame_index(tmp_path):
     assert [len(in_frame.scores) for in_frame in detections] == [0, 2, 0]
     assert detections[1].bboxes_xywh.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert detections[1].scores.tolist() == [0.9, 0.8]
+
+
+def test_many_boxes_are_grouped_in_linear_time(tmp_path):
+    rows = [(frame, [index, 0, 9, 9], 0.9) for frame in range(2000) for index in range(5)]
+    path = write_boxes(tmp_path / "boxes.json", *rows)
+    start = time.process_time()
+    detect = read_boxes(path, source_of(2000))
+    seconds = time.process_time() - start
+    assert [box[0] for box in detect(list(frames_of(3)))[2].bboxes_xywh] == [0, 1, 2, 3, 4]
+    assert seconds < 0.5, "one pass over all rows for each frame takes more than a second"
 
 
 def test_boxes_of_images_are_matched_by_the_number_in_the_file_name(tmp_path):

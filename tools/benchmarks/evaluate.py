@@ -6,7 +6,6 @@ nothing else and has torch loaded.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
@@ -24,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from pose import skeleton
 from pose.evaluation.coco_ap import METRIC_NAMES, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results, write_results
+from pose.json_file import write_json
 
 from . import Comparison, compare, compare_first, require_same
 from ._hrnet import HRNET, add_peer_argument, hrnet_config, hrnet_dataset, load_hrnet
@@ -66,8 +66,7 @@ def measure(
     boxes = f"{len(predictions):,} boxes on {images:,} images"
     with TemporaryDirectory() as folder:
         annotations = Path(folder) / "annotations" / f"person_keypoints_{IMAGE_SET}.json"
-        annotations.parent.mkdir()
-        annotations.write_text(json.dumps(content), encoding="utf-8")
+        write_json(annotations, content)
         results = to_results(predictions, SIGMAS)
         calls: Calls = {
             "ours": partial(_our_metrics, annotations, results),

@@ -7,7 +7,6 @@ alone, and with --peer also HRNet's code. The images are synthetic: about as man
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -26,6 +25,7 @@ from pose.datasets.crop_cache.file import CropCache, make_stamp, open_crop_cache
 from pose.datasets.samples import TrainingSamples, make_sample
 from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image, crop, read_image
 from pose.inference.pytorch import normalize
+from pose.json_file import write_json
 from pose.skeleton import COCO
 
 from . import Comparison, compare_first, require_same
@@ -78,9 +78,8 @@ def write_dataset(root: Path, images: int, rng: np.random.Generator) -> Persons:
     """Write a synthetic dataset in COCO's folder layout, one annotated person per image, and return the persons."""
     content = annotation_file(images, [_random_person(number, rng) for number in range(1, images + 1)])
     folder, annotations = root / "images" / IMAGE_SET, root / "annotations" / f"person_keypoints_{IMAGE_SET}.json"
-    for parent in (folder, annotations.parent):
-        parent.mkdir(parents=True)
-    annotations.write_text(json.dumps(content), encoding="utf-8")
+    folder.mkdir(parents=True)
+    write_json(annotations, content)
     for record in content["images"]:
         cv2.imwrite(str(folder / record["file_name"]), _random_image(rng), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return annotated_persons(annotations, folder, COCO)

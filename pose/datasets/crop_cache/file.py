@@ -8,7 +8,6 @@ is opened. `pose.datasets.crop_cache.build` writes the file.
 
 import hashlib
 import io
-import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pose.datasets.coco import Persons
 from pose.errors import DataError
 from pose.geometry import Array, compose
 from pose.images import Image, decode_crop
+from pose.json_file import decode_json, json_text
 from pose.skeleton import Skeleton
 
 VERSION = 1
@@ -127,7 +127,7 @@ def read_crop_cache(path: Path) -> CropCache:
         if magic != MAGIC:
             raise ValueError("another kind of file")
         with np.load(io.BytesIO(content[start:end].tobytes()), allow_pickle=False) as index:
-            stamp = json.loads(str(index["stamp"]))
+            stamp = decode_json(str(index["stamp"]), dict[str, Any], "a stamp", path)
             return CropCache(path, stamp, content, index["starts"], index["sizes"], index["to_image"])
     except FileNotFoundError:
         raise DataError(f"{path}: no such crop cache; {REMEDY}") from None
@@ -146,7 +146,7 @@ def write_index(
 ) -> None:
     """Append index and footer to a file of JPEGs; see `CropCache` for the arguments."""
     start = file.tell()
-    np.savez(file, stamp=np.array(json.dumps(stamp)), starts=starts, sizes=sizes, to_image=crop_to_image)
+    np.savez(file, stamp=np.array(json_text(stamp, "stamp")), starts=starts, sizes=sizes, to_image=crop_to_image)
     file.seek(0, io.SEEK_END)
     file.write(FOOTER.pack(start, MAGIC))
 

@@ -6,7 +6,6 @@ The quickstart and the tests use it; it needs no download and no license. Each i
 one of them changes.
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -22,6 +21,7 @@ from pose.datasets.synthetic import butterflies
 from pose.datasets.synthetic.scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
 from pose.geometry import Array
+from pose.json_file import json_text, read_json
 from pose.skeleton import COCO
 
 VERSION = 1
@@ -157,8 +157,8 @@ def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
             "choose another data.root or empty the folder"
         )
     try:
-        return bool(json.loads((root / STAMP).read_text(encoding="utf-8")) == stamp)
-    except ValueError:
+        return read_json(root / STAMP, dict[str, Any], "a stamp") == stamp
+    except DataError:
         return False
 
 
@@ -248,4 +248,4 @@ def _write_image(path: Path, scene: Scene, quality: int) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+    path.write_text(json_text(content, path), encoding="utf-8")

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from pose.geometry import Array
+from numpy.typing import ArrayLike
 
 Severity = Literal["error", "warning", "info"]
 MAX_EXAMPLES = 3
 """Number of records that an issue names."""
+MAX_NAME = 60
+"""Characters of a name that an issue shows."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def report_if(
     """
     rows = np.flatnonzero(np.asarray(failing, dtype=bool))
     if len(rows):
-        examples = ", ".join(str(names[row]) for row in rows[:MAX_EXAMPLES])
+        examples = ", ".join(str(names[row])[:MAX_NAME] for row in rows[:MAX_EXAMPLES])
         examples += ", ..." if len(rows) > MAX_EXAMPLES else ""
         yield Issue(severity, where, f"{len(rows)} of {len(names)} {what} ({examples})", todo)
 
@@ -60,23 +60,3 @@ def duplicated(values: Sequence[Any]) -> list[bool]:
     """Return for each value whether it occurs more than once."""
     counts = Counter(values)
     return [counts[value] > 1 for value in values]
-
-
-def number_table(rows: Sequence[Any], length: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Convert lists of numbers to an array.
-
-    Args:
-        rows: N values of a JSON file.
-        length: expected length of each.
-
-    Returns:
-        (N, length) with NaN in rows that are not lists of ``length`` numbers, and (N,) bool, True for these rows.
-    """
-    blank = [np.nan] * length
-    valid = [isinstance(row, list) and len(row) == length for row in rows]
-    try:
-        table = np.array([row if ok else blank for row, ok in zip(rows, valid, strict=True)], dtype=np.float64)
-    except (TypeError, ValueError):
-        valid = [ok and all(type(x) in (int, float) for x in row) for row, ok in zip(rows, valid, strict=True)]
-        table = np.array([row if ok else blank for row, ok in zip(rows, valid, strict=True)], dtype=np.float64)
-    return table.reshape(-1, length), ~np.array(valid, dtype=bool)

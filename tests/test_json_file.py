@@ -1,0 +1,155 @@
+"""Every damage of a JSON file is one line: file, place, expected, got; and no NaN is written."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from pose.errors import DataError
+from pose.json_file import json_text, read_json, write_json
+
+
+class Row(msgspec.Struct):
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    name: str = ""
+    box: tuple[float, float] = (0, 0)
+
+
+class Content(msgspec.Struct):
+    rows: list[Row]
+
+
+def read(path: Path, content: bytes | str, content_type: Any = Content) -> Any:
+    path = path / "a.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_json(path, content_type, "rows")
+
+
+def error_of(path: Path, content: bytes | str, content_type: Any = Content) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, content, content_type)
+    message = str(caught.value)
+    assert message.startswith(f"{path / 'a.json'}: ")
+    assert message.isprintable(), "one line"
+    assert len(message) < len(str(path)) + 250
+    return message
+
+
+def rows(text: str) -> str:
+    return f'{{"rows": [{{"score": 0.5}}, {text}]}}'
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \n"])
+def test_text_with_or_without_byte_order_mark_is_read(tmp_path: Path, start: bytes) -> None:
+    assert read(tmp_path, start + rows('{"score": 1, "other": [1, {}]}').encode()).rows == [Row(0.5), Row(1.0)]
+
+
+def test_utf_16_is_read_as_the_standard_library_reads_it(tmp_path: Path) -> None:
+    assert read(tmp_path, rows('{"score": 1, "name": "é"}').encode("utf-16")).rows[1].name == "é"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ('{"score": "0.9", "id": 7}', 'rows[1].score (id 7): expected a number, got "0.9"'),
+        ('{"score": null}', "rows[1].score: expected a number, got null"),
+        ('{"score": true}', "rows[1].score: expected a number, got true"),
+        ('{"score": [0.5]}', "rows[1].score: expected a number, got [0.5]"),
+        ('{"score": 1.5}', "rows[1].score: expected a number <= 1.0, got 1.5"),
+        ('{"score": 1e999}', "rows[1].score: expected a finite number, got 1e999"),
+        (f'{{"score": {"9" * 400}}}', f"rows[1].score: expected a finite number, got {'9' * 40}..."),
+        (f'{{"score": {"9" * 5000}}}', f"rows[1].score: expected a finite number, got {'9' * 40}..."),
+        (f'{{"score": 1, "id": {"9" * 400}}}', "rows[1].id (id 9999999999"),
+        (f'{{"score": 1, "id": {"9" * 5000}}}', "expected a finite number, got 99999"),
+        ('{"score": 1, "id": 9223372036854775808}', "expected an integer <= 9223372036854775807, got 9223372036854775"),
+        ('{"score": 1, "id": 1.5}', "rows[1].id (id 1.5): expected "),
+        ('{"score": 1, "box": 5}', "rows[1].box: expected a list, got 5"),
+        ('{"score": 1, "box": [1, 2, 3]}', "rows[1].box: expected a list of length 2, got [1, 2, 3]"),
+        ('{"score": 1, "box": [1, "wide"]}', 'rows[1].box[1]: expected a number, got "wide"'),
+        ('{"scores": 1}', "rows[1]: expected 'score', got scores; did you mean 'scores'?"),
+        ("{}", "rows[1]: expected 'score', got "),
+        ("5", "rows[1]: expected a mapping, got 5"),
+        (f'{{"score": "{"long " * 1000}"}}', 'rows[1].score: expected a number, got "long long'),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_field_of_another_type_is_named_with_its_place_and_value(tmp_path: Path, row: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, rows(row))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "not JSON at line 1, column 1 (the text ends early); is the file complete?"),
+        ('{"rows": [', "not JSON at line 1, column 11 (the text ends early)"),
+        ('{"rows":\n [{"score": NaN}]}', "not JSON at line 2, column 13 (invalid character NaN}]}"),
+        ('{"rows": [{"score": -Infinity}]}', "(invalid character Infinity}]}"),
+        ('{"rows": [], }', "trailing comma"),
+        (b"\x1f\x8b\x08\xff\xfe", "expected JSON text, got binary data"),
+        (b'{"rows": [{"score": 1, "name": "\xff"}]}', "binary data"),
+        ('{"rows": [{"score": 1, "name": "\\ud800"}]}', "not JSON"),
+        ('{"rows": [{"score": 1, "other": ' + "[" * 100_000 + "]" * 100_000 + "}]}", "nested too deeply"),
+        ("[" * 100_000, "expected rows, got a list"),
+        ("[]", "expected rows, got a list"),
+        ("3", "expected rows, got an integer"),
+        ("{}", "expected rows: expected 'rows', got "),
+        ('{"row": []}', "expected rows: expected 'rows', got row; did you mean 'row'?"),
+    ],
+    ids=lambda text: str(text)[:40],
+)
+def test_text_that_is_not_the_expected_json_is_one_line(tmp_path: Path, content: bytes | str, expected: str) -> None:
+    assert expected in error_of(tmp_path, content)
+
+
+def test_deep_nesting_is_an_error_whatever_is_expected(tmp_path: Path) -> None:
+    assert "nested too deeply" in error_of(tmp_path, "[" * 100_000 + "]" * 100_000, Any)
+
+
+def test_a_row_of_a_list_is_named_by_its_number(tmp_path: Path) -> None:
+    assert 'row 1, score (id 4): expected a number, got "x"' in error_of(
+        tmp_path, '[{"score": 1}, {"score": "x", "id": 4}]', list[Row]
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DataError, match="expected a regular file"):
+            read_json(path, Content, "rows")
+
+
+@pytest.mark.parametrize("name", ["b.json", "x/y.json", "n" * 300, "a\0b"], ids=["missing", "folder", "long", "NUL"])
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"no such file|cannot be read"):
+        read_json(tmp_path / name, Content, "rows")
+
+
+def test_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
+    write_json(tmp_path / "annotations.json", {})
+    with pytest.raises(DataError, match=r"no such file; did you mean 'annotations\.json'\?"):
+        read_json(tmp_path / "anotations.json", Content, "rows")
+
+
+# --- writing
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_are_never_written_and_the_older_file_stays(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+    with pytest.raises(DataError, match="expected finite numbers to write, got NaN or infinity"):
+        write_json(path, {"deep": [{"score": value}]})
+    assert path.read_text() == "[1]"
+
+
+def test_json_is_written_as_the_standard_library_writes_it(tmp_path: Path) -> None:
+    content = {"a": [1, 2.5, None, True, "é"], "b": {}}
+    write_json(tmp_path / "new/a.json", content, indent=2)
+    assert (tmp_path / "new/a.json").read_text() == json.dumps(content, indent=2) + "\n"
+    assert json_text(content, "x") == json.dumps(content)
