@@ -1,11 +1,13 @@
 """Atomic file writes, and the newest file of a given name."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from pose.errors import MediaError
+from pose.errors import DataError, MediaError
 
 
 @contextmanager
@@ -40,6 +42,30 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with replacing(path) as temporary, writing(Path(path)):
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file atomically.
+
+    Raises:
+        MediaError: the file cannot be written.
+        DataError: a number is not finite.
+    """
+    write_text(path, to_json(content, path, indent))
+
+
+def to_json(content: Any, path: object, indent: int | None = None) -> str:
+    """Return a value as JSON text; ``path`` names it in the error.
+
+    Raises:
+        DataError: a number is not finite.
+    """
+    try:
+        return json.dumps(content, indent=indent, allow_nan=False) + ("" if indent is None else "\n")
+    except ValueError:
+        raise DataError(
+            f"{path}: not written, because a number in it is infinite or not a number (NaN); check the weights"
+        ) from None
 
 
 @contextmanager

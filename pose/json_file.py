@@ -1,8 +1,8 @@
-"""Read and write JSON: every JSON text of this package goes through this module.
+"""Read JSON: every JSON text that this package reads goes through this module; `pose.files.write_json` writes it.
 
-Reading decodes and checks in one pass (msgspec): a type such as ``list[Row]``, with a `msgspec.Struct` for each kind of
+One pass decodes and checks (msgspec): a type such as ``list[Row]``, with a `msgspec.Struct` for each kind of
 row, gives every field a type and a range. Fields without a type are skipped. A number is always finite: NaN, Infinity
-and numbers beyond a double are errors. Writing refuses NaN and Infinity.
+and numbers beyond a double are errors.
 """
 
 import json
@@ -10,12 +10,11 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from pose.errors import DataError, near_name
-from pose.files import write_text
 
 T = TypeVar("T")
 
@@ -34,9 +33,6 @@ _WORDS = {
     "object": "a mapping",
 }
 """Types in words, by their names in messages of msgspec."""
-
-
-# --- reading
 
 
 def read_json(path: Path, content_type: type[T], what: str, todo: str = "") -> T:
@@ -65,13 +61,8 @@ def decode_json(content: bytes | str, content_type: type[T], what: str, where: o
         if (encoding := json.detect_encoding(content)) != "utf-8":
             content = content.decode(encoding).encode()
         return msgspec.json.decode(content, type=content_type)
-    except msgspec.ValidationError as error:
-        reason = _explain_content(content, str(error), what) + (f"; {todo}" if todo else "")
-    except RecursionError:
-        reason = f"expected {what}, got lists or mappings that are nested too deeply; write it again"
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = _explain_syntax(content, str(error))
-    raise DataError(f"{where}: {reason}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{where}: {_explain(content, error, what, todo)}") from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -94,16 +85,30 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _explain_syntax(content: bytes, error: str) -> str:
+def _explain(content: bytes, error: Exception, what: str, todo: str) -> str:
+    """Say what is wrong with content that could not be decoded."""
     try:
         content.decode()
+        msgspec.json.decode(content, type=msgspec.Raw)  # a wrong type may come before an error of the syntax
+        if isinstance(error, msgspec.ValidationError):
+            return _explain_content(content, str(error), what) + (f"; {todo}" if todo else "")
     except UnicodeDecodeError:
         return "expected JSON text, got binary data (is it still compressed?)"
+    except (msgspec.DecodeError, RecursionError) as syntax_error:
+        error = syntax_error
+    if isinstance(error, RecursionError):
+        return f"expected {what}, got lists or mappings that are nested too deeply; write it again"
+    return _explain_syntax(content, str(error))
+
+
+def _explain_syntax(content: bytes, error: str) -> str:
     malformed = re.search(r": (.*) \(byte (\d+)\)", error)
     position = int(malformed[2]) if malformed else len(content)
     line, column = content.count(b"\n", 0, position) + 1, position - content.rfind(b"\n", 0, position)
     reason = f"{malformed[1]} {_quote(content[position:])}" if malformed else "the text ends early"
-    return f"not JSON at line {line}, column {column} ({reason}); is the file complete? Numbers must be finite"
+    not_finite = content[position : position + 8].startswith((b"NaN", b"Infinity"))
+    todo = "write finite numbers" if not_finite else "is the file complete?"
+    return f"not JSON at line {line}, column {column} ({reason}); {todo}"
 
 
 def _explain_content(content: bytes, error: str, what: str) -> str:
@@ -154,36 +159,6 @@ def _quote(value: msgspec.Raw | bytes) -> str:
     return line if len(line) <= MAX_QUOTED else f"{line[:MAX_QUOTED]}..."
 
 
-# --- writing
-
-
-def json_text(content: Any, where: object, indent: int | None = None) -> str:
-    """Return ``content`` as JSON text.
-
-    Args:
-        content: as for `json.dumps`.
-        where: the file that it is for, for the error message.
-        indent: spaces per level; None: one line.
-
-    Raises:
-        DataError: a number is NaN or infinite.
-    """
-    try:
-        return json.dumps(content, allow_nan=False, indent=indent)
-    except ValueError as error:
-        raise DataError(f"{where}: expected finite numbers to write, got NaN or infinity ({error})") from None
-
-
 def raw_text(content: Mapping[str, msgspec.Raw | Sequence[msgspec.Raw]]) -> str:
     """Return a mapping of JSON texts, as `read_json` gives them for ``dict[str, msgspec.Raw]``, as JSON text."""
     return msgspec.json.encode(content).decode()
-
-
-def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file atomically; a missing folder is created.
-
-    Raises:
-        DataError: a number is NaN or infinite.
-        MediaError: the file cannot be written.
-    """
-    write_text(path, json_text(content, path, indent) + ("" if indent is None else "\n"))

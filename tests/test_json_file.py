@@ -1,7 +1,5 @@
-"""Every damage of a JSON file is one line: file, place, expected, got; and no NaN is written."""
+"""Every damage of a JSON file is one line: file, place, expected, got."""
 
-import json
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +8,8 @@ import msgspec
 import pytest
 
 from pose.errors import DataError
-from pose.json_file import json_text, read_json, write_json
+from pose.files import write_json
+from pose.json_file import read_json
 
 
 class Row(msgspec.Struct):
@@ -87,14 +86,14 @@ def test_a_field_of_another_type_is_named_with_its_place_and_value(tmp_path: Pat
     [
         ("", "not JSON at line 1, column 1 (the text ends early); is the file complete?"),
         ('{"rows": [', "not JSON at line 1, column 11 (the text ends early)"),
-        ('{"rows":\n [{"score": NaN}]}', "not JSON at line 2, column 13 (invalid character NaN}]}"),
-        ('{"rows": [{"score": -Infinity}]}', "(invalid character Infinity}]}"),
+        ('{"rows":\n [{"score": NaN}]}', "not JSON at line 2, column 13 (invalid character NaN}]}); write finite"),
+        ('{"rows": [{"score": -Infinity}]}', "(invalid character Infinity}]}); write finite"),
         ('{"rows": [], }', "trailing comma"),
         (b"\x1f\x8b\x08\xff\xfe", "expected JSON text, got binary data"),
         (b'{"rows": [{"score": 1, "name": "\xff"}]}', "binary data"),
         ('{"rows": [{"score": 1, "name": "\\ud800"}]}', "not JSON"),
         ('{"rows": [{"score": 1, "other": ' + "[" * 100_000 + "]" * 100_000 + "}]}", "nested too deeply"),
-        ("[" * 100_000, "expected rows, got a list"),
+        ("[" * 100_000, "nested too deeply"),
         ("[]", "expected rows, got a list"),
         ("3", "expected rows, got an integer"),
         ("{}", "expected rows: expected 'rows', got "),
@@ -134,22 +133,3 @@ def test_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
     write_json(tmp_path / "annotations.json", {})
     with pytest.raises(DataError, match=r"no such file; did you mean 'annotations\.json'\?"):
         read_json(tmp_path / "anotations.json", Content, "rows")
-
-
-# --- writing
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_nan_and_infinity_are_never_written_and_the_older_file_stays(tmp_path: Path, value: float) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, [1])
-    with pytest.raises(DataError, match="expected finite numbers to write, got NaN or infinity"):
-        write_json(path, {"deep": [{"score": value}]})
-    assert path.read_text() == "[1]"
-
-
-def test_json_is_written_as_the_standard_library_writes_it(tmp_path: Path) -> None:
-    content = {"a": [1, 2.5, None, True, "é"], "b": {}}
-    write_json(tmp_path / "new/a.json", content, indent=2)
-    assert (tmp_path / "new/a.json").read_text() == json.dumps(content, indent=2) + "\n"
-    assert json_text(content, "x") == json.dumps(content)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError, DataError
-from pose.json_file import write_json
+from pose.files import write_json
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:

@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
-    from pose.files import replacing
-    from pose.json_file import json_text
+    from pose.files import replacing, to_json
 
     suites = _suites()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(comparison.line(), flush=True)
             rows.append(comparison.row(name))
         if temporary is not None:
-            temporary.write_text(json_text(rows, json_file, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(to_json(rows, json_file, indent=2), encoding="utf-8")
 
 
 def _suites() -> Any:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, count, print a Markdown table and write the counts as JSON."""
     args = _parser().parse_args(argv)
 
-    from pose.json_file import write_json
+    from pose.files import write_json
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
 

@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, load the detector, detect the persons of all images, write the boxes."""
     args = _parser().parse_args(argv)
 
+    from pose.files import write_json
     from pose.inference.find_detector import resolve_detector
-    from pose.json_file import write_json
     from pose.video.readers import open_source
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

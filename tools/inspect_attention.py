@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.engine.attention_ablation import format_layers, format_metrics, measure_modes
     from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
-    from pose.json_file import write_json
+    from pose.files import write_json
     from pose.models.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
+    from pose.files import write_json
     from pose.images import find_images, read_image
     from pose.inference.detectors import load_detector
-    from pose.json_file import write_json
     from pose.progress import ProgressLine
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

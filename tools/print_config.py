@@ -22,7 +22,7 @@ from pose.config.loader import (
     packaged_names,
 )
 from pose.errors import ConfigError
-from pose.json_file import json_text
+from pose.files import to_json
 
 GROUPS = (
     ("quickstart", "To try training: synthetic people, minutes on a CPU, no data needed"),
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     if args.schema:
-        print(json_text(json_schema(args.schema), args.schema, indent=2))
+        print(to_json(json_schema(args.schema), args.schema, indent=2))
     elif args.list:
         print(_overview(packaged_names()))
     elif args.cfg is None:
@@ -87,7 +87,7 @@ def _first_line(name: str) -> str:
 
 
 def _table(rows: Sequence[tuple[str, object, str]]) -> str:
-    cells = [(key, json_text(value, key), origin) for key, value, origin in rows]
+    cells = [(key, to_json(value, key), origin) for key, value, origin in rows]
     key_width, value_width = (max(len(row[column]) for row in cells) for column in (0, 1))
     return "\n".join(f"{key:<{key_width}}  {value:<{value_width}}  # {origin}" for key, value, origin in cells)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
-from pose.json_file import write_json
+from pose.files import write_json
 from pose.packaged import results_folder, weights_path
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_classification_config
-from pose.json_file import write_json
+from pose.files import write_json
 from pose.packaged import weights_path
 
 

@@ -11,9 +11,8 @@ from typing import Any, TextIO
 import cv2
 
 from pose.engine.state import Progress
-from pose.files import replacing
+from pose.files import replacing, to_json
 from pose.images import Image
-from pose.json_file import json_text
 from pose.progress import ProgressLine, duration
 
 logger = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class MetricsLog:
         if self._file is None or self._board is None:
             return
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        self._file.write(json_text({"kind": kind, "samples": samples, **values}, self._folder / "metrics.jsonl") + "\n")
+        self._file.write(to_json({"kind": kind, "samples": samples, **values}, self._folder / "metrics.jsonl") + "\n")
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(f"{kind}/{name}", value, samples)

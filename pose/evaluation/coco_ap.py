@@ -134,6 +134,12 @@ def load_ground_truth(path: Path, category_id: int, num_keypoints: int) -> COCO:
         raise DataError(
             f"{path}: expected category {category_id}, got {sorted(coco.cats)}; set the category of the persons"
         )
+    names = coco.cats[category_id]["keypoints"]
+    if names and len(names) != num_keypoints:
+        raise DataError(
+            f"{path}: category {category_id} lists {len(names)} keypoints, expected {num_keypoints}; does the file "
+            "match the skeleton of the config?"
+        )
     return coco
 
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from pose.datasets.coco_json import Result as Result
 from pose.errors import DataError
 from pose.evaluation.oks import oks_nms, rescore
+from pose.files import write_json
 from pose.geometry import Array
-from pose.json_file import write_json
 
 
 @dataclass(frozen=True)

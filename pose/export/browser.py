@@ -12,9 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pose.errors import MediaError, PoseError
-from pose.files import replacing, writing
+from pose.files import replacing, write_json, writing
 from pose.inference.metadata import ExportMetadata
-from pose.json_file import write_json
 
 RUNTIME = "onnxruntime-web@1.30.0"
 """The npm package of the runtime; the page is tested with this version."""

@@ -9,7 +9,8 @@ from msgspec import Meta
 
 from pose.config.pose import InputConfig
 from pose.errors import CheckpointError, PoseError
-from pose.json_file import decode_json, json_text
+from pose.files import to_json
+from pose.json_file import decode_json
 from pose.skeleton import Skeleton, make_skeleton
 
 CROPS, HEATMAPS, KEYPOINTS, SCORES = "crops", "heatmaps", "keypoints", "scores"
@@ -39,8 +40,8 @@ class ExportMetadata:
         """Return the metadata as the key-value pairs of a file; all values are JSON, except the license."""
         return {
             "input": self.input_config.model_dump_json(),
-            "skeleton": json_text(asdict(self.skeleton), "skeleton"),
-            "flip_shift": json_text(self.flip_shift, "flip_shift"),
+            "skeleton": to_json(asdict(self.skeleton), "skeleton"),
+            "flip_shift": to_json(self.flip_shift, "flip_shift"),
             "licence": self.licence,
         }
 

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from pose.errors import MediaError, near_name
 from pose.evaluation.coco_results import format_results
-from pose.files import replacing, writing
+from pose.files import replacing, to_json, writing
 from pose.inference.formats import csv_header, csv_rows
 from pose.inference.poses import Poses
-from pose.json_file import json_text
 from pose.video.inputs import Input
 from pose.video.readers import Frame, FrameSource
 from pose.video.writers import ImageWriter, PoseWriter, open_json_writer, open_writer
@@ -152,7 +151,7 @@ def open_coco_writer(path: Path) -> Iterator[PoseWriter]:
             ids = [frame.image_id] * len(poses)
             for row in format_results(ids, poses.keypoints, poses.scores, scores, PERSON_CATEGORY):
                 with writing(path):
-                    file.write(separator + json_text(row, path))
+                    file.write(separator + to_json(row, path))
                 separator = ",\n"
 
         with file:

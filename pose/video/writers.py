@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.errors import MediaError
-from pose.files import replacing, writing
+from pose.files import replacing, to_json, writing
 from pose.images import IMAGE_SUFFIXES, Image, write_image
 from pose.inference.formats import person_rows
 from pose.inference.poses import Poses
-from pose.json_file import json_text
 from pose.video.encoding import FOURCC, H264_SUFFIXES, H264Encoder, OpenCvEncoder, VideoEncoder, h264_available
 from pose.video.readers import Frame, FrameSource
 
@@ -193,11 +192,11 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
             nonlocal separator
             row = _frame_row(frame, source) | {"persons": person_rows(poses, scores)}
             with writing(path):
-                file.write(separator + json_text(row, path))
+                file.write(separator + to_json(row, path))
             separator = ",\n"
 
         with file:
-            file.write(json_text(header, path)[:-1] + ', "frames": [')
+            file.write(to_json(header, path)[:-1] + ', "frames": [')
             yield write
             with writing(path):
                 file.write("\n]}\n")

@@ -221,6 +221,10 @@ def remove_annotations(content: dict[str, Any]) -> None:
     del content["annotations"]
 
 
+def shorten_category(content: dict[str, Any]) -> None:
+    del content["categories"][0]["keypoints"][0]
+
+
 def rename_category(content: dict[str, Any]) -> None:
     content["categories"][0]["id"] = 3
 
@@ -232,6 +236,7 @@ def rename_category(content: dict[str, Any]) -> None:
         (shorten_keypoints, "annotation 2 has 3 keypoint numbers, expected 51"),
         (remove_annotations, "has no annotations"),
         (rename_category, "expected category 1"),
+        (shorten_category, "category 1 lists 16 keypoints, expected 17"),
     ],
 )
 def test_incomplete_annotations_are_an_error(tmp_path, perfect, edit, message):

@@ -108,7 +108,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path):
     path = tmp_path / "results.json"
     write_results([], path)
 
-    with pytest.raises(DataError, match="expected finite numbers"):
+    with pytest.raises(DataError, match="a number in it is infinite"):
         write_results([{"score": float("nan")}], path)
 
     assert path.read_text() == "[]"

@@ -23,7 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from pose import skeleton
 from pose.evaluation.coco_ap import METRIC_NAMES, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results, write_results
-from pose.json_file import write_json
+from pose.files import write_json
 
 from . import Comparison, compare, compare_first, require_same
 from ._hrnet import HRNET, add_peer_argument, hrnet_config, hrnet_dataset, load_hrnet

@@ -23,9 +23,9 @@ from pose.datasets.coco import Persons, annotated_persons
 from pose.datasets.crop_cache.build import build_crop_cache
 from pose.datasets.crop_cache.file import CropCache, make_stamp, open_crop_cache
 from pose.datasets.samples import TrainingSamples, make_sample
+from pose.files import write_json
 from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image, crop, read_image
 from pose.inference.pytorch import normalize
-from pose.json_file import write_json
 from pose.skeleton import COCO
 
 from . import Comparison, compare_first, require_same

@@ -20,9 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.coco import Persons
 from pose.errors import DataError
+from pose.files import to_json
 from pose.geometry import Array, compose
 from pose.images import Image, decode_crop
-from pose.json_file import decode_json, json_text
+from pose.json_file import decode_json
 from pose.skeleton import Skeleton
 
 VERSION = 1
@@ -146,7 +147,7 @@ def write_index(
 ) -> None:
     """Append index and footer to a file of JPEGs; see `CropCache` for the arguments."""
     start = file.tell()
-    np.savez(file, stamp=np.array(json_text(stamp, "stamp")), starts=starts, sizes=sizes, to_image=crop_to_image)
+    np.savez(file, stamp=np.array(to_json(stamp, "stamp")), starts=starts, sizes=sizes, to_image=crop_to_image)
     file.seek(0, io.SEEK_END)
     file.write(FOOTER.pack(start, MAGIC))
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from pose.datasets.synthetic import butterflies
 from pose.datasets.synthetic.scene import Scene, ScenePerson, draw_scene
 from pose.errors import DataError
+from pose.files import to_json
 from pose.geometry import Array
-from pose.json_file import json_text, read_json
+from pose.json_file import read_json
 from pose.skeleton import COCO
 
 VERSION = 1
@@ -248,4 +249,4 @@ def _write_image(path: Path, scene: Scene, quality: int) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json_text(content, path), encoding="utf-8")
+    path.write_text(to_json(content, path), encoding="utf-8")

@@ -68,7 +68,10 @@ def check_annotations(
 
 
 def check_detections(detections: Path, annotations: Path) -> list[Issue]:
-    """Check detector boxes against the images of an annotation (or image-info) file, which `check_annotations` checks."""
+    """Check detector boxes against the images of an annotation (or image-info) file.
+
+    The annotation file itself is checked by `check_annotations`.
+    """
     try:
         content = read_annotations(annotations)
     except DataError:
