@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.cfg is not None:
         issues = check_config(load_config(args.cfg, args.overrides))
     else:
-        issues = check_annotations(args.annotations, args.images)
+        issues = check_annotations(args.annotations, args.images, trained=not args.detections)
         issues += check_detections(args.detections, args.annotations) if args.detections else []
     for issue in issues:
         print(issue)
@@ -57,10 +57,11 @@ def check_config(config: Config) -> list[Issue]:
         issues += [Issue("warning" if is_warning else "info", train, text) for is_warning, text in notes]
     except DataError as error:
         issues.append(Issue("error", train, str(error).removeprefix(f"{train}: ")))
-    for annotations, images in ((train, root / data.train_images), (val, root / data.val_images)):
-        issues += check_annotations(annotations, images, skeleton=skeleton, category=data.category)
     detections = root / data.val_detections
-    if detections.exists():
+    tested = detections.exists()  # an image-info file of a test set has no annotations
+    for annotations, images, trained in ((train, data.train_images, True), (val, data.val_images, not tested)):
+        issues += check_annotations(annotations, root / images, 50, skeleton, data.category, trained)
+    if tested:
         return issues + check_detections(detections, val)
     todo = "test with --gt-boxes, or create them with dyconv-pose detect"
     return [*issues, Issue("warning", detections, "no detector boxes", todo)]

@@ -36,7 +36,7 @@ Area = Annotated[float, Meta(ge=0, le=MAX_COORDINATE**2)]
 """In square pixels."""
 Flag = bool | Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1, multiple_of=1)]
 """0 or 1, or false or true."""
-Count = Annotated[int, Meta(ge=0, le=2**31)] | Annotated[float, Meta(ge=0, le=2**31, multiple_of=1)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[float, Meta(ge=0, le=2**53, multiple_of=1)]
 Box = tuple[Number, Number, Number, Number]
 """x, y, width, height in pixels."""
 Name = Annotated[str, Meta(min_length=1)]

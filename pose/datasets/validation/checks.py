@@ -38,6 +38,7 @@ def check_annotations(
     samples: int = 50,
     skeleton: Skeleton | None = None,
     category: str | None = None,
+    trained: bool = True,
 ) -> list[Issue]:
     """Check a COCO keypoint annotation file and, if a folder is given, its images.
 
@@ -49,6 +50,7 @@ def check_annotations(
         samples: number of images whose size is compared with the annotations.
         skeleton: keypoint set that the file must have.
         category: name of the category that is used (``data.category``).
+        trained: whether a file without annotations is an error; False: it is for testing with detector boxes.
     """
     try:
         content = read_annotations(annotations)
@@ -61,7 +63,9 @@ def check_annotations(
         if not any(issue.severity == "error" for issue in issues):
             issues += _selection_issues(annotations, content, skeleton, category)
     else:
-        issues.append(Issue("info", annotations, "no annotations: usable only for testing with detector boxes"))
+        what = "no annotations: usable only for testing with detector boxes"
+        todo = "add annotations; or check it with its boxes: --annotations FILE --detections BOXES"
+        issues.append(Issue("error", annotations, what, todo) if trained else Issue("info", annotations, what))
     if image_folder is not None:
         issues += image_issues(image_folder, content.images, samples)
     return issues

@@ -145,7 +145,6 @@ def test_one_invalid_value_gives_one_issue(tmp_path: Path, edit: Edit, severity:
         (change("iscrowd", 1), "1 of 4 persons are crowds"),
         (lambda content: content["annotations"].__setitem__(1, person(20, 2, visibility=0)), "no labeled keypoint"),
         (lambda content: content["annotations"].pop(), "1 of 4 images have no annotation"),
-        (lambda content: content["annotations"].clear(), "no annotations: usable only for testing with detector boxes"),
     ],
 )
 def test_valid_special_cases_give_only_infos(tmp_path: Path, edit: Edit, what: str) -> None:
@@ -221,9 +220,16 @@ def test_check_data_says_yes_only_to_what_training_selects(tmp_path: Path, edit:
     path = save(tmp_path, content)
     with pytest.raises(DataError):
         annotated_persons(path, tmp_path, COCO)
-    issues = check_annotations(path, skeleton=COCO)
-    if content["annotations"]:
-        assert any(issue.severity == "error" for issue in issues)
+    assert any(issue.severity == "error" for issue in check_annotations(path, skeleton=COCO))
+
+
+def test_a_file_without_annotations_is_only_for_testing(tmp_path: Path) -> None:
+    content = valid_content()
+    content["annotations"].clear()
+    path, what = save(tmp_path, content), "no annotations: usable only for testing with detector boxes"
+    (error,), (info,) = check_annotations(path), check_annotations(path, trained=False)
+    assert (error.severity, error.what) == ("error", what)
+    assert (info.severity, info.what) == ("info", what)
 
 
 def test_the_number_of_persons_is_that_of_the_training_set(tmp_path: Path) -> None:
