@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from pose.config.pose import InputConfig
 from pose.errors import DataError
 from pose.geometry import Array, Float32
-from pose.images import Image, person_crop
+from pose.images import Image
 from pose.inference.boxes import WHOLE_IMAGE, BoxesFormat, parse_boxes, resolve_boxes, warn_outside
+from pose.inference.crops import crop_batches
 from pose.inference.detectors import Detector
 from pose.inference.everybody import predict_everybody
 from pose.inference.find_detector import AUTO, resolve_detector
@@ -152,18 +153,10 @@ class CropPredictor(ABC):
             DataError: an image or its boxes have the wrong type or shape.
         """
         checked_boxes = [parse_boxes(image_boxes) for image_boxes in boxes]
-        crops = [
-            person_crop(check_image(image), bbox_xywh, self.input_config)
-            for image, image_boxes in zip(images, checked_boxes, strict=True)
-            for bbox_xywh in image_boxes
-        ]
-        predictions = [
-            self.find_keypoints(
-                np.stack([crop for crop, _, _ in batch]),
-                np.stack([heatmap_to_image for _, heatmap_to_image, _ in batch]),
-            )
-            for batch in _split(crops, self.batch_size)
-        ]
+        crops = crop_batches(
+            [check_image(image) for image in images], checked_boxes, self.input_config, self.batch_size
+        )
+        predictions = [self.find_keypoints(*batch) for batch in crops]
         count = self.skeleton.num_keypoints
         empty = (np.zeros((0, count, 2), dtype=np.float32), np.zeros((0, count), dtype=np.float32))
         keypoints, scores = (np.concatenate(column) for column in zip(empty, *predictions, strict=True))

@@ -24,6 +24,8 @@ MARGIN = 0.15
 """Margin around the keypoints, relative to their extent: annotated boxes exceed eyes, wrists and ankles by about it."""
 WINDOW_ASPECT = 3 / 4
 """Width / height of a search window, as of the model's input."""
+MAX_WINDOWS = 64
+"""Maximum number of search windows along an image, 24:1 at most; in a longer one the windows grow."""
 REFINEMENTS = 2
 """Forward passes after the search windows, each in the box around the keypoints of the previous one."""
 
@@ -60,12 +62,23 @@ def best_person(poses: "Poses") -> "Poses | None":
 
 
 def search_windows(width: int, height: int) -> Array:
-    """Return search boxes (N, 4) xywh: the whole frame, and upright windows of maximum size, half a window apart."""
-    window_w, window_h = min(width, height * WINDOW_ASPECT), min(height, width / WINDOW_ASPECT)
-    lefts = np.linspace(0, width - window_w, 1 + int(np.ceil(2 * (width - window_w) / window_w)))
-    tops = np.linspace(0, height - window_h, 1 + int(np.ceil(2 * (height - window_h) / window_h)))
-    windows = [(left, top, window_w, window_h) for top in tops for left in lefts]
+    """Return search boxes (N, 4) xywh: the whole frame, and upright windows of maximum size, half a window apart.
+
+    An image so long that this would give more than `MAX_WINDOWS` has larger windows, which exceed its short side.
+    """
+    shortest = 2 * max(width, height * WINDOW_ASPECT) / (MAX_WINDOWS + 1)
+    window_w = max(min(width, height * WINDOW_ASPECT), shortest)
+    window_h = max(min(height, width / WINDOW_ASPECT), shortest / WINDOW_ASPECT)
+    windows = [
+        (left, top, window_w, window_h) for top in _starts(height, window_h) for left in _starts(width, window_w)
+    ]
     return np.array([(0, 0, width, height), *windows], dtype=np.float64)
+
+
+def _starts(length: int, window: float) -> Array:
+    """Return where windows begin along one axis: half a window apart, or one in the center of a shorter image."""
+    rest = length - window
+    return np.linspace(0, rest, 1 + int(np.ceil(2 * rest / window))) if rest > 0 else np.array([rest / 2])
 
 
 def keypoint_box(keypoints_image: Float32, scores: Float32) -> Array | None:

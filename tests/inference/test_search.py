@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pose.inference.search import keypoint_box, search_windows
+from pose.inference.search import MAX_WINDOWS, keypoint_box, search_windows
 
 SKELETON = np.stack(np.meshgrid(np.linspace(0, 1, 3), np.linspace(0, 1, 6)), axis=-1).reshape(-1, 2)[:17]
 
@@ -19,6 +19,19 @@ def test_search_windows_cover_the_frame_and_overlap_by_half(width, height):
     for window, following in pairwise(windows):
         assert window[2] / window[3] == pytest.approx(3 / 4)
         assert (following[:2] - window[:2] <= window[2:] / 2 + 1e-9).all()
+
+
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1), (50, 60_000), (1_000_000, 3)])
+def test_the_number_of_search_windows_is_bounded_and_they_cover_the_longest_images(size):
+    _, *windows = search_windows(*size)
+    assert len(windows) <= MAX_WINDOWS + 1
+    long = int(size[1] > size[0])
+    starts = sorted(window[long] for window in windows)
+    assert starts[0] == 0
+    assert starts[-1] + windows[0][2 + long] == pytest.approx(max(size))
+    assert max(after - before for before, after in pairwise(starts)) <= windows[0][2 + long] / 2 + 1e-6
+    short = 1 - long
+    assert windows[0][short] + windows[0][2 + short] / 2 == pytest.approx(min(size) / 2)  # centered
 
 
 def test_too_few_visible_keypoints_give_no_box():
