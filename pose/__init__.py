@@ -8,6 +8,7 @@
 PyTorch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pose.models.dynamic_report import dynamic_report
     from pose.models.kernel_attention import set_temperature
     from pose.models.make_dynamic import attention_parameters, make_dynamic
+
+# OpenCV reads it when it is imported, and refuses larger images before it allocates them: 2**28 pixels are 0.8 GB.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
 
 __version__ = "0.1.0"
 __all__ = [

@@ -3,8 +3,10 @@
 Images are (H, W, 3) uint8 in OpenCV's BGR order. Crops are (h, w, 3) uint8 in RGB, the order the models are trained on.
 """
 
+import io
 import math
 import stat
+import warnings
 from pathlib import Path
 
 import cv2
@@ -27,7 +29,20 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of RGB in 0..1, as torchvision's ImageNet weights expect."""
 
+MAX_IMAGE_BYTES = 1 << 30
+"""Maximum size of an image file."""
+
+_MAX_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
+MAX_SIDE = 1_000_000
+"""Maximum width and height of an image that is written, in pixels; less in formats that cannot hold it."""
+
 _JPEG_MAGIC = b"\xff\xd8\xff"
+_TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BIG_TIFF = 43
+_TIFF_BITS, _TIFF_COLORS, _TIFF_NUMBERS = 258, 262, 339
+"""Tags of a TIFF file: bits per sample, photometric interpretation, sample format."""
+_TIFF_KNOWN_COLORS = (0, 1, 2, 3, 5, 6)
+"""Two kinds of gray, RGB, palette, CMYK, YCbCr; OpenCV takes Lab for CMYK."""
 _REDUCED_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -41,7 +56,7 @@ _REDUCED_FLAGS = {
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> Image:
-    """Read an image as (H, W, 3) uint8 BGR.
+    """Read an image as (H, W, 3) uint8 BGR: gray, palette, 16 bit and CMYK are converted, of several only the first.
 
     Protocol: the annotations of data sets are in raw pixels, so its EXIF orientation is ignored by default.
 
@@ -50,27 +65,23 @@ def read_image(path: str | Path, *, upright: bool = False) -> Image:
         upright: rotate the image as its EXIF orientation says.
 
     Raises:
-        DataError: the file is missing, empty or not an image.
+        DataError: the file is missing, not a regular file, empty or not an image, or too large.
     """
     return decode(_read_bytes(Path(path)), path, upright=upright)
 
 
 def read_upright_image(path: Path) -> Image:
-    """Read an image as (H, W, 3) uint8 BGR, rotated as its EXIF orientation says.
+    """Read an image as `read_image` does, rotated as its EXIF orientation says.
 
     For data sets use `read_image`, which keeps the pixel coordinates of the annotations.
 
     Raises:
-        MediaError: the file is missing or not an image.
+        MediaError: the image cannot be read.
     """
     try:
-        encoded = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot read the image ({error.strerror})") from None
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    if image is None:
-        raise MediaError(f"{path}: not an image OpenCV can read ({encoded.size} bytes); replace or remove it")
-    return np.asarray(image, dtype=np.uint8)
+        return read_image(path, upright=True)
+    except DataError as error:
+        raise MediaError(str(error)) from None
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -97,26 +108,63 @@ def decode(encoded: NDArray[np.uint8], name: object, reduction: int = 1, *, upri
         upright: rotate the image as its EXIF orientation says.
 
     Raises:
-        DataError: it is not an image.
+        DataError: it is not an image, larger than OpenCV's limit of pixels (`pose` sets one), or of other colors.
     """
+    if encoded[:4].tobytes() in _TIFF_MAGICS:
+        _check_tiff(encoded, name)
     flags = _REDUCED_FLAGS[reduction] | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    image = None if encoded.size == 0 else cv2.imdecode(encoded, flags)
+    try:
+        image = cv2.imdecode(encoded, flags) if encoded.size else None
+    except cv2.error as error:
+        if "CV_IO_MAX" in str(error):
+            raise DataError(f"{name}: too many pixels, more than OPENCV_IO_MAX_IMAGE_PIXELS; shrink it") from None
+        image = None
     if image is None:
-        raise DataError(
-            f"{name}: not an image OpenCV can read ({encoded.size} bytes); replace it or remove it from the data set"
-        )
+        raise _not_an_image(encoded, name)
     return np.asarray(image, dtype=np.uint8)
+
+
+def _not_an_image(encoded: NDArray[np.uint8], name: object) -> DataError:
+    return DataError(f"{name}: not an image OpenCV can read ({encoded.size} bytes); replace or remove it")
+
+
+def _check_tiff(encoded: NDArray[np.uint8], name: object) -> None:
+    """Refuse TIFF files whose colors or numbers OpenCV cannot convert to BGR of 8 bits.
+
+    Raises:
+        DataError: it is such a file.
+    """
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    file = io.BytesIO(encoded.tobytes())
+    try:
+        tags = ImageFileDirectory_v2(file.read(16 if encoded[2] == _BIG_TIFF else 8))
+        file.seek(tags.next)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # damaged tags
+            tags.load(file)
+        colors = tags.get(_TIFF_COLORS, 0)
+        bits, numbers = max(tags.get(_TIFF_BITS, (1,))), max(tags.get(_TIFF_NUMBERS, (1,)))
+    except Exception:  # Pillow has a different class for each kind of damage
+        raise _not_an_image(encoded, name) from None
+    if colors not in _TIFF_KNOWN_COLORS or bits > 16 or numbers != 1:
+        raise DataError(
+            f"{name}: expected a TIFF of gray, RGB, CMYK or palette colors as integers of 1 to 16 bits; convert it"
+        )
 
 
 def _read_bytes(path: Path) -> NDArray[np.uint8]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device could be endless
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device could be endless
             raise DataError(f"{path}: cannot read the image: expected a regular file, got a folder, pipe or device")
+        if status.st_size > MAX_IMAGE_BYTES:
+            raise DataError(f"{path}: cannot read the image: it has more than {MAX_IMAGE_BYTES >> 20} MiB")
         return np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot read the image ({error.strerror}); check the path of the image folder"
-        ) from None
+        raise DataError(f"{path}: cannot read the image ({error.strerror}); check the path") from None
+    except ValueError:  # a null character, or a lone surrogate
+        raise DataError(f"{str(path)!r}: cannot read the image: no file can have this name") from None
 
 
 # --- writing
@@ -129,11 +177,23 @@ def write_image(path: str | Path, image: Image) -> None:
         MediaError: the suffix is not that of an image, or the path cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise MediaError(f"{path}: not the file name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
+    check_image_name(path)
+    height, width = image.shape[:2]
+    if max(width, height) > _MAX_SIDES.get(path.suffix.lower(), MAX_SIDE):
+        raise MediaError(f"{path}: {width}x{height} pixels do not fit {path.suffix}; take .png, or a smaller image")
     _, encoded = cv2.imencode(path.suffix, image)
     with replacing(path) as temporary, writing(path):
         temporary.write_bytes(encoded.tobytes())
+
+
+def check_image_name(path: Path) -> None:
+    """Check that an image can be written with this file name; call it before long work.
+
+    Raises:
+        MediaError: the suffix is not that of an image.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise MediaError(f"{path}: not the file name of an image; expected {', '.join(IMAGE_SUFFIXES)}")
 
 
 # --- cropping

@@ -1,15 +1,30 @@
 """Image reading and cropping, compared with OpenCV's imread, copied pixels, ramps and averages."""
 
+import io
 import os
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from pose.errors import DataError, MediaError
 from pose.geometry import View, compose, invert, transform_points, view_to_matrix
-from pose.images import crop, decode, find_images, read_crop, read_image, read_upright_image, reduction_for
+from pose.images import (
+    crop,
+    decode,
+    find_images,
+    read_crop,
+    read_image,
+    read_upright_image,
+    reduction_for,
+    write_image,
+)
 
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 # JPEG application segment with EXIF orientation 6 (rotate by 90 degrees).
@@ -213,6 +228,122 @@ def test_read_crop_names_an_unreadable_image_in_one_line(tmp_path, content):
     with pytest.raises(DataError, match=r"image\.jpg") as caught:
         read_crop(path, downscaling(5), SIZE_WH)
     assert "\n" not in str(caught.value)
+
+
+# --- paths, sizes and colors that OpenCV does not take
+
+
+@pytest.fixture
+def latin_folder(tmp_path) -> Path:
+    """A folder whose name is not UTF-8."""
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system has no names other than UTF-8")
+    return Path(os.fsdecode(folder))
+
+
+def test_images_are_read_and_written_at_paths_that_are_not_utf8(latin_folder, image):
+    write_image(latin_folder / "a.png", image)
+    np.testing.assert_array_equal(read_image(latin_folder / "a.png"), image)
+    np.testing.assert_array_equal(read_upright_image(find_images(latin_folder)[0]), image)
+
+
+@pytest.mark.parametrize("name", ["nul\0.png", "surrogate\ud800.png"])
+@pytest.mark.parametrize("read", [read_image, read_upright_image])
+def test_a_name_that_no_file_can_have_is_refused(name, read):
+    with pytest.raises((DataError, MediaError), match="no file can have this name") as caught:
+        read(Path(name))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_devices_are_refused_and_never_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait for ever
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zero.png"):
+        with pytest.raises(DataError, match=rf"{name}: .*expected a regular file"):
+            read_image(tmp_path / name)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes whose header claims a size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (400_000, 400_000)])
+def test_an_image_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, size):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_claiming(*size))
+    with pytest.raises(DataError, match=r"bomb\.png: too many pixels"):
+        read_image(path)
+
+
+def test_the_limit_of_pixels_is_set_before_opencv_is_imported(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_claiming(20_000, 20_000))  # OpenCV's own limit is 2**30
+    code = f"from pose.images import read_image; read_image({str(path)!r})"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENCV_IO_MAX_IMAGE_PIXELS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "too many pixels" in done.stderr
+
+
+def encoded_by_pil(image: PIL.Image.Image, kind: str) -> np.ndarray:
+    file = io.BytesIO()
+    image.save(file, kind, **({"quality": 100} if kind == "JPEG" else {}))
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("P", "TIFF"), ("P", "PNG"), ("CMYK", "TIFF"), ("CMYK", "JPEG"), ("L", "TIFF"), ("1", "TIFF"), ("RGBA", "TIFF")],
+)
+def test_palette_gray_and_cmyk_images_have_the_colors_of_pillow(mode, kind):
+    gradient = np.dstack([np.tile(np.arange(64) * 4, (48, 1)), np.full((48, 64), 90), np.full((48, 64), 200)])
+    converted = PIL.Image.fromarray(gradient.astype(np.uint8)).convert(mode)
+    encoded = encoded_by_pil(converted, kind)
+    with PIL.Image.open(io.BytesIO(encoded.tobytes())) as opened:
+        expected = np.asarray(opened.convert("RGB"))[..., ::-1].astype(int)
+    assert np.abs(decode(encoded, "a") - expected).max() <= 6  # two decoders
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits_are_divided_by_256(suffix, channels):
+    levels = np.random.default_rng(0).integers(0, 1 << 16, (20, 30, channels), dtype=np.uint16)
+    decoded = decode(cv2.imencode(suffix, levels)[1], "a")
+    assert np.abs(decoded - np.broadcast_to(levels, (20, 30, 3)) / 256).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [PIL.Image.new("LAB", (4, 4), (150, 20, 30)), PIL.Image.new("F", (4, 4), 0.5), PIL.Image.new("I", (4, 4), 70_000)],
+    ids=["LAB", "float", "32 bit"],
+)
+def test_tiff_files_of_other_colors_and_numbers_are_refused(pixels, capfd):
+    with pytest.raises(DataError, match=r"a\.tif: expected a TIFF of gray, RGB, CMYK or palette colors"):
+        decode(encoded_by_pil(pixels, "TIFF"), "a.tif")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_tiff_with_damaged_tags_is_not_an_image():
+    encoded = encoded_by_pil(PIL.Image.new("RGB", (4, 4)), "TIFF")
+    with pytest.raises(DataError, match="not an image"):
+        decode(encoded[:20], "a.tif")
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16_384), (".jpg", 65_501)])
+def test_an_image_that_its_format_cannot_hold_is_refused(tmp_path, capfd, suffix, side):
+    with pytest.raises(MediaError, match=rf"1x{side} pixels do not fit {suffix}"):
+        write_image(tmp_path / f"a{suffix}", np.zeros((side, 1, 3), np.uint8))
+    assert capfd.readouterr().err == ""
 
 
 # --- upright images and folders

@@ -37,9 +37,10 @@ ORDER = (
 """Modules and packages of `pose`: each may import itself and those before it in this list, but none after it."""
 
 USES_ENVIRONMENT = {
+    "pose/__init__.py": 'os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS"',
     "pose/engine/distributed.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
-    "pose/video/readers.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
+    "pose/video/opencv_files.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
     "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
     "pose/inference/find_detector.py": 'os.environ.get("',
     "pose/video/window.py": 'os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")',
@@ -145,6 +146,24 @@ def test_only_the_listed_modules_use_environment_variables(path: Path) -> None:
             allowed = USES_ENVIRONMENT.get(display(path))
             assert allowed is not None, f"{display(path)}:{node.lineno} reads the environment"
             assert allowed in line, f"{display(path)}:{node.lineno}: {line.strip()}"
+
+
+OPENS_PATHS = {
+    *("imread", "imreadmulti", "imreadanimation", "imwrite", "imwritemulti", "imwriteanimation", "imcount"),
+    *("haveImageReader", "haveImageWriter", "VideoCapture", "VideoWriter", "FileStorage"),
+}
+"""Functions of OpenCV that take a path, with which other bytes than UTF-8 are a segmentation fault."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=display)
+def test_only_one_module_gives_paths_to_opencv(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_cv2 = isinstance(node.func.value, ast.Name) and node.func.value.id == "cv2"
+            if is_cv2 and node.func.attr in OPENS_PATHS:
+                assert display(path) == "pose/video/opencv_files.py", f"{display(path)}:{node.lineno}"
+            if node.func.attr.startswith("readNet"):
+                assert "read_bytes" in ast.unparse(node), f"{display(path)}:{node.lineno}: pass the content"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=display)

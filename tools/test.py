@@ -51,10 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.engine.evaluate import load_predict_fn, load_test_set, make_results, score_results
     from pose.engine.explain_ap import explain_ap
     from pose.engine.metrics_log import start_logging
-    from pose.engine.report import check_image_name, draw_predictions, protocol_line
+    from pose.engine.report import draw_predictions, protocol_line
     from pose.engine.truth import find_closest, load_truth
     from pose.evaluation.coco_ap import format_table
     from pose.evaluation.coco_results import write_results
+    from pose.images import check_image_name
     from pose.inference.backends import is_exported
     from pose.models.weights import find_weights
 

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pose.config.pose import Config
 from pose.engine.evaluate import TestSet
-from pose.errors import MediaError
 from pose.evaluation.coco_results import Result
-from pose.images import read_image
+from pose.images import read_image, write_image
 from pose.inference.poses import Poses
 from pose.inference.visualize import prediction_sheet
 
@@ -32,16 +30,6 @@ def protocol_line(config: Config, test_set: TestSet, weights: Path) -> str:
         f"score box x mean of keypoints > {test.keypoint_threshold:g}, OKS-NMS {test.nms_threshold:g}; "
         f"weights {weights}"
     )
-
-
-def check_image_name(path: Path) -> None:
-    """Check that OpenCV can write an image with this file name; call it before long work.
-
-    Raises:
-        MediaError: OpenCV has no writer for the name's suffix.
-    """
-    if not cv2.haveImageWriter(str(path)):
-        raise MediaError(f"{path}: expected the name of an image to write, such as predictions.jpg or .png")
 
 
 def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Config, path: Path, count: int = 12) -> None:
@@ -66,10 +54,7 @@ def draw_predictions(results: Sequence[Result], test_set: TestSet, config: Confi
     records = [persons.record(int(row)) for row in rows]
     poses = [_poses([r for r in results if r["image_id"] == record.image_id], config) for record in records]
     images = [read_image(record.image_path) for record in records]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet = prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240))
-    if not cv2.imwrite(str(path), sheet):
-        raise MediaError(f"{path}: cannot write the image; check the permissions of the folder and the free disk space")
+    write_image(path, prediction_sheet(images, poses, config.keypoints, columns=4, cell_wh=(320, 240)))
 
 
 def _poses(results: Sequence[Result], config: Config) -> Poses:

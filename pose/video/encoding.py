@@ -4,15 +4,15 @@ An encoder writes frames with their times to a file, and is closed at the end.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
-
 from pose.errors import MediaError
 from pose.files import writing
 from pose.images import Image
+from pose.video.opencv_files import open_video_writer, without_warnings
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -68,20 +68,21 @@ class OpenCvEncoder:
     keeps_times = False
 
     def __init__(self, file: Path, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
-        fourcc = cv2.VideoWriter.fourcc(*FOURCC[path.suffix.lower()])
         # MPEG-4 stores the rate as a fraction of 16-bit integers, and OpenCV's denominator is a power of ten.
         rate = round(fps, 3 if fps < 65 else 2 if fps < 655 else 0)
-        self._video = cv2.VideoWriter(str(file), fourcc, rate, size_wh)
+        self._video = open_video_writer(file, FOURCC[path.suffix.lower()], rate, size_wh)
         if not self._video.isOpened():
             raise MediaError(f"{path}: OpenCV cannot write a video here; is the folder writable, and does .mp4 work?")
 
     def write(self, image: Image, time_s: float) -> None:
         """Append an image; the time is ignored."""
-        self._video.write(image)
+        with without_warnings():  # of a full disk, which is noticed when the file is complete
+            self._video.write(image)
 
     def close(self) -> None:
         """Complete the file."""
-        self._video.release()
+        with without_warnings():
+            self._video.release()
 
 
 class H264Encoder:
@@ -113,7 +114,8 @@ class H264Encoder:
         # The index at the start of an MP4 file, so that a browser plays it before all of it is loaded.
         options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
         with writing(path):
-            self._output = av.open(str(file), "w", options=options)
+            self._file = _CheckedFile(file)
+        self._output = av.open(self._file, "w", options=options, io_open=lambda *_: file.open("rb"))
         self._video = self._output.add_stream("libx264", rate=rate)
         self._video.options = dict(H264_OPTIONS)
         self._video.width, self._video.height = size_wh
@@ -133,14 +135,70 @@ class H264Encoder:
         frame.pts, frame.duration, frame.time_base = self._pts, self._frame_ticks, self._time_base
         end_s = float((self._pts + self._frame_ticks) * self._time_base)
         packets = [] if self._audio is None else self._audio.until(end_s)
-        with writing(self._path):
+        with self._refusals():
             self._output.mux([*packets, *self._video.encode(frame)])
+        with writing(self._path):
+            self._file.check()
 
     def close(self) -> None:
         """Complete the file."""
-        with writing(self._path):
-            self._output.mux(self._video.encode(None))
-            self._output.close()
+        try:
+            with self._refusals():
+                self._output.mux(self._video.encode(None))
+                self._output.close()
+        finally:
+            with writing(self._path):
+                self._file.close()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        import av
+
+        try:
+            yield
+        except av.FFmpegError as error:
+            size = f"{self._video.width}x{self._video.height}"
+            raise MediaError(
+                f"{self._path}: FFmpeg cannot write H.264 of {size} pixels ({error.strerror}); take .avi or a folder"
+            ) from None
+
+
+class _CheckedFile:
+    """A file for FFmpeg, to which no write seems to fail: where one does, FFmpeg may end in a segmentation fault.
+
+    Attributes:
+        name: its path, by whose suffix FFmpeg chooses the container.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+        self.seek, self.tell = self._file.seek, self._file.tell
+
+    def write(self, data: bytes) -> int:
+        """Write all of the data, or keep the error for `check`."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = self._error or error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the first error.
+
+        Raises:
+            OSError: a write failed.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close the file, and raise the first error as `check` does."""
+        self._file.close()
+        self.check()
 
 
 class _AudioCopy:

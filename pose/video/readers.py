@@ -9,7 +9,6 @@ in `open_source`.
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +20,9 @@ import cv2
 from pose.errors import MediaError
 from pose.images import IMAGE_SUFFIXES, Image, find_images, read_upright_image
 from pose.video.lost_frames import lost_frames_message
+from pose.video.opencv_files import open_capture
 
 logger = logging.getLogger(__name__)
-
-# OpenCV's FFmpeg prints to stderr; our one-line error message says what a user needs.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 DEFAULT_FPS = 30.0
 """For a video or camera that reports no plausible frame rate."""
@@ -93,9 +90,9 @@ def open_source(location: str | Path) -> FrameSource:
     """
     location = str(location)
     if location.isdecimal():
-        return _open_capture(_capture(int(location)), location, "camera")
+        return _open_capture(open_capture(location), location, "camera")
     if "://" in location:
-        return _open_capture(_capture(location), location, "video")
+        return _open_capture(open_capture(location), location, "video")
     path = Path(location)
     if path.is_dir():
         return _open_images(find_images(path), location, "folder")
@@ -103,7 +100,7 @@ def open_source(location: str | Path) -> FrameSource:
         raise MediaError(f"{location}: no such video, image or folder; for a camera give its number, such as 0")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return _open_images([path], location, "image")
-    return _open_capture(_capture(location), location, "video")
+    return _open_capture(open_capture(location), location, "video")
 
 
 def _open_images(paths: list[Path], location: str, kind: Literal["image", "folder"]) -> FrameSource:
@@ -114,16 +111,6 @@ def _open_images(paths: list[Path], location: str, kind: Literal["image", "folde
         for index, (path, image_id) in enumerate(zip(paths, image_ids, strict=True))
     )
     return FrameSource(location, kind, frames, (first.shape[1], first.shape[0]), image_ids=image_ids)
-
-
-def _capture(address: str | int) -> cv2.VideoCapture:
-    """Open a capture without OpenCV's own warnings on stderr."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        return cv2.VideoCapture(address)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video", "camera"]) -> FrameSource:

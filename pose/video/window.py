@@ -34,7 +34,7 @@ class Window:
             )
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise MediaError("--show: there is no display (DISPLAY is not set); leave the option out")
-        self.title = title
+        self.title = title.encode("utf-8", "replace").decode()  # OpenCV crashes on other characters
         self.image: Image | None = None
 
     def __enter__(self) -> "Window":

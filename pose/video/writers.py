@@ -19,6 +19,7 @@ from pose.images import IMAGE_SUFFIXES, Image, write_image
 from pose.inference.formats import person_rows
 from pose.inference.poses import Poses
 from pose.video.encoding import FOURCC, H264_SUFFIXES, H264Encoder, OpenCvEncoder, VideoEncoder, h264_available
+from pose.video.opencv_files import open_capture
 from pose.video.readers import Frame, FrameSource
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _check_readable(temporary: Path, path: Path, written: int) -> None:
     Raises:
         MediaError: fewer frames can be read back.
     """
-    capture = cv2.VideoCapture(str(temporary))
+    capture = open_capture(str(temporary))
     # The index of MP4 and MOV is written last and is exact; other headers may promise frames that are missing.
     is_exact = path.suffix.lower() in (".mp4", ".m4v", ".mov")
     readable = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if is_exact else sum(1 for _ in iter(capture.grab, False))

@@ -1,5 +1,6 @@
 """H.264 by PyAV: codec, pixel values, frame times, and the audio of the source."""
 
+import errno
 import logging
 from fractions import Fraction
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.video.encoding import h264_available
+from pose.errors import MediaError
+from pose.video.encoding import H264Encoder, h264_available
 from pose.video.readers import open_source
 from pose.video.writers import open_writer
 
@@ -121,3 +123,25 @@ def test_pyav_that_is_missing_or_has_no_encoder_is_not_used(monkeypatch):
     assert not h264_available()
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     assert not h264_available()
+
+
+def test_ffmpeg_never_sees_a_failed_write_which_it_may_not_survive(tmp_path):
+    """After a full disk, FFmpeg ended one of two videos in a segmentation fault."""
+
+    class FullDisk:
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    encoder = H264Encoder(tmp_path / "a.mov", tmp_path / "a.mov", 10, (64, 48), None)
+    encoder._file._file.close()
+    encoder._file._file = FullDisk()
+    rng = np.random.default_rng(0)
+    with pytest.raises(MediaError, match="No space left on device"):
+        for index in range(200):
+            encoder.write(rng.integers(0, 255, (48, 64, 3), np.uint8), index / 10)
+    for _ in range(2):
+        with pytest.raises(MediaError, match="No space left on device"):
+            encoder.close()

@@ -167,7 +167,7 @@ def test_camera_frames_have_times_and_the_camera_is_released():
 
 def test_a_number_opens_a_camera(monkeypatch):
     class Absent(FakeCamera):
-        def __init__(self, index):
+        def __init__(self, index, *_):
             assert index == 7
             super().__init__()
             self.remaining = 0

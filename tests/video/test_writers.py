@@ -122,9 +122,10 @@ def file_size_limit(size: int):
 
 
 @pytest.mark.usefixtures("encoder")
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".webm"])
+def test_a_full_disk_is_reported_and_leaves_the_older_file(tmp_path, capfd, suffix):
     source = video_source(count=40)
+    (tmp_path / f"out{suffix}").write_bytes(b"older")
     noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
 
     def write():
@@ -134,6 +135,15 @@ def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path, suffix):
 
     with pytest.raises(MediaError, match=rf"out{suffix}: (cannot write|\d+ of 40 frames can be read back)"):
         write()
+    assert names_in(tmp_path) == [f"out{suffix}"]
+    assert (tmp_path / f"out{suffix}").read_bytes() == b"older"
+    assert "WARN" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not h264_available(), reason="needs PyAV with libx264")
+def test_a_size_that_h264_does_not_have_is_refused(tmp_path):
+    with pytest.raises(MediaError, match=r"out\.mp4: FFmpeg cannot write H\.264 of 2x20000 pixels"):
+        copy(video_source(size_wh=(1, 20_000), count=1), tmp_path / "out.mp4")
     assert names_in(tmp_path) == []
 
 

@@ -81,7 +81,8 @@ def write_dataset(root: Path, images: int, rng: np.random.Generator) -> Persons:
     folder.mkdir(parents=True)
     write_json(annotations, content)
     for record in content["images"]:
-        cv2.imwrite(str(folder / record["file_name"]), _random_image(rng), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        _, jpeg = cv2.imencode(".jpg", _random_image(rng), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        (folder / record["file_name"]).write_bytes(jpeg.tobytes())
     return annotated_persons(annotations, folder, COCO)
 
 

@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
 from pose.cli import positive_count
@@ -25,6 +24,7 @@ from pose.inference.detectors import load_detector
 from pose.inference.pytorch import PosePredictor
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
+from pose.video.opencv_files import open_video_writer
 from pose.video.pipeline import EstimateFunction, detect_with, estimate_poses, run_demo
 from pose.video.readers import Frame, open_source
 from pose.video.tracking import track_person
@@ -166,7 +166,7 @@ def draw_video(path: Path, frames: int) -> Path:
     """Write a video of drawn persons with a camera that moves from side to side."""
     width, height = SIZE_WH
     panorama = draw_scene(np.random.default_rng(SEED), (width + SWAY, height)).image
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, SIZE_WH)
+    writer = open_video_writer(path, "mp4v", 25, SIZE_WH)
     for index in range(frames):
         left = round(SWAY / 2 * (1 + np.sin(index / 10)))
         writer.write(np.ascontiguousarray(panorama[:, left : left + width]))

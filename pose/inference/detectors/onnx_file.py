@@ -110,7 +110,7 @@ def read_stem(path: Path) -> Stem:
         raise PoseError(
             f"{path}: need the package onnx to tell RTMDet and YOLOX apart; pip install 'dyconv-pose[export]'"
         ) from None
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = onnx.load_model_from_string(path.read_bytes()).graph
     first = [node for node in graph.node if graph.input[0].name in node.input and node.op_type != "Shape"]
     if first and all(node.op_type == "Slice" for node in first):
         return "slices"
@@ -129,7 +129,7 @@ def _opencv_format(path: Path) -> DetectorFormat:
 
 def _open_with_opencv(path: Path) -> Model:
     try:
-        model = cv2.dnn.readNetFromONNX(str(path))
+        model = cv2.dnn.readNetFromONNX(np.frombuffer(path.read_bytes(), dtype=np.uint8))
     except cv2.error as error:
         raise _opencv_error(path, error) from None
 
