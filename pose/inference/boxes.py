@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.errors import DataError, near_name
-from pose.geometry import Float32
+from pose.geometry import Array, Float32
 from pose.images import Image
 
 BoxesFormat = Literal["xywh", "xyxy"]
 """Left, top, width, height; or left, top, right, bottom. In pixels."""
 WHOLE_IMAGE = "image"
 """In place of boxes: the whole image is one person."""
+MAX_COORDINATE = 2.0**24
+"""Maximum coordinate; beyond it float32 does not tell pixels apart."""
+MIN_SIDE = 1e-3
+"""Minimum width and height in pixels."""
 MIN_INSIDE = 0.5
 """Minimum fraction of a box inside the image; below it a warning says so. Real persons are cut off less."""
 
@@ -34,22 +38,38 @@ def parse_boxes(boxes: ArrayLike, boxes_format: BoxesFormat = "xywh") -> Float32
             f"predictor: expected boxes_format 'xywh' or 'xyxy', got {boxes_format!r}"
             f"{near_name(str(boxes_format), get_args(BoxesFormat))}"
         )
-    try:
-        values = np.array(boxes, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"predictor: expected boxes (N, 4) as numbers, got {boxes!r:.80} ({error})") from None
-    if values.size == 0:
+    values = _numbers(boxes)
+    if values.shape in ((0,), (0, 4)):
         return np.zeros((0, 4), dtype=np.float32)
     is_shape = values.ndim == 2 and values.shape[1] == 4
     if is_shape and boxes_format == "xyxy":
         values[:, 2:] -= values[:, :2]
-    if not is_shape or not np.isfinite(values).all() or values[:, 2:].min() <= 0:
+    # NaN compares false.
+    if not is_shape or not np.abs(values).max() <= MAX_COORDINATE or not values[:, 2:].min() >= MIN_SIDE:
         numbers = "left, top, width, height" if boxes_format == "xywh" else "left, top, right, bottom"
         raise DataError(
             f"predictor: expected boxes (N, 4) as {numbers} in pixels with positive sizes, got "
             f"{np.asarray(boxes).tolist() if values.size <= 8 else values.shape}"
         )
-    return values
+    return values.astype(np.float32)
+
+
+def _numbers(boxes: Any) -> Array:
+    """Return a new array of float64.
+
+    Raises:
+        DataError: the boxes are not numbers, complex, masked, or of rows with different lengths.
+    """
+    rows = boxes if isinstance(boxes, (list, tuple)) else [boxes]
+    try:
+        values = np.asarray(boxes)
+        if values.dtype.kind in "iuf" and not any(map(np.ma.isMaskedArray, rows)):
+            return np.array(values, dtype=np.float64)
+        reason = "masked" if values.dtype.kind in "iuf" else values.dtype.name
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # RuntimeError: a tensor with a gradient
+        reason = " ".join(str(error).split())
+    got = " ".join(repr(boxes).split())
+    raise DataError(f"predictor: expected boxes (N, 4) as numbers, got {got:.80} ({reason:.120})")
 
 
 def whole_image(image: Image) -> Float32:

@@ -11,6 +11,7 @@ Images, files and other formats are written by the methods of `Poses`; drawing i
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from pose.evaluation.coco_results import Result, format_results
 from pose.files import write_text
 from pose.geometry import Float32
 from pose.images import Image, write_image
+from pose.inference.arrays import check_array
 from pose.inference.formats import csv_header, csv_rows, person_rows, supervision_key_points
 from pose.inference.sources import Source, load_image
 from pose.skeleton import Skeleton
@@ -88,6 +90,25 @@ class Poses:
     ids: NDArray[np.integer] | None = None
     bbox_scores: NDArray[np.floating] | None = None
     source: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check types, shapes and values.
+
+        Raises:
+            DataError: an array has another shape or type, or keypoints, scores or boxes are not finite.
+        """
+        count, columns = np.shape(self.keypoints)[:1], np.shape(self.keypoints)[1:2]
+        check_array("Poses.keypoints", self.keypoints, (*count, *columns, 2))
+        check_array("Poses.scores", self.scores, (*count, *columns))
+        check_array("Poses.bboxes_xywh", self.bboxes_xywh, (*count, 4))
+        if self.ids is not None:
+            check_array("Poses.ids", self.ids, count, "iu")
+        if self.bbox_scores is not None:
+            check_array("Poses.bbox_scores", self.bbox_scores, count)
+        if self.skeleton is not None and columns != (self.skeleton.num_keypoints,):
+            raise DataError(
+                f"Poses: expected {self.skeleton.num_keypoints} keypoints as in the skeleton, got {columns}"
+            )
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -266,7 +287,10 @@ class Poses:
 
 def is_same_file(a: str | Path, b: str | Path) -> bool:
     """Return whether two paths are one file, whether it exists or not."""
-    return Path(a).resolve() == Path(b).resolve()
+    try:
+        return os.path.realpath(a) == os.path.realpath(b)
+    except ValueError:  # no file can have one of these names
+        return False
 
 
 def _keypoint_index(names: Sequence[str], name: str) -> int:

@@ -82,7 +82,7 @@ def check_image(image: Any) -> Image:
         DataError: it is not (H, W, 3) uint8.
     """
     is_uint8 = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not is_uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    if not is_uint8 or np.ma.isMaskedArray(image) or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             "predictor: expected an image of (H, W, 3) uint8 BGR, got "
             f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}; read it with cv2.imread"
@@ -91,9 +91,15 @@ def check_image(image: Any) -> Image:
 
 
 def _from_pil(image: PIL.Image.Image) -> Image:
-    if image.mode[0] in "IF":
-        raise DataError(f"predictor: expected an image of 8 bits per channel, got a PIL image of mode {image.mode}")
-    rgb = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
+    if image.mode[0] in "IF" or image.mode == "LAB":
+        raise DataError(
+            "predictor: expected an image of 8 bits per channel, "
+            f"got a PIL image of mode {image.mode}; convert it to RGB"
+        )
+    try:
+        rgb = np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as error:  # it is decoded here; Pillow has a different class for each kind of damage
+        raise DataError(f"predictor: a PIL image cannot be decoded ({' '.join(str(error).split()):.80})") from None
     return check_image(np.ascontiguousarray(rgb[..., ::-1]))
 
 

@@ -33,6 +33,67 @@ def test_corners_in_the_wrong_order_are_an_error_that_names_the_format():
         parse_boxes([[110, 20, -10, 220]])
 
 
+ROW = [1, 2, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        np.array([ROW], complex),
+        np.array([ROW], bool),
+        [["1", "2", "30", "40"]],
+        np.array([ROW]).astype("S"),
+        b"1234",
+        "boxes",
+        np.array([ROW]).astype("datetime64[s]"),
+        np.array([ROW]).astype("timedelta64[s]"),
+        np.ma.array([ROW], mask=[[0, 0, 1, 0]]),
+        [np.ma.array(ROW, mask=[0, 0, 1, 0])],
+        np.array([ROW], object),
+        [[1, 2, 3, None]],
+        [[1, 2, 30, 10**30]],
+        [ROW, ROW[:3]],
+        {"bbox": ROW},
+        np.array([(1, 2, 3, 4)], dtype="i4,i4,i4,i4"),
+    ],
+    ids=lambda boxes: f"{type(boxes).__name__} {getattr(boxes, 'dtype', '')}",
+)
+def test_boxes_that_are_no_numbers_are_refused_and_not_converted(boxes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match=r"expected boxes \(N, 4\) as numbers") as caught:
+            parse_boxes(boxes)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[1, 2, 3, np.nan]],
+        [[1, 2, np.inf, 3]],
+        [[0, 0, 1e9, 10]],
+        [[1e30, 0, 10, 10]],
+        [[0, 0, 1e-30, 1]],
+        [[1, 2, 3]],
+        ROW,
+        [[]],
+        np.zeros((3, 0)),
+        np.zeros((1, 4, 1)),
+    ],
+    ids=str,
+)
+def test_boxes_of_other_shapes_and_sizes_are_refused(boxes):
+    with pytest.raises(DataError, match=r"expected boxes \(N, 4\) as left, top, width, height"):
+        parse_boxes(boxes)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint16", "int64", "float16", "float32", "float64"])
+def test_boxes_of_all_types_of_real_numbers_are_the_same(kind):
+    boxes = parse_boxes(np.array([ROW], kind))
+    assert boxes.dtype == np.float32
+    np.testing.assert_array_equal(boxes, [ROW])
+
+
 def test_an_unknown_format_is_an_error_that_suggests_the_nearest():
     with pytest.raises(DataError, match="did you mean 'xyxy'"):
         parse_boxes([[1, 2, 3, 4]], "xyxyx")

@@ -33,6 +33,36 @@ def nobody() -> Poses:
     return three_persons()[:0]
 
 
+# --- construction
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"keypoints": np.zeros((3, 3, 3))}, r"keypoints: expected an array of numbers of shape \(3, 3, 2\)"),
+        ({"keypoints": np.full((3, 3, 2), np.nan)}, "keypoints: NaN or infinite"),
+        ({"keypoints": np.zeros((3, 3, 2), complex)}, "keypoints: .* got complex128"),
+        ({"scores": np.zeros((3, 2))}, r"scores: .* shape \(3, 3\), got float64 \(3, 2\)"),
+        ({"scores": np.full((3, 3), np.inf)}, "scores: NaN or infinite"),
+        ({"scores": np.ma.array(np.zeros((3, 3)), mask=True)}, "scores: expected an array"),
+        ({"scores": np.full((3, 3), "0.9")}, "scores: .* got <U3"),
+        ({"scores": [[0.5] * 3] * 3}, "scores: .* got list"),
+        ({"bboxes_xywh": np.zeros((2, 4))}, "bboxes_xywh: "),
+        ({"bboxes_xywh": np.zeros((3, 4), bool)}, "bboxes_xywh: .* got bool"),
+        ({"ids": np.array([1, 2])}, r"ids: expected an array of integers of shape \(3,\)"),
+        ({"ids": np.array([1.0, 2.0, 3.0])}, "ids: .* got float64"),
+        ({"ids": np.array([1, 2, None])}, "ids: .* got object"),
+        ({"bbox_scores": np.array([0.1, np.nan, 0.3])}, "bbox_scores: NaN"),
+        ({"skeleton": COCO}, "expected 17 keypoints as in the skeleton"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_arrays_of_another_type_shape_or_value_are_refused(fields, message):
+    with pytest.raises(DataError, match=message) as caught:
+        three_persons(**fields)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 # --- selection
 
 

@@ -72,10 +72,64 @@ def test_pil_images_of_other_modes_are_converted_to_color(image):
     np.testing.assert_array_equal(load_image(rgb.convert("RGBA")), image)
 
 
-@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "LAB"])
 def test_pil_images_of_more_than_8_bits_are_refused_not_clipped(mode):
     with pytest.raises(DataError, match=f"8 bits per channel, got a PIL image of mode {mode}"):
         load_image(PIL.Image.new(mode, (10, 10)))
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "La", "RGBa"]
+)
+def test_all_modes_of_pil_are_images_or_refused_with_one_line(mode):
+    try:
+        assert load_image(PIL.Image.new(mode, (10, 8))).shape == (8, 10, 3)
+    except DataError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_a_pil_image_of_a_truncated_or_closed_file_is_refused(image, tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), image)
+    path.write_bytes(path.read_bytes()[:500])
+    opened = PIL.Image.open(path)
+    with pytest.raises(DataError, match="a PIL image cannot be decoded"):
+        load_image(opened)
+    opened.close()
+    with pytest.raises(DataError, match="a PIL image cannot be decoded"):
+        load_image(opened)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.ma.array(np.zeros((4, 5, 3), np.uint8), mask=True),
+        np.zeros((4, 5, 3), np.float32),
+        np.full((4, 5, 3), np.nan),
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((4, 5, 3), bool),
+        np.zeros((4, 5, 3), object),
+        np.zeros((4, 5, 3), "S1"),
+        b"a.png",
+        None,
+        7,
+    ],
+    ids=lambda pixels: f"{type(pixels).__name__} {getattr(pixels, 'dtype', '')} {getattr(pixels, 'shape', '')}",
+)
+def test_pixels_of_another_type_or_shape_are_refused_with_one_line(pixels):
+    with pytest.raises(DataError, match=r"expected an image of \(H, W, 3\) uint8 BGR"):
+        load_image(pixels)
+
+
+@pytest.mark.parametrize(
+    "name", ["nul\0.png", "surrogate\ud800.png", "http://127.0.0.1:1/nul\0.png", "http://\ud800/a.png"]
+)
+def test_names_and_addresses_with_impossible_characters_are_refused(name):
+    assert expand(name) is None
+    with pytest.raises(DataError, match=r"no file can have this name|cannot be downloaded"):
+        load_image(name)
 
 
 def test_a_float_tensor_and_a_byte_tensor_are_the_same_image(image):
