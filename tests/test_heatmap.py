@@ -322,3 +322,21 @@ def test_dark_accepts_maps_smaller_than_its_blur(size_wh):
 def test_an_unknown_method_is_refused():
     with pytest.raises(DataError, match="expected one of quarter, dark, got 'drak'"):
         decode(map_with((3, 3, 1.0)), "drak")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-18])
+@pytest.mark.parametrize("position", [(20.5, 30.2), (20.0, 30.5), (20.5, 30.5), (20.0, 30.0)])
+def test_rounding_does_not_decide_where_a_keypoint_is(position, scale):
+    """Batches of another size change the last bits of the heatmaps: a peak between two pixels jumped half a pixel."""
+    exact = gaussian(*position) * scale
+    rounded = exact * np.random.default_rng(0).uniform(1 - 1e-6, 1 + 1e-6, (100, *exact.shape))
+    keypoints, _ = decode(rounded.astype(np.float32))
+    assert np.ptp(keypoints, axis=0).max() < 0.15
+    np.testing.assert_allclose(keypoints.mean(axis=0), position, atol=0.3)
+
+
+def test_differences_beyond_rounding_move_the_peak_by_a_quarter_as_in_the_protocol():
+    maps = np.zeros((2, 64, 48), np.float32)
+    maps[:, 30, 20:22], maps[0, 30, 21], maps[1, 30, 21] = 1, 1 - 2e-5, 0.5
+    maps[:, 29, 20], maps[:, 31, 20] = 0.3, 0.3 + 2e-5
+    np.testing.assert_array_equal(decode(maps)[0], [[20.25, 30.25]] * 2)
