@@ -49,22 +49,31 @@ class Teacher(CropPredictor):
         self._takes_crops = len(inputs) == 1 and inputs[0].name == CROPS
         expected = [height, width, 3] if self._takes_crops else [3, height, width]
         kind = "tensor(uint8)" if self._takes_crops else "tensor(float)"
-        if len(inputs) != 1 or inputs[0].type != kind or not _fits(inputs[0].shape[1:], expected):
+        if len(inputs) != 1 or inputs[0].type != kind or not _fits(inputs[0].shape, [None, *expected]):
             found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in inputs)
             raise ConfigError(
                 f"teacher {path}: expected one input {kind} of shape (N, {', '.join(map(str, expected))}), found "
-                f"{found}; use a model for input.size_hw {[height, width]}"
+                f"{found:.120}; use a model for input.size_hw {[height, width]}"
             )
-        self._input, self._single = inputs[0].name, inputs[0].shape[0] == 1
-        shape = (1, skeleton.num_keypoints, *input_config.heatmap_wh[::-1])
-        names = [output.name for output in self._session.get_outputs()]
-        outputs = dict(zip(names, self._run(names, torch.zeros((1, height, width, 3), dtype=torch.uint8)), strict=True))
-        fitting = [name for name, value in outputs.items() if value.shape == shape]
-        if len(fitting) != 1:
-            found = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+        self._path, self._input, self._single = path, inputs[0].name, inputs[0].shape[0] == 1
+        if not self._single and isinstance(inputs[0].shape[0], int):
             raise ConfigError(
-                f"teacher {path}: expected one output of heatmaps of shape {list(shape)} (keypoints, height and width "
-                f"of the config), found {found}"
+                f"teacher {path}: takes {inputs[0].shape[0]} crops at a time; export it with a batch size of 1"
+            )
+        shape = (1, skeleton.num_keypoints, *input_config.heatmap_wh[::-1])
+        candidates = [
+            output.name
+            for output in self._session.get_outputs()
+            if output.type == "tensor(float)" and _fits(output.shape, [None, *shape[1:]])
+        ]
+        crop = torch.zeros((1, height, width, 3), dtype=torch.uint8)
+        values = self._run(candidates, crop) if candidates else []
+        fitting = [name for name, value in zip(candidates, values, strict=True) if value.shape == shape]
+        if len(fitting) != 1:
+            found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self._session.get_outputs())
+            raise ConfigError(
+                f"teacher {path}: expected one output of heatmaps tensor(float) of shape {list(shape)} (keypoints, "
+                f"height and width of the config), found {found:.120}"
             )
         self._output = fitting[0]
 
@@ -87,11 +96,19 @@ class Teacher(CropPredictor):
 
     def _run(self, outputs: list[str], crops_rgb: Tensor) -> list[Float32]:
         value = crops_rgb if self._takes_crops else normalize(crops_rgb)
-        results: list[Float32] = self._session.run(outputs, {self._input: value.contiguous().numpy()})
+        try:
+            results: list[Float32] = self._session.run(outputs, {self._input: value.contiguous().numpy()})
+        except Exception as error:  # onnxruntime has a different class for each cause
+            reason = " ".join(str(error).split())[:120]
+            raise ConfigError(
+                f"teacher {self._path}: fails on {len(value)} crops ({reason}); use another model"
+            ) from None
         return results
 
 
-def _fits(found: Sequence[object], expected: Sequence[int]) -> bool:
+def _fits(found: Sequence[object], expected: Sequence[int | None]) -> bool:
     """Return whether a shape in an ONNX file, whose free sizes are not integers, can take an expected shape."""
-    sizes = zip(found, expected, strict=False)
-    return len(found) == len(expected) and all(not isinstance(size, int) or size == want for size, want in sizes)
+    if not found or len(found) != len(expected):
+        return False
+    sizes = zip(found, expected, strict=True)
+    return all(not isinstance(size, int) or want is None or size == want for size, want in sizes)

@@ -42,10 +42,10 @@ def write(path, content):
     return path
 
 
-def fixed_batch_of_one(content):
+def fixed_batch_of_one(content, size=1):
     model = onnx.load_model_from_string(content)
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        value.type.tensor_type.shape.dim[0].dim_value = size
     return model.SerializeToString()
 
 
@@ -91,7 +91,7 @@ def test_teacher_of_another_input_size_is_rejected_with_both_sizes(model, tmp_pa
 def test_teacher_with_other_keypoints_is_rejected_with_the_shapes(model, tmp_path):
     path = write(tmp_path / "teacher.onnx", to_onnx(model, (64, 64)))
 
-    with pytest.raises(ConfigError, match=r"expected one output of heatmaps .*\[1, 2, 16, 16\].*\[1, 17, 16, 16\]"):
+    with pytest.raises(ConfigError, match=r"expected one output of heatmaps .*\[1, 2, 16, 16\].*17, 16, 16\]"):
         Teacher(path, make_skeleton(("left_wing", "right_wing"), ()), CONFIG.input)
 
 
@@ -103,3 +103,58 @@ def test_missing_or_damaged_teacher_is_rejected(content, tmp_path):
 
     with pytest.raises(ConfigError, match=r"teacher\.onnx: (no such|not an ONNX)"):
         Teacher(path, COCO, CONFIG.input)
+
+
+def foreign(inputs, outputs):
+    """Return an ONNX model of inputs {name: (type, shape)} whose outputs are constants {name: array}."""
+    helper = onnx.helper
+    types = {"float": onnx.TensorProto.FLOAT, "uint8": onnx.TensorProto.UINT8, "int32": onnx.TensorProto.INT32}
+    nodes = [helper.make_node("Shape", [name], [f"{name}_shape"]) for name in inputs]
+    infos = []
+    for name, value in outputs.items():
+        nodes.append(helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value)))
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        infos.append(helper.make_tensor_value_info(name, kind, value.shape))
+    values = [helper.make_tensor_value_info(name, types[kind], shape) for name, (kind, shape) in inputs.items()]
+    graph = helper.make_graph(nodes, "foreign", values, infos)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return model.SerializeToString()
+
+
+CROP = {"image": ("float", (1, 3, 64, 64))}
+MAPS = np.zeros((1, 17, 16, 16), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (foreign({"input": ("int32", (1, 192, 192, 3))}, {"out": np.zeros((1, 1, 17, 3), np.float32)}), "one input"),
+        (foreign({"image": ("uint8", (1, 3, 64, 64))}, {"maps": MAPS}), "expected one input"),
+        (foreign({"image": ("float", (3, 64, 64))}, {"maps": MAPS}), "expected one input"),
+        (foreign({"image": ("float", (1, 3, 100_000, 100_000))}, {"maps": MAPS}), "expected one input .*100000"),
+        (foreign({**CROP, "scale": ("float", (1, 2))}, {"maps": MAPS}), "expected one input .*scale"),
+        (foreign({"image": ("float", (8, 3, 64, 64))}, {"maps": MAPS}), "takes 8 crops at a time"),
+        (foreign(CROP, {"maps": MAPS[0]}), "expected one output of heatmaps"),
+        (foreign(CROP, {"maps": MAPS.astype(np.float64)}), r"expected one output .*found maps tensor\(double\)"),
+        (foreign(CROP, {"maps": np.zeros((1, 17, 1000, 1000), np.float32)}), "expected one output .*1000"),
+        (foreign(CROP, {"a": MAPS, "b": MAPS}), "expected one output"),
+    ],
+)
+def test_foreign_models_are_refused_with_one_line(content, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Teacher(write(tmp_path / "teacher.onnx", content), COCO, CONFIG.input)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_that_fails_when_it_runs_is_refused_with_one_line(tmp_path):
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    shape = onnx.numpy_helper.from_array(np.array([1, 17, 16, 16]), "shape")  # of 3 x 64 x 64 values
+    image = helper.make_tensor_value_info("image", float32, ("n", 3, 64, 64))
+    maps = helper.make_tensor_value_info("maps", float32, ("n", 17, 16, 16))
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["image", "shape"], ["maps"])], "g", [image], [maps], [shape]
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    with pytest.raises(ConfigError, match=r"teacher\.onnx: fails on 1 crops|not an ONNX model") as caught:
+        Teacher(write(tmp_path / "teacher.onnx", content), COCO, CONFIG.input)
+    assert len(str(caught.value).splitlines()) == 1

@@ -93,7 +93,8 @@ def decode_boxes_and_class_scores(boxes: Float32, scores: Float32) -> tuple[Arra
     Raises:
         MediaError: the outputs have another shape.
     """
-    if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[::2] != (1, 4) or scores.shape[2] != boxes.shape[1]:
+    is_shape = boxes.ndim == scores.ndim == 3 and boxes.shape[::2] == (1, 4) and scores.shape[::2] == boxes.shape[:2]
+    if not is_shape or scores.shape[1] <= PERSON_CLASS:
         raise MediaError(
             f"detector: expected boxes (1, A, 4) and scores (1, classes, A), got {boxes.shape} and {scores.shape}; "
             "take another detector"
@@ -108,6 +109,14 @@ def decode_boxes_labels_scores(boxes: Float32, labels: Array, scores: Float32) -
         boxes: (N, 4) xyxy.
         labels: (N,) COCO category ids.
         scores: (N,).
+
+    Raises:
+        MediaError: the outputs have another shape.
     """
+    if boxes.ndim != 2 or not boxes.shape[1:] == (4,) or not labels.shape == scores.shape == boxes.shape[:1]:
+        raise MediaError(
+            f"detector: expected boxes (N, 4), labels (N,) and scores (N,), got {boxes.shape}, {labels.shape} and "
+            f"{scores.shape}; take another detector"
+        )
     persons = labels == PERSON_LABEL_TORCHVISION
     return boxes[persons].astype(np.float64), scores[persons].astype(np.float64)

@@ -25,6 +25,8 @@ from pose.inference.metadata import CROPS
 
 DEFAULT_SIDE = 416
 """Width and height of the input of files of free input size: that of YOLOX nano and tiny."""
+MIN_SIDE, MAX_SIDE = 32, 4096
+"""Minimum and maximum width and height of a detector's input."""
 FLOAT, INTEGERS = "float32", ("int64", "int32")
 RTMDET_MEAN_BGR, RTMDET_STD_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 """Of MMDetection's RTMDet configs, in 0..255."""
@@ -125,6 +127,10 @@ def recognize(path: Path, signature: Signature) -> DetectorFormat:
         batch = signature.inputs[0].shape[0]
         if image.layout != "CHW" and batch not in (None, 1):
             raise MediaError(f"{path}: takes {batch} images at a time; export the detector with a batch size of 1")
+        if any(side is not None and not MIN_SIDE <= side <= MAX_SIDE for side in (image.width, image.height)):
+            raise MediaError(
+                f"{path}: takes images of {image.width}x{image.height} pixels; expected {MIN_SIDE} to {MAX_SIDE}"
+            )
         found = (
             _yolox(image, signature)
             or _dets_and_labels(image, signature)

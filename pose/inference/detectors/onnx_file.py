@@ -46,7 +46,7 @@ class OnnxDetector:
     def _detect(self, image: Image) -> Detections:
         tensor, scale_xy = self.format.model_input.prepare(image)
         bboxes_input, scores = self.format.decode(*self.run(tensor))
-        keep = scores > self.score_threshold
+        keep = (scores > self.score_threshold) & np.isfinite(bboxes_input).all(axis=1)  # NaN compares false
         top_left, bottom_right = bboxes_input[keep, :2] / scale_xy, bboxes_input[keep, 2:] / scale_xy
         persons = Detections(np.concatenate([top_left, bottom_right - top_left], axis=1), scores[keep])
         ordered = sort_by_score(persons) if self.format.has_nms else nms(persons, self.nms_threshold)
@@ -91,7 +91,7 @@ def _tensors(values: Sequence[Any]) -> tuple[Tensor, ...]:
     return tuple(
         Tensor(
             value.name,
-            tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape),
+            tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape or ()),
             DTYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")")),
         )
         for value in values

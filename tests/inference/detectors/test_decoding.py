@@ -93,3 +93,18 @@ def test_torchvision_outputs_keep_the_boxes_of_label_1():
     )
     assert boxes.tolist() == [[5, 6, 7, 8]]
     np.testing.assert_allclose(scores, [0.8])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "scores"),
+    [((3, 4), (2,), (3,)), ((3, 4), (3,), (2,)), ((3, 5), (3,), (3,)), ((12,), (3,), (3,))],
+)
+def test_outputs_that_do_not_belong_together_are_refused(boxes, labels, scores):
+    with pytest.raises(MediaError, match=r"expected boxes \(N, 4\), labels \(N,\) and scores \(N,\)"):
+        decode_boxes_labels_scores(np.zeros(boxes, np.float32), np.ones(labels, np.int64), np.ones(scores, np.float32))
+
+
+@pytest.mark.parametrize("scores", [(1, 0, 5), (2, 80, 5), (1, 80, 4)])
+def test_class_scores_of_no_class_or_another_batch_are_refused(scores):
+    with pytest.raises(MediaError, match="expected boxes"):
+        decode_boxes_and_class_scores(np.zeros((1, 5, 4), np.float32), np.zeros(scores, np.float32))

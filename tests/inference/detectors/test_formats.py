@@ -142,3 +142,27 @@ def test_a_pose_model_of_this_project_is_named_as_such():
     crops = Tensor("crops", (None, 256, 192, 3), "uint8")
     with pytest.raises(MediaError, match="it is a pose model: give it as weights"):
         recognized([crops], [output(None, 17, 64, 48, name="heatmaps")])
+
+
+ROWS = output(1, 3549, 85)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        ([Tensor("input", (1, 192, 192, 3), "int32")], [output(1, 1, 17, 3)], "not a person .*int32"),  # MoveNet
+        ([Tensor("image", (1, 3, 416, 416), "uint8")], [ROWS], "not a person detector.*uint8"),
+        ([IMAGE, Tensor("scale_factor", (1, 2), "float32")], [ROWS], "not a person detector.*scale_factor"),
+        ([], [ROWS], "not a person detector.*inputs: none"),
+        ([Tensor("image", (3, 416), "float32")], [ROWS], "not a person detector"),
+        ([Tensor("image", (), "float32")], [ROWS], "not a person detector"),
+        ([Tensor("image", (8, 3, 416, 416), "float32")], [ROWS], "takes 8 images at a time"),
+        ([Tensor("image", (0, 3, 416, 416), "float32")], [ROWS], "takes 0 images at a time"),
+        ([Tensor("image", (1, 3, 100_000, 100_000), "float32")], [BOXES, LABELS, SCORES], "of 100000x100000 pixels"),
+        ([Tensor("image", (1, 3, 0, None), "float32")], [DETS, CLASSES], "expected 32 to 4096"),
+    ],
+)  # fmt: skip
+def test_foreign_models_are_refused_before_they_run(inputs, outputs, message):
+    with pytest.raises(MediaError, match=message) as caught:
+        recognized(inputs, outputs, RTMDET)
+    assert str(caught.value).startswith("model.onnx: ")

@@ -170,6 +170,14 @@ def test_nobody_gives_empty_arrays(write_onnx):
     assert detections.scores.shape == (0,)
 
 
+def test_boxes_and_scores_that_are_not_finite_are_nobody(write_onnx):
+    boxes = np.array([[0, 0, 9, 9], [np.nan, 0, 9, 9], [0, 0, np.inf, 9], [1, 1, 9, 9]], np.float32)
+    scores = np.array([0.9, 0.9, 0.9, np.nan], np.float32)
+    path = write_onnx((1, 3, 32, 64), {"boxes": boxes, "labels": np.ones(4, np.int64), "scores": scores})
+    (detections,) = load_detector(path)([BLACK])
+    assert detections.scores.tolist() == pytest.approx([0.9])
+
+
 def test_a_model_that_fails_is_reported_in_one_line(tmp_path):
     onnx = pytest.importorskip("onnx")
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
