@@ -70,8 +70,9 @@ def decode(heatmaps: ArrayLike, method: DecodeMethod = "quarter", sigma: float =
     """Decode heatmaps: the argmax of each map, moved to a sub-pixel position.
 
     ``quarter`` moves it a quarter pixel toward the higher neighbor on each axis. A peak in the first two or the last
-    row or column is not moved, as in the reference (1 < x < W - 1). Where values differ by less than `TIE`, rounding does
-    not decide: the offset goes to 0 as the neighbors become equal, and to half a pixel as one of them reaches the peak.
+    row or column is not moved, as in the reference (1 < x < W - 1). Rounding does not decide where values differ by
+    less than `TIE`: the offset goes to 0 as the neighbors become equal, and to half a pixel as one of them reaches the
+    peak.
 
     ``dark`` (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) blurs
     the map by a Gaussian of the targets' ``sigma``, and moves the peak to the maximum of the quadratic function that

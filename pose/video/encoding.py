@@ -3,6 +3,7 @@
 An encoder writes frames with their times to a file, and is closed at the end.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
 
 FOURCC = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP90"}
 """Codec of each container: those that OpenCV's wheels can encode on every platform."""
@@ -210,8 +213,12 @@ class _AudioCopy:
         self.lost_codec: str | None = None
         self._packets: Iterator[tuple[float, Packet[Any]]] = iter(())
         self._waiting: tuple[float, Packet[Any]] | None = None
-        source = av.open(str(audio_file))
-        if source.streams.audio:
+        try:
+            source = av.open(str(audio_file))
+        except av.FFmpegError as error:
+            logger.warning("%s: its audio cannot be read (%s)", audio_file, error.strerror)
+            return
+        if source.streams.audio and source.streams.video:
             audio, video = source.streams.audio[0], source.streams.video[0]
             try:
                 stream = output.add_stream_from_template(audio)
@@ -237,11 +244,21 @@ def _start_s(video: "VideoStream") -> float:
 def _shifted_packets(
     source: "InputContainer", audio: "AudioStream", stream: "AudioStream", start_s: float
 ) -> "Iterator[tuple[float, Packet[Any]]]":
-    """Yield start time and packet for ``stream``, with times from the first frame of the video, as readers count."""
-    for packet in source.demux(audio):
-        if packet.pts is None or packet.dts is None or packet.time_base is None:
-            continue
-        shift = round(start_s / packet.time_base)
-        packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-        if packet.pts >= 0:
-            yield float(packet.pts * packet.time_base), packet
+    """Yield start time and packet for ``stream``, with times from the first frame of the video, as readers count.
+
+    Audio that is damaged ends there, with a warning. A packet that does not follow the one before is left out.
+    """
+    import av
+
+    last = None
+    try:
+        for packet in source.demux(audio):
+            if packet.pts is None or packet.dts is None or packet.time_base is None:
+                continue
+            shift = round(start_s / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+            if packet.pts >= 0 and (last is None or packet.dts > last):
+                last = packet.dts
+                yield float(packet.pts * packet.time_base), packet
+    except av.FFmpegError as error:
+        logger.warning("%s: the rest of its audio cannot be read (%s)", source.name, error.strerror)

@@ -58,6 +58,6 @@ def _shown_frames(location: str) -> int | None:
                     shown, end = shown + 1, max(end, packet.pts + (packet.duration or 0))
             missing = (video.start_time or 0) + (video.duration or 0) - end
             rate = float((video.average_rate or 0) * (video.time_base or 0))
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # IndexError: no video
         return None
     return shown + max(0, round(missing * rate))

@@ -8,7 +8,7 @@ in `open_source`.
 """
 
 import logging
-import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +26,14 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
 """For a video or camera that reports no plausible frame rate."""
+MIN_FPS, MAX_FPS = 0.01, 1000.0
+"""Plausible frame rates in Hz."""
+MAX_FRAMES = 10_000_000
+"""Plausible number of frames, a day of 100 Hz. A file that states more does not know it."""
+MAX_TIME_S = 1e8
+"""Plausible time of a frame, three years."""
+MAX_DAMAGED_FRAMES = 1000
+"""Maximum number of damaged frames in a row behind which good ones are searched; a damaged file may state millions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +105,10 @@ def open_source(location: str | Path) -> FrameSource:
     if path.is_dir():
         return _open_images(find_images(path), location, "folder")
     if not path.is_file():
-        raise MediaError(f"{location}: no such video, image or folder; for a camera give its number, such as 0")
+        reason = "not a regular file" if os.path.exists(path) else "no such video, image or folder"
+        raise MediaError(f"{location}: {reason}; for a camera give its number, such as 0")
     if path.suffix.lower() in IMAGE_SUFFIXES:
+        _check_still(path)
         return _open_images([path], location, "image")
     return _open_capture(open_capture(location), location, "video")
 
@@ -113,6 +123,25 @@ def _open_images(paths: list[Path], location: str, kind: Literal["image", "folde
     return FrameSource(location, kind, frames, (first.shape[1], first.shape[0]), image_ids=image_ids)
 
 
+def _check_still(path: Path) -> None:
+    """Check that an image is not animated: only its first frame would be read.
+
+    Raises:
+        MediaError: it has several frames.
+    """
+    if path.suffix.lower() not in (".png", ".webp"):
+        return
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+    except Exception:  # Pillow has a different class for each kind of damage; reading the image says what is wrong
+        return
+    if frames > 1:
+        raise MediaError(f"{path}: an animation of {frames} frames; convert it to a video or a GIF, or give a folder")
+
+
 def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video", "camera"]) -> FrameSource:
     image = _next_image(capture)
     if image is None:
@@ -120,10 +149,10 @@ def _open_capture(capture: cv2.VideoCapture, location: str, kind: Literal["video
         hint = "is it connected and not in use?" if kind == "camera" else "expected a video that FFmpeg can decode"
         raise MediaError(f"{kind} {location}: cannot read a single frame; {hint}")
     fps = capture.get(cv2.CAP_PROP_FPS)
-    fps = float(fps) if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
+    fps = float(fps) if MIN_FPS <= fps <= MAX_FPS else DEFAULT_FPS  # NaN compares false
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    count_known = kind == "video" and 0 < count < 1e9
-    frames = _camera_frames(capture) if kind == "camera" else _video_frames(capture, image, location)
+    count_known = kind == "video" and 0 < count <= MAX_FRAMES
+    frames = _camera_frames(capture) if kind == "camera" else _video_frames(capture, image, location, fps)
     size_wh = image.shape[1], image.shape[0]
     return FrameSource(location, kind, frames, size_wh, fps, range(int(count)) if count_known else None)
 
@@ -132,16 +161,19 @@ def _next_image(capture: cv2.VideoCapture) -> Image | None:
     return capture.read()[1]  # type: ignore[return-value]
 
 
-def _video_frames(capture: cv2.VideoCapture, image: Image | None, location: str) -> Iterator[Frame]:
+def _video_frames(capture: cv2.VideoCapture, image: Image | None, location: str, fps: float) -> Iterator[Frame]:
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     index = 0
     try:
         while image is not None:
-            yield Frame(index, image, index, _file_name(index), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            time_s = time_s if 0 <= time_s <= MAX_TIME_S else index / fps  # NaN compares false
+            yield Frame(index, image, index, _file_name(index), time_s)
             index += 1
             image = _next_image(capture)
             failed = 0
-            while image is None and failed < count - index < 1e9:  # behind damaged frames there may be good ones
+            # Behind damaged frames there may be good ones.
+            while image is None and failed < min(count - index, MAX_DAMAGED_FRAMES):
                 image = _next_image(capture)
                 failed += 1
     finally:

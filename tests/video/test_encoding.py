@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pose.errors import MediaError
-from pose.video.encoding import H264Encoder, h264_available
+from pose.video.encoding import H264Encoder, _shifted_packets, h264_available
 from pose.video.readers import open_source
 from pose.video.writers import open_writer
 
@@ -145,3 +145,30 @@ def test_ffmpeg_never_sees_a_failed_write_which_it_may_not_survive(tmp_path):
     for _ in range(2):
         with pytest.raises(MediaError, match="No space left on device"):
             encoder.close()
+
+
+def test_a_source_whose_audio_cannot_be_read_gives_a_video_and_a_warning(tmp_path, caplog):
+    (tmp_path / "in.mp4").write_bytes(b"no media" * 100)
+    encoder = H264Encoder(tmp_path / "a.mp4", tmp_path / "a.mp4", 10, (64, 48), tmp_path / "in.mp4")
+    encoder.write(np.zeros((48, 64, 3), np.uint8), 0.0)
+    encoder.close()
+    assert len(list(open_source(tmp_path / "a.mp4"))) == 1
+    assert ["audio cannot be read" in record.message for record in caplog.records] == [True]
+
+
+def test_audio_whose_packets_do_not_follow_each_other_is_thinned_out(tmp_path):
+    """FFmpeg refuses such packets, and with them the video."""
+    path = write_clip(tmp_path / "in.mkv", audio="pcm_s16le")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "out.mkv"), "w") as output:
+        audio = source.streams.audio[0]
+        stream = output.add_stream_from_template(audio)
+        packets = [packet for packet in source.demux(audio) if packet.pts is not None]
+        packets[2].pts = packets[2].dts = packets[0].dts
+
+        class Source:
+            name = "in.mkv"
+            demux = staticmethod(lambda _: iter(packets))
+
+        times = [time_s for time_s, _ in _shifted_packets(Source, audio, stream, 0.0)]
+    assert len(times) == len(packets) - 1
+    assert times == sorted(times)

@@ -1,6 +1,10 @@
 """The module that gives paths to OpenCV: paths on which it would crash, and names that it would take for others."""
 
 import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 
 from pose.errors import MediaError
+from pose.video import opencv_files
 from pose.video.opencv_files import open_capture, open_video_writer
 from pose.video.readers import open_source
 from pose.video.window import Window
@@ -52,3 +57,42 @@ def test_the_title_of_a_window_is_text_that_opencv_can_take(monkeypatch):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GUI: GTK")
     monkeypatch.setenv("DISPLAY", ":0")
     assert Window(os.fsdecode(b"caf\xe9.mp4")).title == "caf?.mp4"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with a page, with text that does not end, or not at all."""
+
+    def do_GET(self):
+        if self.path == "/silent.mp4":
+            time.sleep(3)
+            return
+        self.send_response(200)
+        self.end_headers()
+        try:
+            self.wfile.write(b"<html><body>Not found</body></html>" * 100)
+            while self.path == "/endless.mp4":
+                self.wfile.write(b"text " * 10_000)
+        except ConnectionError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["page.mp4", "endless.mp4", "silent.mp4"])
+def test_an_address_that_is_no_video_is_refused_in_time(server, monkeypatch, capfd, name):
+    monkeypatch.setattr(opencv_files, "TIMEOUT_MS", 1000)
+    start = time.monotonic()
+    with pytest.raises(MediaError, match="cannot read a single frame"):
+        open_source(f"{server}/{name}")
+    assert time.monotonic() - start < 20
+    assert capfd.readouterr().err == ""

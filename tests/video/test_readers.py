@@ -1,14 +1,16 @@
 """Frame readers: videos, images, folders and cameras."""
 
+import os
 import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from pose.errors import MediaError
-from pose.video.readers import _camera_frames, open_source
+from pose.video.readers import DEFAULT_FPS, MAX_DAMAGED_FRAMES, _camera_frames, _open_capture, open_source
 
 
 def write_video(path: Path, count: int = 6, size_wh: tuple[int, int] = (64, 48), fps: float = 28.05) -> Path:
@@ -49,8 +51,6 @@ def test_a_video_is_rotated_by_its_rotation_metadata(tmp_path):
 
 
 def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
-    import PIL.Image
-
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     PIL.Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
@@ -175,3 +175,78 @@ def test_a_number_opens_a_camera(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Absent)
     with pytest.raises(MediaError, match="camera 7"):
         open_source("7")
+
+
+class FakeVideo:
+    """A capture of three frames whose container states what it is told to."""
+
+    def __init__(self, fps=10.0, count=3.0, time_ms=0.0):
+        self.stated = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: count, cv2.CAP_PROP_POS_MSEC: time_ms}
+        self.reads = 0
+
+    def get(self, name):
+        return self.stated[name]
+
+    def read(self):
+        self.reads += 1
+        return (True, np.zeros((4, 6, 3), np.uint8)) if self.reads <= 3 else (False, None)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf"), 1e9, 1e-9])
+def test_a_frame_rate_that_no_video_has_is_replaced(fps):
+    assert _open_capture(FakeVideo(fps=fps), "a.mp4", "video").fps == DEFAULT_FPS
+
+
+@pytest.mark.parametrize("time_ms", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_time_that_no_frame_has_is_replaced_by_that_of_the_frame_rate(time_ms):
+    times = [frame.time_s for frame in _open_capture(FakeVideo(time_ms=time_ms), "a.mp4", "video")]
+    assert times == pytest.approx([0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("count", [9e8, 1e18, float("inf"), float("nan"), -5.0, 0.0])
+def test_a_video_that_states_millions_of_frames_ends_soon_after_its_last(count):
+    video = FakeVideo(count=count)
+    source = _open_capture(video, "a.mp4", "video")
+    assert source.count is None
+    assert len(list(source)) == 3
+    assert video.reads <= 4 + MAX_DAMAGED_FRAMES
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_an_animated_image_is_refused_and_a_gif_is_a_video(tmp_path, suffix):
+    first, *others = [PIL.Image.new("RGB", (32, 24), (50 * index, 0, 0)) for index in range(4)]
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others)
+    with pytest.raises(MediaError, match="an animation of 4 frames; convert it to a video"):
+        open_source(tmp_path / f"a{suffix}")
+    first.save(tmp_path / f"still{suffix}")
+    assert open_source(tmp_path / f"still{suffix}").count == 1
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=100)
+    assert [frame.time_s for frame in open_source(tmp_path / "a.gif")] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_pipe_or_device_is_refused_and_never_read(tmp_path, name):
+    os.mkfifo(tmp_path / name)  # reading it would wait for ever
+    for path in (tmp_path / name, "/dev/zero"):
+        with pytest.raises(MediaError, match="not a regular file"):
+            open_source(path)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".webm"])
+def test_damaged_videos_are_read_or_refused_with_one_line(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    content = write_noise(path, {".avi": "MJPG", ".mp4": "mp4v", ".webm": "VP80"}[suffix], 12)
+    rng = np.random.default_rng(0)
+    for _ in range(15):
+        damaged = bytearray(content)
+        for place in rng.integers(0, 1500, 5):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert len(list(open_source(path))) <= 100
+        except MediaError as error:
+            assert len(str(error).splitlines()) == 1
