@@ -22,6 +22,8 @@ MIN_KEYPOINTS = 5
 frame."""
 MARGIN = 0.15
 """Margin around the keypoints, relative to their extent: annotated boxes exceed eyes, wrists and ankles by about it."""
+MIN_EXTENT = 0.5
+"""Minimum extent of a person in pixels."""
 WINDOW_ASPECT = 3 / 4
 """Width / height of a search window, as of the model's input."""
 MAX_WINDOWS = 64
@@ -40,11 +42,11 @@ def search_person(image: Image, predictor: "CropPredictor", search_predictor: "C
     """
     boxes: Array | Float32 = search_windows(image.shape[1], image.shape[0])
     for _ in range(1 + REFINEMENTS):
-        person = best_person(search_predictor(image, boxes))
+        person = best_person(search_predictor.predict_batch([image], [boxes])[0])
         if person is None:
             return None
         boxes = person.bboxes_xywh
-    return best_person(predictor(image, boxes))
+    return best_person(predictor.predict_batch([image], [boxes])[0])
 
 
 def best_person(poses: "Poses") -> "Poses | None":
@@ -93,6 +95,6 @@ def keypoint_box(keypoints_image: Float32, scores: Float32) -> Array | None:
         return None
     low, high = visible.min(axis=0), visible.max(axis=0)
     margin = MARGIN * (high - low).max()
-    if margin == 0:
+    if margin < MARGIN * MIN_EXTENT:
         return None  # all keypoints in one place
     return np.concatenate([low - margin, high - low + 2 * margin])

@@ -36,9 +36,9 @@ def track_person(
         if frame.time_s is None:
             box = None
         if box is not None:
-            person = best_person(predictor(frame.image, box))
+            person = best_person(predictor.predict_batch([frame.image], [box])[0])
         if person is None and (box is not None or frame.time_s is None or frame.index % SEARCH_INTERVAL == 0):
             person = search_person(frame.image, predictor, search_predictor)
         box = None if person is None else person.bboxes_xywh
-        poses = predictor(frame.image, np.zeros((0, 4))) if person is None else person
+        poses = predictor.predict_batch([frame.image], [np.zeros((0, 4))])[0] if person is None else person
         yield FramePoses(frame, poses, poses.person_scores.astype(np.float64))

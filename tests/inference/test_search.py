@@ -54,5 +54,7 @@ def test_small_keypoint_sets_need_half_of_their_keypoints_for_a_box(keypoints, n
     assert keypoint_box(points, scores) is not None
 
 
-def test_keypoints_in_one_place_give_no_box():
-    assert keypoint_box(np.full((3, 2), 7, np.float32), np.ones(3, np.float32)) is None
+@pytest.mark.parametrize("extent", [0, 1e-6, 0.4])
+def test_keypoints_in_one_place_give_no_box(extent):
+    points = np.full((3, 2), 7, np.float32) + np.linspace(0, extent, 3, dtype=np.float32)[:, None]
+    assert keypoint_box(points, np.ones(3, np.float32)) is None

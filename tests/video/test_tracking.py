@@ -22,8 +22,10 @@ class Scene:
         self.persons = [np.array(person, dtype=float) for person in persons_xywh]
         self.calls = []
 
-    def __call__(self, image, boxes):
-        boxes = np.asarray(boxes, dtype=float)
+    def predict_batch(self, images, boxes):
+        return [self.predict(np.asarray(image_boxes, dtype=float)) for image_boxes in boxes]
+
+    def predict(self, boxes):
         self.calls.append(len(boxes))
         keypoints, scores = np.zeros((len(boxes), 17, 2), np.float32), np.zeros((len(boxes), 17), np.float32)
         for row, box in enumerate(boxes):
@@ -66,7 +68,7 @@ def test_a_person_is_found_in_a_search_window():
     assert boxes([result]) == [[pytest.approx(box_around((300, 20, 30, 80)))]]
     assert search_scene.calls == [WINDOWS, 1, 1]
     assert scene.calls == [1]
-    (expected,) = scene(None, result.poses.bboxes_xywh).scores
+    (expected,) = scene.predict(result.poses.bboxes_xywh).scores
     assert result.poses.scores[0].tolist() == expected.tolist()
     assert result.scores.tolist() == pytest.approx([expected.mean()])
 

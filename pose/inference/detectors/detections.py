@@ -8,6 +8,7 @@ import numpy as np
 
 from pose.geometry import Array
 from pose.images import Image
+from pose.inference.boxes import MIN_SIDE
 
 
 class Detections(NamedTuple):
@@ -45,8 +46,8 @@ def sort_by_score(detections: Detections) -> Detections:
 
 
 def clip(detections: Detections, image_wh: tuple[int, int]) -> Detections:
-    """Clip boxes to the image and drop those outside."""
+    """Clip boxes to the image and drop those of which nothing is left."""
     top_left = detections.bboxes_xywh[:, :2].clip(0, image_wh)
     size = (detections.bboxes_xywh[:, :2] + detections.bboxes_xywh[:, 2:]).clip(0, image_wh) - top_left
-    inside = (size > 0).all(axis=1)
+    inside = (size >= MIN_SIDE).all(axis=1)
     return Detections(np.concatenate([top_left, size], axis=1)[inside], detections.scores[inside])

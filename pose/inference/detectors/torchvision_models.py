@@ -15,6 +15,7 @@ import numpy as np
 
 from pose.errors import MediaError, near_name
 from pose.images import Image
+from pose.inference.boxes import MIN_SIDE
 from pose.inference.detectors.detections import Detections
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class TorchvisionDetector:
     def _persons(self, output: dict[str, Any]) -> Detections:
         boxes, labels, scores = (output[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
         keep = (labels == self.person_label) & (scores > self.score_threshold)
-        keep &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        keep &= (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)  # NaN compares false
         bboxes_xywh = boxes[keep].astype(np.float64)
         bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
         return Detections(bboxes_xywh, scores[keep].astype(np.float64))

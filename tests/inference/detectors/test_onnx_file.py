@@ -9,6 +9,7 @@ import pytest
 
 from pose.errors import MediaError, PoseError
 from pose.images import read_image
+from pose.inference.boxes import parse_boxes
 from pose.inference.detectors import load_detector
 from pose.inference.detectors.detections import Detections, nms
 from pose.inference.detectors.onnx_file import read_stem
@@ -176,6 +177,15 @@ def test_boxes_and_scores_that_are_not_finite_are_nobody(write_onnx):
     path = write_onnx((1, 3, 32, 64), {"boxes": boxes, "labels": np.ones(4, np.int64), "scores": scores})
     (detections,) = load_detector(path)([BLACK])
     assert detections.scores.tolist() == pytest.approx([0.9])
+
+
+def test_a_box_of_which_next_to_nothing_is_in_the_image_is_nobody(write_onnx):
+    boxes = np.array([[0, 0, 9, 9], [-9, 0, 1e-5, 9], [-9, -9, -1, -1]], np.float32)
+    scores = np.full(3, 0.9, np.float32)
+    path = write_onnx((1, 3, 32, 64), {"boxes": boxes, "labels": np.ones(3, np.int64), "scores": scores})
+    (detections,) = load_detector(path)([BLACK])
+    assert len(detections.bboxes_xywh) == 1
+    parse_boxes(detections.bboxes_xywh)
 
 
 def test_a_model_that_fails_is_reported_in_one_line(tmp_path):
