@@ -17,10 +17,12 @@ def check_array(name: str, values: object, shape: tuple[int, ...], kinds: str = 
     Raises:
         DataError: they are no array, masked, of another type or shape, or not finite.
     """
-    is_array = isinstance(values, np.ndarray) and not np.ma.isMaskedArray(values)
-    if not is_array or values.dtype.kind not in kinds or values.shape != shape:
-        numbers = "integers" if kinds == "iu" else "numbers"
-        got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise DataError(f"{name}: expected an array of {numbers} of shape {shape}, got {got}")
-    if not np.isfinite(values).all():
-        raise DataError(f"{name}: NaN or infinite values; are the weights of the model damaged?")
+    got = type(values).__name__
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind in kinds and values.shape == shape and not np.ma.isMaskedArray(values):
+            if np.isfinite(values).all():
+                return
+            raise DataError(f"{name}: NaN or infinite values; are the weights of the model damaged?")
+        got = f"{values.dtype} {values.shape}"
+    numbers = "integers" if kinds == "iu" else "numbers"
+    raise DataError(f"{name}: expected an array of {numbers} of shape {shape}, got {got}")
