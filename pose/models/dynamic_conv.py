@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pose.models.depthwise import Pair, conv2d
+from pose.models.depthwise import Pair, conv2d, is_channels_last
 from pose.models.dynamic_layers import DynamicConvNd
 from pose.models.kernel_attention import aggregate, is_exporting, is_proxy
 
@@ -89,7 +89,7 @@ class DynamicConv2d(DynamicConvNd):
             )
         if self.is_pointwise:
             y = self._pointwise(x, attention)
-        elif x.device.type == "cpu" and _is_channels_last(x):
+        elif x.device.type == "cpu" and is_channels_last(x):
             y = self._conv_per_sample(x, aggregate(attention, self.weight))
         else:
             y = self._grouped_conv(x, aggregate(attention, self.weight))
@@ -105,7 +105,7 @@ class DynamicConv2d(DynamicConvNd):
 
     def _pointwise(self, x: Tensor, attention: Tensor) -> Tensor:
         pointwise = _pointwise_matmul
-        if _is_channels_last(x):
+        if is_channels_last(x):
             pointwise = _pointwise_matmul_nhwc
         elif _conv_is_faster(x, self.out_channels, self.stride):
             pointwise = _pointwise_conv
@@ -120,11 +120,6 @@ class DynamicConv2d(DynamicConvNd):
     def _conv_per_sample(self, x: Tensor, kernels: Tensor) -> Tensor:
         samples = zip(x.split(1), kernels.unbind(), strict=True)
         return torch.cat([self._conv(sample, kernel, 1) for sample, kernel in samples])
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    # In this order, because `torch.vmap` can tell only the default layout.
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _conv_is_faster(x: Tensor, out_channels: int, stride: Pair) -> bool:
