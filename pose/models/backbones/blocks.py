@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pose.models.activations import ReLU6
 from pose.models.depthwise import Conv2d
 
 ConvLayer = Callable[..., nn.Module]
@@ -68,7 +69,7 @@ class ConvBNAct(nn.Module):
         kernel_size: int = 1,
         stride: int = 1,
         groups: int = 1,
-        activation: Activation = nn.ReLU6,
+        activation: Activation = ReLU6,
         conv_layer: ConvLayer = Conv2d,
         norm_layer: NormLayer = nn.BatchNorm2d,
     ) -> None:
@@ -132,7 +133,7 @@ class InvertedResidual(nn.Module):
         kernel_size: int = 3,
         stride: int = 1,
         conv_layer: ConvLayers = Conv2d,
-        activation: Activation = nn.ReLU6,
+        activation: Activation = ReLU6,
         norm_layer: NormLayer = nn.BatchNorm2d,
         squeeze: bool = False,
     ) -> None:
