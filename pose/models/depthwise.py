@@ -10,8 +10,8 @@ PyTorch's CPU library has slow general code for the weight gradient of kernels l
 for the input gradient at stride 2. Both can be computed by its fast code:
 
 - The weight gradient of a 5x5 kernel consists of two overlapping blocks of 5 rows and 3 columns, the most columns that
-  the fast code takes. Each block is the weight gradient of a 5x3 convolution over a shifted input (8 times faster at the
-  shapes of the type-B head in bf16).
+  the fast code takes. Each block is the weight gradient of a 5x3 convolution over a shifted input (several times faster
+  at the shapes of the type-B head).
 - The input gradient is a convolution of stride 1 with the kernel rotated by 180 degrees. Its input is dL/dy with s - 1
   zeros between its rows and columns (10 times faster and more).
 

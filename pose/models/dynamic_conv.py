@@ -15,7 +15,8 @@ The convolution then takes the form that measured fastest, forward and backward,
 type-B head:
 
 - batch 1: a plain convolution;
-- 1x1 kernels: a batched matrix product, or for large layers on a CPU one convolution per sample;
+- 1x1 kernels on maps of at most K pixels: one product with the K kernels, without a kernel for each sample;
+- other 1x1 kernels: a batched matrix product, or for large layers on a CPU one convolution per sample;
 - other kernels: one convolution with N * groups groups over the channels of all samples;
 - other kernels in channels_last memory on a CPU: one convolution per sample, because joining the channels of all
   samples would reorder every pixel in memory.
@@ -27,7 +28,7 @@ from torch.nn import functional
 
 from pose.models.depthwise import Pair, conv2d, is_channels_last
 from pose.models.dynamic_layers import DynamicConvNd
-from pose.models.kernel_attention import aggregate, is_exporting, is_proxy
+from pose.models.kernel_attention import aggregate, is_exporting, is_proxy, mix_products, mixing_is_faster
 
 CHUNK_BYTES = 5 << 19
 """Size of the 1x1 kernels that are aggregated at a time at inference; 2.5 MB stay in the core's cache until used."""
@@ -104,12 +105,13 @@ class DynamicConv2d(DynamicConvNd):
         return conv2d(x, kernel, self.stride, self.padding, self.dilation, groups * self.groups)
 
     def _pointwise(self, x: Tensor, attention: Tensor) -> Tensor:
-        pointwise = _pointwise_matmul
-        if is_channels_last(x):
-            pointwise = _pointwise_matmul_nhwc
-        elif _conv_is_faster(x, self.out_channels, self.stride):
-            pointwise = _pointwise_conv
+        conv_is_faster = _conv_is_faster(x, self.out_channels, self.stride)
+        in_nhwc = is_channels_last(x)
         x = x[:, :, :: self.stride[0], :: self.stride[1]]
+        if mixing_is_faster(len(x), x.shape[2] * x.shape[3], self.num_kernels):
+            y = _pointwise_mix(x, attention, self.weight)
+            return y.contiguous(memory_format=torch.channels_last if in_nhwc else torch.contiguous_format)
+        pointwise = _pointwise_matmul_nhwc if in_nhwc else _pointwise_conv if conv_is_faster else _pointwise_matmul
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return pointwise(x, aggregate(attention, self.weight))
         chunk_size = max(1, CHUNK_BYTES // (self.weight[0].numel() * x.element_size()))
@@ -135,6 +137,12 @@ def _pointwise_matmul_nhwc(x: Tensor, kernels: Tensor) -> Tensor:
     """Do the same for inputs and outputs in channels_last memory."""
     pixels = x.permute(0, 2, 3, 1)
     product = torch.bmm(pixels.flatten(1, 2), kernels.flatten(2).transpose(1, 2))
+    return product.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def _pointwise_mix(x: Tensor, attention: Tensor, bank: Tensor) -> Tensor:
+    pixels = x.permute(0, 2, 3, 1)
+    product = mix_products(pixels.flatten(1, 2), attention, bank.flatten(2))
     return product.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 

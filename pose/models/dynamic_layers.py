@@ -16,6 +16,8 @@ from pose.models.kernel_attention import (
     SizeArgument,
     aggregate,
     is_exporting,
+    mix_products,
+    mixing_is_faster,
     to_sizes,
     to_whole,
 )
@@ -276,7 +278,10 @@ class DynamicLinear(DynamicLayer):
     def _forward(self, x: Tensor, shift: Tensor | None) -> Tensor:
         attention = self.attention(x.movedim(-1, 1))
         rows = x[:, None] if x.dim() == 2 else x.flatten(1, -2)
-        y = torch.bmm(rows, aggregate(attention, self.weight).transpose(1, 2))
+        if not is_exporting() and mixing_is_faster(len(rows), rows.shape[1], self.num_kernels):
+            y = mix_products(rows, attention, self.weight)
+        else:
+            y = torch.bmm(rows, aggregate(attention, self.weight).transpose(1, 2))
         bias = self._aggregate_bias(attention, shift)
         if bias is not None:
             y.add_(bias.view(-1, 1, self.out_features))

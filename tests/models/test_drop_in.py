@@ -206,6 +206,14 @@ def test_empty_batch_gives_an_empty_output_and_zero_gradients(name: str) -> None
     assert x.grad is not None
 
 
+@pytest.mark.parametrize("name", ["linear", "2d_pointwise"])
+def test_products_without_a_kernel_for_each_sample_equal_those_with_one(name: str) -> None:
+    """Of more than K samples with at most K rows or pixels; a batch of one is aggregated."""
+    layer = randomized(make(name))
+    x = example(name, 7)[..., :1, :1] if name == "2d_pointwise" else example(name, 7)
+    torch.testing.assert_close(layer(x), torch.cat([layer(sample) for sample in x.split(1)]))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_device_meta_allocates_nothing(name: str) -> None:
     layer = make(name, device="meta")

@@ -86,6 +86,30 @@ def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("outputs", [3, 6], ids=["fewer_outputs", "more_outputs"])
+@pytest.mark.parametrize(("size", "stride"), [((1, 1), 1), ((1, 3), 1), ((3, 5), (3, 2))])
+def test_maps_of_few_pixels_equal_a_loop_over_samples_and_aggregate_no_kernel(
+    size: tuple[int, int], stride: int, outputs: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"stride": stride, "bias": False, "num_kernels": 3, "reduction": 2}
+    layer = randomized(DynamicConv2d(4, outputs, 1, **options))  # type: ignore[arg-type]
+    x = torch.randn(5, 4, *size, dtype=torch.double).to(memory_format=layout)
+    monkeypatch.setattr(dynamic_conv, "aggregate", None)
+    assert_same_value_and_gradients(layer, x)
+    parameters = [parameter.detach().requires_grad_() for parameter in layer.parameters()]
+    names = [name for name, _ in layer.named_parameters()]
+
+    def function(x: Tensor, *values: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradgradcheck(function, (x.requires_grad_(), *parameters), fast_mode=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer.float()(x.detach().float())
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_and_gradients_equal_a_loop_over_samples(

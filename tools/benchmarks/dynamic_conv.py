@@ -2,7 +2,8 @@
 
 Compared with static layers and models in the same memory layout, of which channels_last is the faster, and with --peer
 also with a public layer, which supports one layout only. Models for inference are fused by `pose.models.fuse`, except
-with the public layer, which it cannot fuse. Also compares the peak memory of a training step, in a process of its own.
+with the public layer, which it cannot fuse. Also compares a training step on small images, and the peak memory
+of a training step, in a process of its own.
 """
 
 import argparse
@@ -23,12 +24,24 @@ from pose.models.pose_net import PoseNet
 
 from . import Comparison, compare
 from ._memory import peak_bytes
-from ._models import CHANNELS_LAST, SIZE_HW, build_model, in_both_layouts, infer, noise, training_step
+from ._models import (
+    CHANNELS_LAST,
+    SIZE_HW,
+    build_imagenet_classifier,
+    build_model,
+    in_both_layouts,
+    infer,
+    noise,
+    training_step,
+)
 from ._public_layer import PUBLIC, add_peer_argument, layer_like, load_layer, replace_layers
 from ._timing import Budget, time_interleaved
 
-PARTS = ("layers", "nets", "memory")
+PARTS = ("layers", "nets", "small", "memory")
 BATCH = 32
+SMALL_BATCH = 64
+SMALL_IMAGES = {32: 2.0, 64: 1.25}
+"""Side of the images of part ``small``, and the target ratio to the static model."""
 
 
 class Layer(NamedTuple):
@@ -113,6 +126,14 @@ def measure(
                 module: nn.Module = model.backbone if part == "backbone" else model
                 calls |= _calls(name, module, noise(mode.batch, 3, size_hw), mode)
             yield from _compare(f"MobileNetV2 x{width:g} {part}", mode, calls, budget, rng, target)
+    if "small" in parts:
+        for side, target in SMALL_IMAGES.items():
+            mode, x = Mode("training step", SMALL_BATCH, training_step), noise(SMALL_BATCH, 3, (side, side))
+            calls = {}
+            for name in ("dynamic", "static"):
+                classifier = build_imagenet_classifier(0.35, name == "dynamic", (side, side)).train()
+                calls |= _calls(name, classifier, x, mode)
+            yield from _compare(f"MobileNetV2 x0.35 classifier on {side}x{side}", mode, calls, budget, rng, target)
     if "memory" in parts:
         peaks = {
             name: float(peak_bytes(partial(_train_one_step, name, peer, size_hw)))

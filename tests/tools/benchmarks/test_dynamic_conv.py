@@ -107,6 +107,15 @@ def test_models_have_targets_and_the_public_layer_replaces_all_dynamic_layers(ti
             assert has_norms is (training or name == "a public layer")
 
 
+def test_training_on_small_images_has_targets(timed):
+    rows = measure(parts=["small"])
+
+    assert [(row.case.partition(":")[2], row.target) for row in rows if row.against_name == "static"] == [
+        (" MobileNetV2 x0.35 classifier on 32x32, training step, batch 64", 2.0),
+        (" MobileNetV2 x0.35 classifier on 64x64, training step, batch 64", 1.25),
+    ]
+
+
 def test_memory_is_measured_for_a_training_step(monkeypatch, public):
     steps = []
     monkeypatch.setattr(dynamic_conv, "peak_bytes", lambda step: steps.append(step) or 1e6 * len(steps))
