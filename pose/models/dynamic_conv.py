@@ -28,7 +28,8 @@ from torch.nn import functional
 
 from pose.models.depthwise import Pair, conv2d, is_channels_last
 from pose.models.dynamic_layers import DynamicConvNd
-from pose.models.kernel_attention import aggregate, is_exporting, is_proxy, mix_products, mixing_is_faster
+from pose.models.kernel_attention import aggregate, is_exporting, is_proxy
+from pose.models.mixing import mix_products, mixing_is_faster
 
 CHUNK_BYTES = 5 << 19
 """Size of the 1x1 kernels that are aggregated at a time at inference; 2.5 MB stay in the core's cache until used."""

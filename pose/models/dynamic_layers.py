@@ -16,11 +16,10 @@ from pose.models.kernel_attention import (
     SizeArgument,
     aggregate,
     is_exporting,
-    mix_products,
-    mixing_is_faster,
     to_sizes,
     to_whole,
 )
+from pose.models.mixing import mix_products, mixing_is_faster
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
