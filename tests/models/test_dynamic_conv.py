@@ -79,7 +79,8 @@ def assert_same_value_and_gradients(layer: DynamicConv2d, x: Tensor) -> None:
 
 @pytest.fixture(params=["matmul", "conv"])
 def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both pointwise forms on small inputs, with chunks of two kernels (4 * 6 doubles each)."""
+    """Both pointwise forms on small inputs, with chunks of two kernels (4 * 6 doubles each), and depthwise forms."""
+    monkeypatch.setattr(dynamic_conv, "REORDER_SIZE", 0 if request.param == "conv" else 1 << 60)
     monkeypatch.setattr(dynamic_conv, "CONV_WORK", 0 if request.param == "conv" else 1 << 60)
     monkeypatch.setattr(dynamic_conv, "CHUNK_BYTES", 2 * 4 * 6 * 8)
     return str(request.param)
