@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pose.inference.exported import ExportedPredictor
     from pose.inference.poses import Pose, Poses
-    from pose.inference.pytorch import PosePredictor
     from pose.models.dynamic_conv import DynamicConv2d
     from pose.models.dynamic_report import dynamic_report
     from pose.models.kernel_attention import set_temperature
     from pose.models.make_dynamic import attention_parameters, make_dynamic
+    from pose.runtime.pose_predictor import PosePredictor
 
 # OpenCV reads it when it is imported, and refuses larger images before it allocates them: 2**28 pixels are 0.8 GB.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))
@@ -41,7 +41,7 @@ __all__ = [
 _MODULES = {
     "DynamicConv2d": "pose.models.dynamic_conv",
     "ExportedPredictor": "pose.inference.exported",
-    "PosePredictor": "pose.inference.pytorch",
+    "PosePredictor": "pose.runtime.pose_predictor",
     "Pose": "pose.inference.poses",
     "Poses": "pose.inference.poses",
     "attention_parameters": "pose.models.make_dynamic",

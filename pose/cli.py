@@ -172,11 +172,23 @@ def add_pipeline_arguments(parser: ToolParser) -> None:
         "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    add_runtime_argument(parser, default="auto")
     parser.add_argument("--no-flip", dest="flip", action="store_false", help="no flip averaging: twice as fast")
     parser.add_argument(
         "--bf16", action="store_true", help="compute in bfloat16: up to twice as fast if the processor supports it"
     )
     parser.add_argument("--max-frames", type=positive_count, help="stop each input after this number of frames")
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--runtime``, for `pose.PosePredictor`."""
+    parser.add_argument(
+        "--runtime",
+        choices=["auto", "pytorch", "onnxruntime", "openvino"],
+        default=default,
+        help="what runs a weight file's model; auto: on a CPU the fastest that is installed, for which the model is "
+        "exported once and cached (default: %(default)s)",
+    )
 
 
 def positive_count(text: str) -> int:

@@ -131,6 +131,12 @@ def _no_detector_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYCONV_POSE_DETECTOR", "pose")
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_the_tests(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep exported models in a folder of the test session, and not in the developer's cache."""
+    monkeypatch.setenv("DYCONV_POSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object]], str]:
     """Return a function that calls a tool, expects exit status 2 and returns the last line on stderr, after any log."""

@@ -29,6 +29,7 @@ ORDER = (
     "evaluation",
     "inference",
     "export",
+    "runtime",
     "video",
     "engine",
     "data",
@@ -43,6 +44,8 @@ USES_ENVIRONMENT = {
     "pose/video/opencv_files.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
     "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
     "pose/inference/find_detector.py": 'os.environ.get("',
+    "pose/runtime/cache.py": 'os.environ.get("',
+    "pose/runtime/pose_predictor.py": 'os.environ.get("OMP_NUM_THREADS"',
     "pose/video/window.py": 'os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")',
 }
 """Modules that use environment variables. Only `distributed`, `find_detector` and `window` read them; each
@@ -98,7 +101,8 @@ TORCH_FREE = (
     "errors files json_file progress cli skeleton geometry heatmap images config.pose config.loader inference "
     "inference.predictor inference.poses inference.boxes inference.formats inference.sources inference.metadata "
     "inference.backends inference.exported inference.detectors inference.find_detector inference.duplicates "
-    "inference.visualize video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
+    "inference.visualize inference.file_digest runtime.cache runtime.exports runtime.pose_predictor "
+    "runtime.open_predictor video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
 )
 
 

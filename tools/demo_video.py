@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.inference.duplicates import MAX_OKS
     from pose.inference.find_detector import resolve_detector
-    from pose.inference.open_predictor import open_predictor, open_search_predictor
+    from pose.runtime.open_predictor import open_predictor
     from pose.video.estimation import make_estimate
     from pose.video.pipeline import detect_with, read_boxes, run_demo
     from pose.video.readers import open_source
@@ -48,24 +48,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
-    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
+    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16, args.runtime)
     source = open_source(args.input)
     detector = None
     if args.boxes is None:
         detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
     if args.detect_every > 1 and detector is None:
         raise ConfigError("--detect-every: there is no detector to run less often; give --detector, or leave it out")
-    detect, search_predictor = None, None
+    detect = None
     if args.boxes is not None:
         detect = read_boxes(args.boxes, source, args.score)
     elif detector is not None:
         detect = detect_with(detector)
-    else:
-        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
     estimate = make_estimate(
         predictor,
         detect,
-        search_predictor,
         detect_every=args.detect_every,
         batch_frames=args.batch_frames,
         max_oks=None if detector is None else MAX_OKS,

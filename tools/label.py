@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose.cli import ToolParser, positive_count, run
+from pose.cli import ToolParser, add_runtime_argument, positive_count, run
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:
     from pose.inference.poses import Poses
     from pose.inference.predictor import CropPredictor
+    from pose.runtime.pose_predictor import Runtime
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     paths = find_images(args.images)
     detector = load_detector(args.detector, score_threshold=args.detector_score, device=args.device)
-    teacher = open_teacher(args.teacher, args.device)
+    teacher = open_teacher(args.teacher, args.device, args.runtime)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with ProgressLine("label", len(paths), "images") as progress:
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("nobody was labeled: try a lower --detector-score, --keypoint-score or --min-keypoints")
 
 
-def open_teacher(path: Path | None, device: str | None) -> "CropPredictor":
+def open_teacher(path: Path | None, device: str | None, runtime: "Runtime" = "auto") -> "CropPredictor":
     """Open a teacher: any ONNX model of COCO's keypoints at 256x192, or weights of this project (None: packaged).
 
     Raises:
@@ -71,9 +72,9 @@ def open_teacher(path: Path | None, device: str | None) -> "CropPredictor":
         from pose.skeleton import COCO
 
         return Teacher(path, COCO, InputConfig())
-    from pose.inference.pytorch import PosePredictor
+    from pose.runtime.pose_predictor import PosePredictor
 
-    return PosePredictor(path, device)
+    return PosePredictor(path, device, runtime=runtime)
 
 
 def annotation_rows(poses: "Poses", image_id: int, threshold: float) -> list[dict[str, Any]]:
@@ -128,6 +129,7 @@ def _parser() -> ToolParser:
         default=5,
         help="minimum number of labeled keypoints (default: %(default)s)",
     )
+    add_runtime_argument(parser, default="auto")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     return parser
 

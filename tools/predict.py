@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
 
     from pose.inference.find_detector import resolve_detector
-    from pose.inference.open_predictor import open_predictor, open_search_predictor
+    from pose.runtime.open_predictor import open_predictor
     from pose.video.estimation import make_estimate
     from pose.video.inputs import find_inputs
     from pose.video.outputs import output_paths, parse_formats, written_files
@@ -60,17 +60,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = [output_paths(args.output, item, formats_of(item, formats)) for item in inputs]
     files = [file for item, paths in zip(inputs, outputs, strict=True) for file in written_files(item, paths)]
     check_outputs(files, [args.weights, args.detector, *(file for item in inputs for file in item.files)])
-    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16)
+    predictor = open_predictor(args.weights, args.device, args.flip, args.bf16, args.runtime)
     detector = resolve_detector(args.detector, score_threshold=args.score, device=args.device)
     if args.detect_every > 1 and detector is None:
         raise ConfigError("--detect-every: there is no detector to run less often; add --detector, or leave it out")
-    search_predictor = None
-    if detector is None:
-        search_predictor = open_search_predictor(predictor, args.weights, args.device, args.bf16)
     detect = None if detector is None else detect_with(detector)
-    estimate = make_estimate(
-        predictor, detect, search_predictor, detect_every=args.detect_every, track=args.track, smooth=args.smooth
-    )
+    estimate = make_estimate(predictor, detect, detect_every=args.detect_every, track=args.track, smooth=args.smooth)
     for item, paths in zip(inputs, outputs, strict=True):
         by_person = args.track and detector is not None and not item.has_images
         location, summary = predict(item, paths, args, predictor, estimate, "person" if by_person else "side")

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli import ToolParser, add_config_arguments, add_runtime_argument, run
 from pose.config.loader import load_config
 from pose.errors import ConfigError
 from pose.files import write_json
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path, help="also draw the predictions of 12 images into this image file")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")
     parser.add_argument("--bf16", action="store_true", help="run the model in bfloat16 (not for exported models)")
+    add_runtime_argument(parser, default="pytorch")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         start_logging(None)
         prepare_data(config)
-        predict, config = load_predict_fn(config, weights, dist.device, args.bf16)
+        predict, config = load_predict_fn(config, weights, dist.device, args.bf16, args.runtime)
         test_set = load_test_set(config, args.gt_boxes, args.detections)
         predictions = predict(test_set.persons, config, dist, config.train.workers)
         if not dist.is_main:

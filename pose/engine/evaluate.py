@@ -18,11 +18,13 @@ from pose.engine.distributed import DistContext, all_gather
 from pose.errors import CheckpointError
 from pose.evaluation.coco_ap import Metrics, evaluate
 from pose.evaluation.coco_results import Predictions, Result, to_results
-from pose.inference.backends import is_exported, open_exported
-from pose.inference.metadata import HEATMAPS, read_metadata
+from pose.inference.backends import is_exported
+from pose.inference.exported import ExportedPredictor
 from pose.inference.pytorch import HeatmapFn, in_bf16, keypoints_in_image, predict_heatmaps
 from pose.models.weights import load_weights_for, take_keypoints
 from pose.progress import ProgressLine
+from pose.runtime.exports import cached_export
+from pose.runtime.pose_predictor import Runtime, usable_runtimes
 
 PredictFn = Callable[[Persons, Config, DistContext, int], Predictions]
 """Predicts the keypoints of persons, with a config, the context of the process and a number of loading workers."""
@@ -140,7 +142,7 @@ def score_results(results: list[Result], test_set: TestSet, config: Config) -> M
 
 
 def load_predict_fn(
-    config: Config, weights: Path, device: torch.device, bf16: bool = False
+    config: Config, weights: Path, device: torch.device, bf16: bool = False, runtime: Runtime = "pytorch"
 ) -> tuple[PredictFn, Config]:
     """Load a weight file or an exported model.
 
@@ -149,6 +151,7 @@ def load_predict_fn(
         weights: file of either kind.
         device: for a weight file; exported models use the CPU.
         bf16: run a weight file's model in bfloat16.
+        runtime: runs a weight file's model, see `pose.PosePredictor`.
 
     Returns:
         `predict_persons` or `predict_crops` with the model, and the config with the flip average that is computed, and
@@ -160,13 +163,23 @@ def load_predict_fn(
     if is_exported(weights):
         crops_to_heatmaps, config = load_for_eval(config, weights)
         return partial(predict_crops, crops_to_heatmaps), config
+    if runtimes := usable_runtimes(runtime, device, bf16):
+        crops_to_heatmaps, config = load_for_eval(config, cached_export(weights, runtimes), flip=config.test.flip)
+        return partial(predict_crops, crops_to_heatmaps), config
     config = take_keypoints(config, weights)
     model = load_weights_for(config, weights).to(device)
     return partial(predict_persons, in_bf16(model.heatmaps, device) if bf16 else model.heatmaps), config
 
 
-def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
+def load_for_eval(
+    config: Config, path: Path, *, flip: bool = False
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
     """Load an exported model for evaluation, with as many threads as PyTorch uses.
+
+    Args:
+        config: of the model and the test.
+        path: of the exported model.
+        flip: average with the mirrored crops, also if the file does not.
 
     Returns:
         crops_to_heatmaps for `predict_crops`, and the config with the flip average that the exported model computes,
@@ -176,8 +189,8 @@ def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], 
         PoseError: its backend is not installed.
         CheckpointError: the file is missing or damaged, or has another input or skeleton than the config.
     """
-    session = open_exported(path, torch.get_num_threads())
-    metadata = read_metadata(session.metadata, path)
+    predictor = ExportedPredictor(path, flip=flip, threads=torch.get_num_threads())
+    metadata = predictor.metadata
     if reads_annotations(config.skeleton):
         config = config.model_copy(update={"skeleton": resolved(metadata.skeleton)})
     for key, exported, configured in (
@@ -188,10 +201,10 @@ def load_for_eval(config: Config, path: Path) -> tuple[Callable[[torch.Tensor], 
             raise CheckpointError(
                 f"{path}: exported with another {key} than the config's; use the config that it was trained with"
             )
-    flip = {"flip": metadata.flip_shift is not None, "flip_shift": metadata.flip_shift or 0}
-    test = config.test.model_copy(update=flip)
+    shift = metadata.test_flip_shift if predictor.flip else metadata.flip_shift
+    test = config.test.model_copy(update={"flip": shift is not None, "flip_shift": shift or 0})
 
     def crops_to_heatmaps(crops_rgb: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run(crops_rgb.numpy())[HEATMAPS])
+        return torch.from_numpy(predictor.heatmaps(crops_rgb.numpy()))
 
     return crops_to_heatmaps, config.model_copy(update={"test": test})

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch import nn
+
 from pose.errors import CheckpointError
 from pose.export.onnx import is_dynamic, predictor_to_onnx
 from pose.export.openvino import save_openvino, to_openvino
 from pose.files import replacing
+from pose.inference.file_digest import with_digest
 from pose.inference.metadata import ExportMetadata
 from pose.models.pose_net import PoseNet
 
@@ -26,8 +29,22 @@ def build_onnx(path: Path, model: PoseNet, metadata: ExportMetadata, *, decodes:
 
     Raises:
         PoseError: the package onnx is not installed.
+        CheckpointError: a weight is NaN or infinite.
     """
+    require_finite(model)
     return predictor_to_onnx(model, metadata, decodes=decodes, one_crop=_is_openvino(path) and is_dynamic(model))
+
+
+def require_finite(model: nn.Module) -> None:
+    """Refuse a model with NaN or infinite weights: its file would load, and find nobody.
+
+    Raises:
+        CheckpointError: it has some.
+    """
+    bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise CheckpointError(f"export: NaN or infinite values in weight '{bad[0]}'{more}; export another checkpoint")
 
 
 @contextmanager
@@ -57,7 +74,7 @@ def write_export(path: Path, content: bytes, metadata: ExportMetadata) -> Iterat
             yield temporary
     else:
         with replacing(path) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(with_digest(content, path.suffix.lower()))
             yield temporary
 
 

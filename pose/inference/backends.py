@@ -3,9 +3,9 @@
 To add a backend, write a function that opens a file as an `InferenceSession` and add it to `BACKENDS`.
 """
 
-import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 from pose.errors import CheckpointError, PoseError, near_name
 from pose.geometry import Float32
 from pose.images import Image
-from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES
+from pose.inference.file_digest import digest, has_digest, verify_digest
+from pose.inference.metadata import CROPS, HEATMAPS, INPUT, KEYPOINTS, SCORES
 
 OPENVINO_SECTION = "framework"
 """Section of an OpenVINO file's runtime info that holds the metadata of the ONNX file it was converted from."""
@@ -28,12 +29,14 @@ class InferenceSession:
     """An exported model, loaded by its backend.
 
     Attributes:
+        runtime: name of the backend's package.
         metadata: the file's metadata, see `pose.inference.metadata`.
         outputs: names of the outputs.
         run: runs the model on (N, h, w, 3) uint8 RGB crops; returns the outputs by name. Threads may call it at the
             same time.
     """
 
+    runtime: str
     metadata: Mapping[str, str]
     outputs: tuple[str, ...]
     run: Callable[[Image], dict[str, Float32]]
@@ -119,11 +122,14 @@ def open_session(
 
     Raises:
         PoseError: onnxruntime is not installed.
-        CheckpointError: the file is missing or not an ONNX model; another class where ``error_type`` says so.
+        CheckpointError: the file is damaged, missing or not an ONNX model; of the latter two, ``error_type``.
     """
     onnxruntime = import_onnxruntime()
     if isinstance(model, Path) and not model.is_file():
         raise error_type(f"{model}: no such ONNX file")
+    if isinstance(model, Path):
+        with _reading(model):
+            verify_digest(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     source = str(model) if isinstance(model, Path) else model
@@ -149,11 +155,14 @@ def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None) -> Inf
                 f"log of ONNX Runtime); started: {', '.join(session.get_providers())}"
             )
     names = tuple(output.name for output in session.get_outputs())
+    properties = session.get_modelmeta().custom_metadata_map
+    if INPUT in properties and not has_digest(path):
+        raise _no_digest(path)
 
     def run(crops_rgb: Image) -> dict[str, Float32]:
         return dict(zip(names, session.run(names, {CROPS: crops_rgb}), strict=True))
 
-    return InferenceSession(session.get_modelmeta().custom_metadata_map, names, run)
+    return InferenceSession("onnxruntime", properties, names, run)
 
 
 def import_openvino() -> Any:
@@ -212,7 +221,9 @@ def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) ->
     for file in (path, weights_path):
         if not file.is_file():
             raise CheckpointError(f"{file}: no such file; an OpenVINO model is a .xml and a .bin of the same name")
-    graph, weights = path.read_bytes(), weights_path.read_bytes()
+    with _reading(path):
+        verify_digest(path)
+        graph, weights = path.read_bytes(), weights_path.read_bytes()
     try:
         # Read from memory: a memory-mapped file cannot be moved on every system.
         model = core.read_model(graph, weights)
@@ -221,6 +232,8 @@ def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) ->
             raise CheckpointError(
                 f"{weights_path}: not the weights that {path.name} was written with; export the model again"
             )
+        if INPUT in metadata and not has_digest(path):
+            raise _no_digest(path)
         compiled = compile_openvino(model, threads)
     except RuntimeError:  # its message only names lines of OpenVINO's source
         raise CheckpointError(
@@ -236,7 +249,7 @@ def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) ->
             outputs = request.infer({CROPS: crops_rgb})
         return {name: outputs[position] for position, name in enumerate(names)}
 
-    return InferenceSession(metadata, names, run)
+    return InferenceSession("openvino", metadata, names, run)
 
 
 def _output_name(names: Set[str]) -> str:
@@ -249,9 +262,16 @@ def _openvino_metadata(model: Any) -> dict[str, str]:
     return {name: str(value) for name, value in section.items()}
 
 
-def digest(content: bytes) -> str:
-    """Return the SHA-256 of bytes as hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read it ({error.strerror or error})") from None
+
+
+def _no_digest(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path}: has no checksum: its end is damaged, or another version wrote it; export it again")
 
 
 Open = Callable[[Path, int, Sequence[str] | None], InferenceSession]

@@ -1,7 +1,8 @@
 """Base class of all predictors: input checks, crops and batches around any backend. Imports no PyTorch.
 
-`pose.inference.pytorch.PosePredictor` runs a model in PyTorch, `pose.inference.exported.ExportedPredictor` an exported
-one. To add a backend, subclass `CropPredictor` and implement `CropPredictor.find_keypoints`.
+`pose.inference.pytorch.PyTorchPredictor` runs a model in PyTorch, `pose.inference.exported.ExportedPredictor` an
+exported one, and `pose.PosePredictor` chooses between them. To add a backend, subclass `CropPredictor` and implement
+`CropPredictor.find_keypoints`.
 """
 
 from abc import ABC, abstractmethod
@@ -43,7 +44,12 @@ class CropPredictor(ABC):
         detector: finds the persons of images without boxes: a name that `resolve_detector` takes, or a detector.
             The default is ``auto``.
         device: of the detector.
+
+    Attributes:
+        runtime: what runs the model: ``pytorch``, ``onnxruntime`` or ``openvino``.
     """
+
+    runtime: str
 
     def __init__(
         self,
@@ -79,6 +85,10 @@ class CropPredictor(ABC):
         Returns:
             keypoints_image (B, K, 2) and scores (B, K).
         """
+
+    def without_flip(self) -> "CropPredictor":
+        """Return a faster predictor with the same model that does not average with the mirrored crop, if it can."""
+        return self
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence, too

@@ -1,9 +1,10 @@
-"""Inference in PyTorch: crops to heatmaps to keypoints, and `PosePredictor`.
+"""Inference in PyTorch: crops to heatmaps to keypoints, and `PyTorchPredictor`.
 
 Evaluation, the demo and the export check use the same functions.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def prepare_for_inference(device: torch.device, model: PoseNet) -> PoseNet:
     return fused
 
 
-class PosePredictor(CropPredictor):
+class PyTorchPredictor(CropPredictor):
     """Predicts the keypoints of the persons in an image with a PyTorch model.
 
     The model has its batch norm fused, and channels_last convolutions on a CPU: it takes three quarters of the time.
@@ -118,14 +119,14 @@ class PosePredictor(CropPredictor):
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         bf16: compute in bfloat16, see `in_bf16`; costs up to 0.3 AP.
         batch_size: crops per batch; by default 32, and 4 on a CPU, whose caches do not hold larger feature maps.
-        detector: finds the persons of images without boxes: ``auto`` (the user's, else a light one of torchvision, see
-            `pose.inference.find_detector`), an ``.onnx`` file, a torchvision detector, ``pose`` (the pose model itself
-            finds one person), or ``none``: the whole image is one person.
+        detector: as of `pose.PosePredictor`.
 
     Raises:
         CheckpointError: the weights are missing or do not fit this version.
         MediaError: the detector cannot be loaded.
     """
+
+    runtime = "pytorch"
 
     def __init__(
         self,
@@ -144,6 +145,12 @@ class PosePredictor(CropPredictor):
         super().__init__(self.config.keypoints, self.config.input, batch_size, detector, str(self.device))
         self.model = prepare_for_inference(self.device, model)
         self.flip, self.decode, self.bf16 = flip, decode, bf16
+
+    def without_flip(self) -> "PyTorchPredictor":
+        """See `CropPredictor.without_flip`."""
+        other = copy(self)
+        other.flip = False
+        return other
 
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""

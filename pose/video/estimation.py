@@ -15,7 +15,6 @@ from pose.video.tracking import track_person
 def make_estimate(
     predictor: CropPredictor,
     detect: DetectFunction | None,
-    search_predictor: CropPredictor | None = None,
     *,
     detect_every: int = 1,
     batch_frames: int = 8,
@@ -28,7 +27,6 @@ def make_estimate(
     Args:
         predictor: returns the keypoints of boxes.
         detect: returns the persons of frames; None: the pose model finds and tracks one person.
-        search_predictor: finds this person in search windows; needed if ``detect`` is None.
         detect_every: frames from one detection to the next; in between, boxes come from the last keypoints.
         batch_frames: number of frames that are detected in together, if each is.
         max_oks: of two persons with a higher OKS the one with the lower score is removed; None: all persons are kept.
@@ -39,7 +37,7 @@ def make_estimate(
 
     def estimate(frames: Iterable[Frame]) -> Iterator[FramePoses]:
         if detect is None:
-            results = track_person(frames, predictor, search_predictor or predictor)
+            results = track_person(frames, predictor, predictor.without_flip())
         elif detect_every > 1:
             results = estimate_between_detections(frames, detect, predictor, detect_every)
         else:

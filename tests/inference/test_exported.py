@@ -1,4 +1,4 @@
-"""`ExportedPredictor` returns the keypoints of `PosePredictor`, in each backend and without PyTorch."""
+"""`ExportedPredictor` returns the keypoints of `PyTorchPredictor`, in each backend and without PyTorch."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from pose.export.onnx import to_onnx
 from pose.export.write import build_onnx, write_export
 from pose.inference.exported import ExportedPredictor
 from pose.inference.metadata import ExportMetadata
-from pose.inference.pytorch import PosePredictor
+from pose.inference.pytorch import PyTorchPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
 from pose.skeleton import COCO
@@ -74,7 +74,7 @@ def exported(suffix, model, tmp_path_factory):
 @pytest.mark.parametrize("decodes", [True, False])
 @pytest.mark.parametrize("flip", [True, False])
 def test_exported_predictor_matches_pose_predictor_at_any_batch_size(exported, weights, images, flip, decodes):
-    expected = PosePredictor(weights, "cpu", flip=flip).predict_batch(images, BOXES)
+    expected = PyTorchPredictor(weights, "cpu", flip=flip).predict_batch(images, BOXES)
 
     predictor = ExportedPredictor(exported(flip, decodes), threads=1)
     for batch_size in (1, 3, 8):
@@ -92,7 +92,7 @@ def test_exported_predictor_matches_pose_predictor_at_any_batch_size(exported, w
 @pytest.mark.parametrize("decodes", [True, False])
 def test_dark_decoding_uses_the_heatmaps_also_of_files_that_decode(exported, weights, images, decodes):
     expected, quarter = (
-        PosePredictor(weights, "cpu", decode=d).predict_batch(images, BOXES) for d in ("dark", "quarter")
+        PyTorchPredictor(weights, "cpu", decode=d).predict_batch(images, BOXES) for d in ("dark", "quarter")
     )
 
     results = ExportedPredictor(exported(True, decodes), decode="dark", threads=1).predict_batch(images, BOXES)

@@ -1,4 +1,4 @@
-"""`PosePredictor` and its steps: normalization, flip averaging, decoding, batches, and input checks."""
+"""`PyTorchPredictor` and its steps: normalization, flip averaging, decoding, batches, and input checks."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from pose.heatmap import decode, encode, flip_average
 from pose.images import person_crop
 from pose.inference.detectors import Detections
 from pose.inference.poses import Poses
-from pose.inference.pytorch import PosePredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
+from pose.inference.pytorch import PyTorchPredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
 from pose.models.weights import DEFAULT_WEIGHTS, read_weights, write_weights
 from pose.skeleton import COCO
@@ -45,7 +45,7 @@ def color_maps(inputs):
 
 
 def color_predictor(weights, **options):
-    predictor = PosePredictor(weights, "cpu", detector="none", **options)
+    predictor = PyTorchPredictor(weights, "cpu", detector="none", **options)
     predictor.model.heatmaps = color_maps
     return predictor
 
@@ -179,7 +179,7 @@ def test_the_fused_model_gives_the_heatmaps_of_the_trained_model(tmp_path, model
             layer.momentum = 1.0  # use the statistics of the next batch alone
     trained.train()(torch.randn(4, 3, 64, 64))
     write_weights({"model": trained.state_dict(), "config": config.model_dump(mode="json")}, tmp_path / "model.pt")
-    predictor, crops = PosePredictor(tmp_path / "model.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
+    predictor, crops = PyTorchPredictor(tmp_path / "model.pt", "cpu"), torch.randint(0, 256, (3, 64, 64, 3)).byte()
 
     expected = predict_heatmaps(trained.eval().heatmaps, crops, COCO.flip_pairs)
     heatmaps = predict_heatmaps(predictor.model.heatmaps, crops, COCO.flip_pairs)
@@ -208,7 +208,7 @@ def test_in_bf16_computes_in_bfloat16_and_returns_float32(predictor):
 
 
 def test_a_bf16_predictor_gives_slightly_different_scores(images):
-    float32, bf16 = PosePredictor(device="cpu"), PosePredictor(device="cpu", bf16=True)
+    float32, bf16 = PyTorchPredictor(device="cpu"), PyTorchPredictor(device="cpu", bf16=True)
 
     expected, poses = float32(images[0], "image"), bf16(images[0], "image")
 
@@ -224,7 +224,7 @@ def test_flip_averaging_changes_the_scores(weights, predictor, images):
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_keypoints_are_in_image_pixels(weights, monkeypatch, flip):
-    predictor = PosePredictor(weights, "cpu", flip=flip)
+    predictor = PyTorchPredictor(weights, "cpu", flip=flip)
 
     def red_detector(inputs):
         pooled = torch.nn.functional.avg_pool2d(inputs[:, :1] - inputs[:, 1:2], 4)
@@ -309,7 +309,7 @@ def test_only_images_without_boxes_are_searched_by_the_detector(weights, images)
         seen.append(len(searched))
         return [Detections(np.array(BOXES[0]), np.array([0.5, 0.25])) for _ in searched]
 
-    predictor = PosePredictor(weights, "cpu", detector=detector)
+    predictor = PyTorchPredictor(weights, "cpu", detector=detector)
     found, given, whole, also_found = predictor(
         [images[0], images[0], images[0], images[0]], [None, BOXES[0], "image", None]
     )
@@ -405,7 +405,7 @@ def test_invalid_boxes_are_refused_with_one_line(predictor, images, boxes):
 
 
 def test_the_default_weights_are_the_packaged_coco_model(images):
-    predictor = PosePredictor(device="cpu")
+    predictor = PyTorchPredictor(device="cpu")
 
     assert predictor.skeleton == COCO
     assert predictor.config.input.size_hw == (256, 192)
@@ -422,7 +422,7 @@ def test_the_packaged_model_contains_no_paths_and_has_a_model_card():
 
 
 def test_weights_can_be_a_run_folder(weights, images):
-    from_file, from_folder = PosePredictor(str(weights), "cpu"), PosePredictor(weights.parent, "cpu")
+    from_file, from_folder = PyTorchPredictor(str(weights), "cpu"), PyTorchPredictor(weights.parent, "cpu")
 
     assert from_folder.config == CONFIG
     assert from_folder.skeleton == COCO

@@ -9,7 +9,7 @@ from pose.errors import ConfigError
 from pose.export.onnx import predictor_to_onnx, to_onnx
 from pose.inference.metadata import ExportMetadata
 from pose.inference.poses import Poses
-from pose.inference.pytorch import PosePredictor, predict_heatmaps
+from pose.inference.pytorch import PyTorchPredictor, predict_heatmaps
 from pose.inference.teacher import Teacher
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
@@ -72,7 +72,7 @@ def test_teacher_predicts_the_keypoints_of_its_model_in_images(model, tmp_path):
     boxes = [[10, 5, 40, 80], [50, 20, 60, 60]]
     teacher = Teacher(write(tmp_path / "teacher.onnx", to_onnx(model, CONFIG.input.size_hw)), COCO, CONFIG.input)
 
-    expected, actual = PosePredictor(weights, "cpu")(image, boxes), teacher(image, boxes)
+    expected, actual = PyTorchPredictor(weights, "cpu")(image, boxes), teacher(image, boxes)
 
     assert isinstance(actual, Poses)
     np.testing.assert_allclose(actual.scores, expected.scores, rtol=1e-3)

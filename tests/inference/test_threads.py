@@ -13,7 +13,7 @@ from pose.export.write import build_onnx, write_export
 from pose.inference.exported import ExportedPredictor
 from pose.inference.metadata import ExportMetadata
 from pose.inference.predictor import CropPredictor, Poses
-from pose.inference.pytorch import PosePredictor
+from pose.inference.pytorch import PyTorchPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
 
@@ -72,4 +72,4 @@ def test_eight_threads_get_the_keypoints_of_serial_calls_from_pytorch(
     path = tmp_path / "best.pt"
     write_weights({"model": model.state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
 
-    assert_threads_get_the_serial_keypoints(PosePredictor(path, "cpu", **options), images)
+    assert_threads_get_the_serial_keypoints(PyTorchPredictor(path, "cpu", **options), images)

@@ -11,7 +11,7 @@ from pose.data.browse import main as browse
 from pose.data.check_data import main as check_data
 from pose.inference.backends import open_exported
 from pose.inference.metadata import read_metadata
-from pose.inference.pytorch import PosePredictor
+from pose.inference.pytorch import PyTorchPredictor
 from pose.models.weights import load_pose_net
 from pose.tools.demo_video import main as demo_video
 from pose.tools.export import main as export
@@ -76,7 +76,9 @@ def test_prediction_needs_only_the_weight_file(folder, monkeypatch):
 
     assert len(list((folder / "drawn").iterdir())) == 12
     assert all(name in (folder / "poses.json").read_text() for name in NAMES)
-    poses = PosePredictor("runs/butterflies", "cpu")(next(Path("data/butterflies/val").iterdir()), [[20, 20, 90, 80]])
+    poses = PyTorchPredictor("runs/butterflies", "cpu")(
+        next(Path("data/butterflies/val").iterdir()), [[20, 20, 90, 80]]
+    )
     assert poses.keypoints.shape == (1, 5, 2)
 
 

@@ -9,7 +9,7 @@ from pose.datasets.coco import annotated_persons
 from pose.errors import ConfigError, MediaError
 from pose.images import read_image
 from pose.inference.poses import Poses
-from pose.inference.pytorch import PosePredictor
+from pose.inference.pytorch import PyTorchPredictor
 from pose.skeleton import COCO
 from pose.tools.label import annotation_rows, main
 
@@ -26,7 +26,7 @@ def test_labels_are_the_predictions_of_the_packaged_model_and_training_reads_the
     )  # fmt: skip
 
     persons = annotated_persons(output, folder, COCO)
-    predictor = PosePredictor()
+    predictor = PyTorchPredictor()
 
     assert len(persons) == 2  # images in subfolders are not labeled
     for row in range(2):

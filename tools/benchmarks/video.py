@@ -21,7 +21,7 @@ import numpy as np
 from pose.cli import positive_count
 from pose.datasets.synthetic.scene import draw_scene
 from pose.inference.detectors import load_detector
-from pose.inference.pytorch import PosePredictor
+from pose.inference.pytorch import PyTorchPredictor
 from pose.inference.visualize import draw_poses
 from pose.skeleton import COCO
 from pose.video.opencv_files import open_video_writer
@@ -139,7 +139,7 @@ class Run:
 
 
 def _tracking_pipeline(stopwatch: Stopwatch) -> EstimateFunction:
-    search_predictor = PosePredictor(device="cpu", flip=False)
+    search_predictor = PyTorchPredictor(device="cpu", flip=False)
     _time_method(search_predictor, "predict_batch", "search", stopwatch)
     return partial(track_person, predictor=_timed_predictor(stopwatch), search_predictor=search_predictor)
 
@@ -149,9 +149,9 @@ def _detection_pipeline(detector: str, stopwatch: Stopwatch) -> EstimateFunction
     return partial(estimate_poses, detect=detect, predictor=_timed_predictor(stopwatch))
 
 
-def _timed_predictor(stopwatch: Stopwatch) -> PosePredictor:
+def _timed_predictor(stopwatch: Stopwatch) -> PyTorchPredictor:
     """Return the default model, with each of its layers of work timed as a stage."""
-    predictor = PosePredictor(device="cpu")
+    predictor = PyTorchPredictor(device="cpu")
     _time_method(predictor, "predict_batch", "crop", stopwatch)
     _time_method(predictor, "find_keypoints", "keypoints", stopwatch)
     _time_method(predictor.model, "heatmaps", "model", stopwatch)
