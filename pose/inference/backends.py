@@ -132,6 +132,8 @@ def open_session(
             verify_digest(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
+    # Otherwise the threads of one session wait busily while the next one runs: of the detector, then of the pose model.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     source = str(model) if isinstance(model, Path) else model
     try:
         return onnxruntime.InferenceSession(source, options, providers=list(providers))
@@ -155,7 +157,10 @@ def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None) -> Inf
                 f"log of ONNX Runtime); started: {', '.join(session.get_providers())}"
             )
     names = tuple(output.name for output in session.get_outputs())
-    properties = session.get_modelmeta().custom_metadata_map
+    try:
+        properties = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path}: damaged, its metadata is not text; copy or export it again") from None
     if INPUT in properties and not has_digest(path):
         raise _no_digest(path)
 

@@ -97,9 +97,10 @@ class ExportedPredictor(CropPredictor):
 
     def find_keypoints(self, crops_rgb: Image, heatmap_to_image: Array) -> tuple[Float32, Float32]:
         """See `CropPredictor.find_keypoints`."""
+        keypoints_heatmap: Array | Float32
         if KEYPOINTS in self._session.outputs and self.decode == "quarter" and not self.flip:
             outputs = self._session.run(crops_rgb)
-            keypoints_heatmap, scores = outputs[KEYPOINTS] / STRIDE, outputs[SCORES]
+            keypoints_heatmap, scores = outputs[KEYPOINTS] / np.float32(STRIDE), outputs[SCORES]
         else:
             keypoints_heatmap, scores = decode(self.heatmaps(crops_rgb), self.decode, self.input_config.sigma)
         return transform_points(keypoints_heatmap, heatmap_to_image).astype(np.float32), scores

@@ -24,7 +24,8 @@ from pose.inference.exported import ExportedPredictor
 from pose.inference.find_detector import AUTO
 from pose.inference.predictor import CropPredictor
 from pose.packaged import weights_path
-from pose.runtime.exports import find_export, installed_runtimes, make_export, mark_used
+from pose.runtime.cache import mark_used
+from pose.runtime.exports import find_export, installed_runtimes, make_export
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,7 @@ from pose.inference.predictor import CropPredictor, Poses
 from pose.inference.pytorch import PyTorchPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
+from pose.runtime.pose_predictor import PosePredictor, Runtime
 
 THREADS, CALLS = 8, 125
 CONFIG = Config(
@@ -63,6 +64,18 @@ def test_eight_threads_get_the_keypoints_of_serial_calls_from_an_exported_model(
         pass
 
     assert_threads_get_the_serial_keypoints(ExportedPredictor(path, threads=1), images)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_eight_threads_get_the_keypoints_of_serial_calls_from_each_runtime(
+    model: torch.nn.Module, images: list[np.ndarray], tmp_path: Path, runtime: Runtime
+) -> None:
+    for package in ("onnx", runtime):
+        pytest.importorskip(package, reason=f"needs {package}")
+    path = tmp_path / "best.pt"
+    write_weights({"model": model.state_dict(), "config": CONFIG.model_dump(mode="json")}, path)
+
+    assert_threads_get_the_serial_keypoints(PosePredictor(path, "cpu", runtime=runtime), images)
 
 
 @pytest.mark.parametrize("options", [{"flip": True}, {"flip": False, "bf16": True}], ids=["flip", "bf16"])
