@@ -15,6 +15,7 @@ SOURCES = sorted(path for folder in ("pose", "tools", "data") for path in (ROOT 
 ORDER = (
     "errors",
     "packaged",
+    "arguments",
     "files",
     "json_file",
     "progress",
@@ -98,8 +99,8 @@ def test_models_import_few_other_packages(path: Path) -> None:
 
 
 TORCH_FREE = (
-    "errors files json_file progress cli skeleton geometry heatmap images config.pose config.loader inference "
-    "inference.predictor inference.poses inference.boxes inference.formats inference.sources inference.metadata "
+    "errors arguments files json_file progress cli skeleton geometry heatmap images config.pose config.loader "
+    "inference inference.predictor inference.poses inference.boxes inference.formats inference.sources inference.metadata "
     "inference.backends inference.exported inference.detectors inference.find_detector inference.duplicates "
     "inference.visualize inference.file_digest runtime.cache runtime.exports runtime.pose_predictor "
     "runtime.open_predictor video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
@@ -128,8 +129,8 @@ def test_an_unknown_name_in_pose_raises_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=display)
-def test_only_the_config_loader_reads_yaml(path: Path) -> None:
-    assert "yaml" not in set(imports(path)) or display(path) == "pose/config/loader.py"
+def test_only_one_module_of_the_config_uses_yaml(path: Path) -> None:
+    assert "yaml" not in set(imports(path)) or display(path) == "pose/config/yaml_text.py"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=display)

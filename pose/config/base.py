@@ -1,13 +1,45 @@
-"""Config options shared by all tasks."""
+"""Config options shared by all tasks.
 
+Numbers that decide how much memory or how many processes are needed have an upper limit far above useful values, so
+that a config, also that of a weight file, is refused before anything is allocated.
+"""
+
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pose.errors import shorten
+
+MAX_NAME_BYTES = 200
+"""Length of the name of an experiment; file systems have 255."""
+
+
+def check_folder_name(name: str) -> str:
+    """Return the name of an experiment, which is that of its folder in ``runs/``.
+
+    Raises:
+        ValueError: it is not the name of one folder.
+    """
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name) or len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(
+            f"expected the name of a folder in runs/ (no path, at most {MAX_NAME_BYTES} bytes), "
+            f"got {shorten(repr(name))}"
+        )
+    return name
+
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+BatchSize = Annotated[int, Field(gt=0, le=65_536)]
+Multiplier = Annotated[float, Field(gt=0, le=4)]
+"""Multiplier of the width or depth of a model."""
+InputSide = Annotated[int, Field(gt=0, le=2048)]
+"""Side of a model input in pixels."""
+FolderName = Annotated[str, AfterValidator(check_folder_name)]
 
 
 class Section(BaseModel):
@@ -21,7 +53,7 @@ class OptimizationConfig(Section):
 
     epochs: PositiveInt
     """Number of epochs."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Global batch size, over all processes and accumulation steps."""
     accumulate: PositiveInt = 1
     """Gradient accumulation steps, each on batch_size / accumulate / world size samples per process."""
@@ -41,11 +73,11 @@ class OptimizationConfig(Section):
     """Learning rate factor at each milestone."""
     schedule: Literal["steps", "cosine"]
     """Learning rate schedule. steps: ``decay`` at ``milestones``; cosine: to zero over all epochs, no milestones."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
     """Steps of linear learning rate warm-up."""
     weight_decay: Annotated[float, Field(ge=0)]
     """Weight decay."""
-    temperature: Positive = 30.0
+    temperature: Annotated[float, Field(ge=0.01, le=10_000)] = 30.0
     """Temperature tau of the attention (paper, section 4.2)."""
     temperature_final: Positive | None
     """Temperature after linear annealing; null: constant temperature."""
@@ -63,7 +95,7 @@ class OptimizationConfig(Section):
     """Decay of the exponential moving average (EMA) of the weights, used by validation and best.pt; 0: off."""
     sync_batch_norm: bool = True
     """Synchronize batch norm statistics over all processes, so that the world size does not change the result."""
-    workers: Annotated[int, Field(ge=0)] = 4
+    workers: Annotated[int, Field(ge=0, le=256)] = 4
     """Data loading workers per training process; 0: load in the training process."""
     validate_every: PositiveInt
     """Epochs between validations; the last epoch is always validated."""
@@ -76,9 +108,9 @@ class ExperimentConfig(Section):
 
     task: str
     """Task that is trained."""
-    name: str = "unnamed"
+    name: FolderName = "unnamed"
     """Name of the experiment and of its run folder, by default that of the config file."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Random seed of weight initialization, sampling and augmentation."""
 
 

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pose.config.base import (
+    BatchSize,
     ExperimentConfig,
+    InputSide,
     OptimizationConfig,
     Positive,
     PositiveInt,
@@ -50,9 +52,9 @@ class ClassFoldersConfig(Section):
 class ImageInputConfig(Section):
     """Model input: a square crop."""
 
-    size: PositiveInt = 224
+    size: InputSide = 224
     """Side of the crop in pixels."""
-    resize: PositiveInt = 256
+    resize: Annotated[int, Field(gt=0, le=4096)] = 256
     """Shorter side of a test image in pixels before the center crop."""
 
     @model_validator(mode="after")
@@ -88,7 +90,7 @@ class ClassifierTrainConfig(OptimizationConfig):
 
     epochs: PositiveInt = 300
     """Number of epochs: passes over the training images."""
-    batch_size: PositiveInt = 256
+    batch_size: BatchSize = 256
     """Global batch size, over all processes and accumulation steps."""
     learning_rate: Positive = 0.05
     """Initial learning rate of SGD, reached at the end of the warm-up."""
@@ -115,7 +117,7 @@ class ClassifierTrainConfig(OptimizationConfig):
 class ClassifierTestConfig(Section):
     """Evaluation."""
 
-    batch_size: PositiveInt = 256
+    batch_size: BatchSize = 256
     """Images per batch; does not change the results."""
 
 

@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pose.config.base import PositiveInt, Section
+from pose.config.base import Section, Seed
+
+NumberOfImages = Annotated[int, Field(gt=0, le=1_000_000)]
+ImageSide = Annotated[int, Field(gt=0, le=4096)]
 
 
 class SyntheticConfig(Section):
@@ -13,13 +16,13 @@ class SyntheticConfig(Section):
 
     subject: Literal["people", "butterflies"] = "people"
     """What is drawn: people with COCO's keypoints, or butterflies with five keypoints of their own."""
-    train_images: PositiveInt = 600
+    train_images: NumberOfImages = 600
     """Number of training images."""
-    val_images: PositiveInt = 100
+    val_images: NumberOfImages = 100
     """Number of validation images."""
-    image_wh: tuple[PositiveInt, PositiveInt] = (320, 240)
+    image_wh: tuple[ImageSide, ImageSide] = (320, 240)
     """Width and height of an image in pixels."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Random seed of the images."""
 
 

@@ -8,7 +8,10 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pose.errors import ConfigError, near_name
+from pose.errors import ConfigError, near_name, shorten
+
+MAX_DETAILS = 40
+"""Number of pydantic's errors that are described; the line of a command has room for a few."""
 
 Keys = tuple[str | int, ...]
 """Path of a value: option names and list indices."""
@@ -23,7 +26,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel], origin: Call
         origin: returns the origin of the value at a path of keys.
     """
     details: dict[Keys, list[ErrorDetails]] = {}
-    for detail in error.errors():
+    for detail in error.errors()[:MAX_DETAILS]:
         details.setdefault(_keys(detail["loc"], model), []).append(detail)
     # A union reports the whole value for one member and a part of it for another; keep the more specific error.
     deepest = [keys for keys in details if not any(other[: len(keys)] == keys != other for other in details)]
@@ -39,7 +42,7 @@ def _describe(details: Sequence[ErrorDetails], keys: Keys, model: type[BaseModel
     dotted = ".".join(map(str, keys))
     error_type = details[0]["type"]
     if error_type == "extra_forbidden":
-        return f"unknown key '{dotted}'{_near_key(keys, model)}"
+        return f"unknown key '{shorten(dotted)}'{_near_key(keys, model)}"
     if error_type == "missing":
         return f"{dotted}: expected a value, got none"
     if error_type == "value_error":
@@ -48,7 +51,7 @@ def _describe(details: Sequence[ErrorDetails], keys: Keys, model: type[BaseModel
     expected = " or ".join(_expected(detail["msg"]) for detail in details)
     value = details[0]["input"]
     hint = near_name(str(value), re.findall(r"'(.+?)'", expected))
-    return f"{dotted}: expected {expected}, got {_shorten(value)}{hint}"
+    return f"{dotted}: expected {expected}, got {'nothing' if value is None else shorten(repr(value))}{hint}"
 
 
 def _expected(message: str) -> str:
@@ -61,12 +64,6 @@ def _expected(message: str) -> str:
         .replace("items after validation", "items")
         .replace("a valid tuple", "a list")
     )
-
-
-def _shorten(value: Any) -> str:
-    """Return a short representation of a value."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _near_key(keys: Keys, model: type[BaseModel]) -> str:

@@ -3,14 +3,13 @@
 A file contains what differs from the defaults and from its ``base:`` files (one or a list, relative to the file; later
 bases override earlier ones, the file overrides its bases; mappings merge, lists and values are replaced). ``key=value``
 overrides are applied last. The origin of every value is kept for error messages and for ``dyconv-pose print-config``.
-This is the only module that reads YAML.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from pydantic import ValidationError
 
 from pose.config.base import ExperimentConfig
@@ -18,7 +17,8 @@ from pose.config.classification import ClassificationConfig
 from pose.config.errors import to_config_error
 from pose.config.pose import Config
 from pose.config.tree import Leaf, Tree, flatten, merge, origin, values
-from pose.errors import ConfigError, DataError, near_name
+from pose.config.yaml_text import MAX_CHARACTERS, MAX_LEVELS, parse_yaml, write_yaml
+from pose.errors import ConfigError, DataError, near_name, shorten
 
 AnyConfig: TypeAlias = Config | ClassificationConfig
 Task = Literal["pose", "classification"]
@@ -28,6 +28,8 @@ CONFIGS: dict[str, type[AnyConfig]] = {"pose": Config, "classification": Classif
 _COMMAND_LINE = "command line"
 _DEFAULT = "default"
 _FILE_NAME = "file name"
+MAX_BASES = 100
+"""Length of a chain of base files; those of the package have 3."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = next((f for f in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if f.is_dir()), _PACKAGE)
@@ -89,7 +91,7 @@ def config_with_origin(path_or_name: str | Path, overrides: Sequence[str] = ()) 
 
 def dump(config: ExperimentConfig) -> str:
     """Return a config as YAML with all options, which loads back to an equal config."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return write_yaml(config.model_dump(mode="json"))
 
 
 def json_schema(task: str = "pose") -> dict[str, Any]:
@@ -116,11 +118,12 @@ def find_config(path_or_name: str | Path, folder: Path = Path()) -> Path:
     """
     packaged = CONFIG_FOLDER / path_or_name
     for file in (folder / path_or_name, packaged, packaged.parent / f"{packaged.name}.yaml"):
-        if file.is_file():
+        if os.path.isfile(file):  # unlike Path.is_file, False for a name that no file can have
             return file
     name = str(path_or_name)
     path = folder / name
-    siblings = [str(Path(name).with_name(file.name)) for file in path.parent.glob("*.yaml")] if path.name else []
+    is_name = path.name != "" and os.path.isdir(path.parent)
+    siblings = [str(Path(name).with_name(file.name)) for file in path.parent.glob("*.yaml")] if is_name else []
     hint = near_name(name, siblings) or near_name(name.removesuffix(".yaml"), packaged_names())
     raise ConfigError(f"{name}: expected a YAML file or the name of a packaged config, found neither{hint}")
 
@@ -131,7 +134,8 @@ def _task(tree: Tree, where: str) -> str:
     if not isinstance(name, str) or name not in CONFIGS:
         expected = " or ".join(map(repr, CONFIGS))
         raise ConfigError(
-            f"{origin(tree, ['task']) or where}: task: expected {expected}, got {name!r}{near_name(str(name), CONFIGS)}"
+            f"{origin(tree, ['task']) or where}: task: expected {expected}, got {shorten(repr(name))}"
+            f"{near_name(str(name), CONFIGS)}"
         )
     return name
 
@@ -152,17 +156,33 @@ def _nearest_origin(tree: Tree, keys: Sequence[str | int]) -> str | None:
     return next(filter(None, origins), None)
 
 
+def config_files(path_or_name: str | Path) -> list[Path]:
+    """Return the files of a config: the file itself and all its base files.
+
+    Raises:
+        ConfigError: a file is missing or not a config.
+    """
+    trees: dict[Path, Tree] = {}
+    _read_with_bases(_resolve(find_config(path_or_name)), (), trees)
+    return [*trees]
+
+
 def _read_tree(path: Path, overrides: Sequence[str]) -> Tree:
-    tree = _read_with_bases(path.resolve(), ())
+    tree = _read_with_bases(_resolve(path), (), {})
     for override in overrides:
         tree = merge(tree, _parse_override(override))
     return tree
 
 
-def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Tree:
+def _read_with_bases(path: Path, children: tuple[Path, ...], trees: dict[Path, Tree]) -> Tree:
+    """Return the options of a file and its bases; ``trees`` has those of the files that have been read before."""
+    if path in trees:
+        return trees[path]
     if path in children:
         cycle = " -> ".join(_display_path(file) for file in (*children[children.index(path) :], path))
         raise ConfigError(f"{_display_path(path)}: base files form a cycle, {cycle}; remove one 'base'")
+    if len(children) == MAX_BASES:
+        raise ConfigError(f"{_display_path(path)}: base files form a chain of more than {MAX_BASES}; merge some")
     tree = _read_file(path)
     merged: Tree = {}
     for base, where in _pop_bases(tree, path):
@@ -170,8 +190,9 @@ def _read_with_bases(path: Path, children: tuple[Path, ...]) -> Tree:
             file = find_config(base, path.parent)
         except ConfigError as error:
             raise ConfigError(f"{where}: base {error}; bases are relative to the file that names them") from None
-        merged = merge(merged, _read_with_bases(file.resolve(), (*children, path)))
-    return merge(merged, {"name": Leaf(path.stem, _FILE_NAME), **tree})
+        merged = merge(merged, _read_with_bases(_resolve(file), (*children, path), trees))
+    trees[path] = merge(merged, {"name": Leaf(path.stem, _FILE_NAME), **tree})
+    return trees[path]
 
 
 def _pop_bases(tree: Tree, path: Path) -> list[tuple[str, str]]:
@@ -181,21 +202,22 @@ def _pop_bases(tree: Tree, path: Path) -> list[tuple[str, str]]:
     bases = [bases] if isinstance(bases, str) else bases
     where = origin({"base": node}, ["base"]) or _display_path(path)
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{where}: base: expected a file name or a list of them, got {bases!r}")
+        raise ConfigError(f"{where}: base: expected a file name or a list of them, got {shorten(repr(bases))}")
     return [(base, where) for base in bases]
 
 
 def _read_file(path: Path) -> Tree:
     where = _display_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except UnicodeDecodeError:
         raise ConfigError(f"{where}: expected YAML in UTF-8, got binary data; is this a config file?") from None
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
-    tree = _parse(text, where, lambda line: f"{where}:{line}")
+    tree = parse_yaml(text, where, lambda line: f"{where}:{line}")
     if isinstance(tree, Leaf):
-        got = "an empty file" if tree.value is None else repr(tree.value)[:60]
+        got = "an empty file" if tree.value is None else shorten(repr(tree.value))
         raise ConfigError(f"{where}: expected a mapping of options (key: value), got {got}")
     return tree
 
@@ -203,59 +225,19 @@ def _read_file(path: Path) -> Tree:
 def _parse_override(override: str) -> Tree:
     key, equals, value = override.partition("=")
     keys = key.split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"{_COMMAND_LINE}: expected key=value, such as train.epochs=20, got '{override}'")
-    node = _parse(value, f"{_COMMAND_LINE}: {key}", lambda line: _COMMAND_LINE)
+    if not equals or not all(keys) or len(keys) > MAX_LEVELS:
+        raise ConfigError(f"{_COMMAND_LINE}: expected key=value, such as train.epochs=20, got '{shorten(override)}'")
+    node = parse_yaml(value, f"{_COMMAND_LINE}: {key}", lambda line: _COMMAND_LINE)
     for part in reversed(keys[1:]):
         node = {part: node}
     return {keys[0]: node}
 
 
-def _parse(text: str, where: str, line_origin: Callable[[int], str]) -> Tree | Leaf:
-    """Parse YAML text; ``where`` names the text in errors, ``line_origin`` returns the origin of a line (1-based)."""
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return Leaf(None, line_origin(1)) if node is None else _tree(loader, node, line_origin)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where}: not YAML{line}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a forbidden character; an impossible date
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-
-
-def _tree(loader: "_Loader", node: yaml.Node, line_origin: Callable[[int], str]) -> Tree | Leaf:
-    if not isinstance(node, yaml.MappingNode):
-        return Leaf(loader.construct_object(node, deep=True), line_origin(node.start_mark.line + 1))
-    tree: Tree = {}
-    for key_node, value_node in node.value:
-        where = line_origin(key_node.start_mark.line + 1)
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError(f"{where}: expected a scalar key, got a list or mapping as key")
-        if key_node.value in tree:
-            raise ConfigError(f"{where}: duplicate key '{key_node.value}' in the same mapping; keep one")
-        tree[key_node.value] = _tree(loader, value_node, line_origin)
-    return tree
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML 1.1 loader without aliases. YAML 1.1 reads 1e-3 as text, which pydantic converts to a number."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node; refuse an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"an alias (*) at line {self.line + 1}; share options through a base file instead")
-        return super().compose_node(parent, index)
-
-
-class _Dumper(yaml.SafeDumper):
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Write lists on one line."""
-        return super().represent_sequence(tag, sequence, flow_style=True)
+def _resolve(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for a loop of links before Python 3.13
 
 
 def _display_path(path: Path) -> str:
     """Return the path relative to the working directory if it is inside, else the absolute path."""
-    path = path.resolve()
+    path = _resolve(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

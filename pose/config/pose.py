@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pose.config.base import (
+    BatchSize,
     ExperimentConfig,
+    InputSide,
+    Multiplier,
     OptimizationConfig,
     Positive,
     PositiveInt,
@@ -29,14 +32,21 @@ STRIDE = 4
 """Input pixels per heatmap pixel: both heads output a quarter of the input resolution (paper, section 6)."""
 
 
+MAX_RELATIVE_SIZE = 256
+"""Limit of width**2 * depth * K, with which the number of weights grows: about 1e9 weights."""
+
+Kernels = Annotated[int, Field(gt=0, le=64)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
+
+
 class BackboneConfig(Section):
     """Backbone (paper, section 3)."""
 
     backbone: Literal["mobilenet_v2", "mobilenet_v3_small", "resnet10", "resnet18"] = "mobilenet_v2"
     """Architecture of the backbone, whose output stride is 32 unless `first_strides` is set."""
-    width: Positive = 1.0
+    width: Multiplier = 1.0
     """Width multiplier of MobileNetV2 (paper: 1.0, 0.75, 0.5, 0.35); other backbones need 1."""
-    depth: Positive = 1.0
+    depth: Multiplier = 1.0
     """Depth multiplier of MobileNetV2's stages (paper, Figure 6); other backbones need 1."""
     first_strides: tuple[Literal[1, 2], Literal[1, 2]] = (2, 2)
     """Strides of MobileNetV2's stem and of its first strided stage; [1, 1] gives output stride 8, for a classifier of
@@ -56,7 +66,7 @@ class BackboneConfig(Section):
     """Dynamic convolution also in a MobileNet's last 1x1 conv (implied by the paper's text, but not by its counts)."""
     dynamic_shortcuts: bool = False
     """Dynamic convolution also in a ResNet's 1x1 projection shortcuts (as `dynamic_last`: text, but not counts)."""
-    num_kernels: PositiveInt | tuple[PositiveInt, ...] = 4
+    num_kernels: Kernels | tuple[Kernels, ...] = 4
     """Number of kernels K per dynamic convolution; 1: static. If only the backbone's blocks are dynamic, also a list of
     one K per convolution of a block (paper, Table 5): expansion, depthwise, projection; in a ResNet: first, second."""
     reduction: PositiveInt = 4
@@ -64,6 +74,14 @@ class BackboneConfig(Section):
     attention: Literal["softmax", "sigmoid"] = "softmax"
     """Attention over kernels. softmax: two linear layers and a temperature (paper); sigmoid: one linear layer, no
     temperature, weights that do not sum to 1 (CondConv, Table 2)."""
+
+    def _check_size(self, name: str, size: float) -> None:
+        kernels = max(self.num_kernels, default=1) if isinstance(self.num_kernels, tuple) else self.num_kernels
+        if size * kernels > MAX_RELATIVE_SIZE:
+            raise ValueError(
+                f"{name} * num_kernels must be at most {MAX_RELATIVE_SIZE}, got {size * kernels:g}: the model would be "
+                "too large"
+            )
 
     @model_validator(mode="after")
     def _check_backbone(self) -> "BackboneConfig":
@@ -75,6 +93,7 @@ class BackboneConfig(Section):
             raise ValueError(f"reduction {self.reduction} needs attention: softmax; sigmoid has no hidden units")
         if self.first_dynamic_block != 1 and (self.depth != 1 or not self.dynamic_backbone):
             raise ValueError("first_dynamic_block needs dynamic_backbone: true and depth: 1, where there are 17 blocks")
+        self._check_size("width**2 * depth", self.width**2 * self.depth)
         is_resnet = self.backbone.startswith("resnet")
         if self.dynamic_last and is_resnet:
             raise ValueError(f"dynamic_last needs a MobileNet backbone, which has a last 1x1 conv; got {self.backbone}")
@@ -113,13 +132,14 @@ class ModelConfig(BackboneConfig):
 
     head: Literal["type_a", "type_b"] = "type_b"
     """Head. type_a: three deconvolutions (SimpleBaseline); type_b: bilinear upsampling and bottlenecks (Table 9)."""
-    head_width: Positive = 1.0
+    head_width: Multiplier = 1.0
     """Width multiplier of the head."""
     dynamic_head: bool = False
     """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
 
     @model_validator(mode="after")
     def _check_head(self) -> "ModelConfig":
+        self._check_size("head_width**2", self.head_width**2)
         if self.first_strides != (2, 2):
             raise ValueError("first_strides must be [2, 2] in a pose model, whose heads need output stride 32")
         if self.dynamic_head and self.head == "type_a":
@@ -132,11 +152,11 @@ class ModelConfig(BackboneConfig):
 class InputConfig(Section):
     """Model input: the crop of a person."""
 
-    size_hw: tuple[PositiveInt, PositiveInt] = (256, 192)
+    size_hw: tuple[InputSide, InputSide] = (256, 192)
     """Height and width of the crop in pixels, multiples of 32."""
-    padding: Positive = 1.25
+    padding: Annotated[float, Field(ge=0.1, le=10)] = 1.25
     """Padding factor of the person box."""
-    sigma: Positive = 2.0
+    sigma: Annotated[float, Field(ge=0.1, le=100)] = 2.0
     """Standard deviation of the target Gaussian, in heatmap pixels."""
 
     @model_validator(mode="after")
@@ -174,7 +194,7 @@ class AugmentConfig(Section):
     """Rotation angles are clipped to +- this many degrees (paper: 45; HRNet's public code: 90)."""
     scale_std: Annotated[float, Field(ge=0)] = 0.35
     """Standard deviation of the scale factor, whose mean is 1."""
-    scale_limits: tuple[Positive, Positive] = (0.65, 1.35)
+    scale_limits: tuple[Scale, Scale] = (0.65, 1.35)
     """Minimum and maximum scale factor; scale factors are clipped to them."""
     half_body_probability: Probability = 0.3
     """Probability of a half-body crop (upper or lower body) for persons with more than ``half_body_min_keypoints``."""
@@ -191,7 +211,7 @@ class TrainConfig(OptimizationConfig):
 
     epochs: PositiveInt = 210
     """Number of epochs: passes over the training persons."""
-    batch_size: PositiveInt = 128
+    batch_size: BatchSize = 128
     """Global batch size, over all processes and accumulation steps (HRNet's public code: 32 on each of 4 GPUs)."""
     learning_rate: Positive = 1e-3
     """Initial learning rate of Adam, reached at the end of the warm-up."""
@@ -223,11 +243,11 @@ class TrainConfig(OptimizationConfig):
 class TestConfig(Section):
     """Evaluation (protocol of HRNet's public code)."""
 
-    batch_size: PositiveInt = 64
+    batch_size: BatchSize = 64
     """Crops per batch; does not change the results."""
     flip: bool = True
     """Flip test: average the heatmaps with those of the flipped crop."""
-    flip_shift: Annotated[int, Field(ge=0)] = 1
+    flip_shift: Annotated[int, Field(ge=0, le=8)] = 1
     """Columns by which the heatmaps of the flipped crop are shifted right."""
     decode: DecodeMethod = "quarter"
     """Decoding of heatmaps. quarter: the argmax, moved a quarter pixel (protocol of published figures); dark: sub-pixel

@@ -1,17 +1,21 @@
 """Config of the keypoint set: names, limbs, flip pairs, half-body group and sigmas."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pose import skeleton as skeletons
 from pose.config.base import Section
 from pose.errors import DataError, near_name
 
+MAX_KEYPOINTS = 1000
+
 
 class SkeletonConfig(Section):
     """A custom keypoint set. All options but ``names`` may be left out."""
 
-    names: tuple[str, ...] | None = None
+    names: Annotated[tuple[str, ...], Field(max_length=MAX_KEYPOINTS)] | None = None
     """Keypoint names, in the order of the annotations; null: those of the category in ``data.train_annotations``."""
     limbs: tuple[tuple[int, int], ...] | None = None
     """Pairs of keypoint indices (0-based) to draw as lines; null: those of the category if it gives the names."""

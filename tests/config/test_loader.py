@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pose.config.data import SyntheticConfig
 from pose.config.loader import (
     CONFIG_FOLDER,
+    config_files,
     config_with_origin,
     dump,
     json_schema,
@@ -177,6 +178,11 @@ def test_a_file_in_the_working_directory_has_a_relative_origin(tmp_path: Path, m
 
 # --- dumping
 
+
+def is_folder_name(text: str) -> bool:
+    return text not in (".", "..") and not {*"/\\"} & {*text} and len(text.encode()) <= 200
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1)
 CONFIGS = st.builds(
     lambda name, seed, rate, limits, clip, root, skeleton: Config.model_validate(
@@ -189,9 +195,9 @@ CONFIGS = st.builds(
             "data": {"root": root, "synthetic": {"seed": seed}},
         }
     ),
-    NAMES
+    NAMES.filter(is_folder_name)
     | st.sampled_from(["1e-3", "null", "yes", "0x1F", "1_000", "~", "2020-01-01", "a: b", "# c", "1:30", "=", "<<"]),
-    st.integers(min_value=0),
+    st.integers(0, 2**63 - 1),
     st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     st.tuples(st.floats(0.01, 1), st.floats(1, 100)),
     st.none() | st.floats(1e-300, 1),
@@ -310,7 +316,47 @@ def test_a_packaged_config_is_found_by_name_from_any_directory(tmp_path: Path, m
         ("hello", ": expected a mapping of options (key: value), got 'hello'"),
         ("train: {epochs: 1", ": not YAML at line 1"),
         ("a: b: c", ": not YAML at line 1, column 5"),
-        ("seed: !!python/object:os.system x", ": not YAML at line 1"),
+        ("seed: !!python/object:os.system x", ": not YAML: a tag (tag:yaml.org,2002:python/object:os.system) at line"),
+        ("seed: !!int ''", ": not YAML: a tag (tag:yaml.org,2002:int) at line 1; write the plain value"),
+        ("test: {flip: !!bool x}", ": not YAML: a tag"),
+        ("seed: 1\nname: !!timestamp x", ": not YAML: a tag (tag:yaml.org,2002:timestamp) at line 2"),
+        ("train: !!map {epochs: 1}", ": not YAML: a tag"),
+        ("seed: 0x" + 5000 * "f", ": not YAML: an integer beyond 64 bits at line 1"),
+        ("seed: " + 5000 * "9", ": not YAML: an integer beyond 64 bits at line 1"),
+        ("seed: " + 200_000 * "9", ": not YAML: an integer beyond 64 bits at line 1"),
+        ("seed: 9223372036854775808", ": not YAML: an integer beyond 64 bits at line 1"),
+        ("seed: 0x_", ": not YAML: invalid literal for int()"),
+        ("seed: 1" + 300 * ":1" + ".5", ": not YAML: int too large to convert to float"),
+        ("seed: " + 100_000 * "[", ": not YAML: more than 20 levels of lists and mappings at line 1"),
+        ("a: " + 30 * "{a: " + "1" + 30 * "}", ": not YAML: more than 20 levels of lists and mappings"),
+        ("".join(f"{level * ' '}a:\n" for level in range(500)), ": not YAML: more than 20 levels"),
+        (3000 * "- ", ": not YAML: more than 20 levels"),
+        ('name: "a\\0b"', ": not YAML: the character '\\x00' at line 1; remove it"),
+        ('data: {root: "a\\ud800b"}', ": not YAML: the character '\\ud800' at line 1; remove it"),
+        ('data: {root: "a\\nb"}', ": not YAML: the character '\\n' at line 1; remove it"),
+        ("a: 1 #" + 600_000 * "x", ": expected a config of at most 500000 characters"),
+        ("name: ../../x", ":1: name: expected the name of a folder in runs/ (no path, at most 200 bytes)"),
+        ("name: a/b", ":1: name: expected the name of a folder in runs/"),
+        ("name: ..", ":1: name: expected the name of a folder in runs/"),
+        ("name: ''", ":1: name: expected the name of a folder in runs/"),
+        ("name: " + 300 * "n", ":1: name: expected the name of a folder in runs/"),
+        ("name: " + 100 * "名", ":1: name: expected the name of a folder in runs/"),
+        ("base: " + 300 * "n", ":1: base " + 300 * "n" + ": expected a YAML file or the name of a packaged"),
+        ("model: {width: 400}", ":1: model.width: expected less than or equal to 4, got 400"),
+        ("model: {width: 1.0e-400}", ":1: model.width: expected greater than 0, got 0.0"),
+        ("model: {depth: 1.0e+9}", ":1: model.depth: expected less than or equal to 4, got 1000000000.0"),
+        ("model: {head_width: 400}", ":1: model.head_width: expected less than or equal to 4, got 400"),
+        ("model: {num_kernels: 1000000}", ":1: model.num_kernels: expected less than or equal to 64 or a list"),
+        (
+            "model: {num_kernels: 64, width: 4}",
+            ":1: model: width**2 * depth * num_kernels must be at most 256, got 1024",
+        ),
+        ("model: {num_kernels: [64, 1, 1], head_width: 4}", ":1: model: head_width**2 * num_kernels must be at most"),
+        ("input: {size_hw: [32, 99968]}", ":1: input.size_hw.1: expected less than or equal to 2048, got 99968"),
+        ("train: {batch_size: 1000000}", ":1: train.batch_size: expected less than or equal to 65536, got 1000000"),
+        ("train: {workers: 5000}", ":1: train.workers: expected less than or equal to 256, got 5000"),
+        ("data: {synthetic: {image_wh: [100000, 9]}}", ":1: data.synthetic.image_wh.0: expected less than or equal to"),
+        ("skeleton: {names: [" + 2000 * "k," + "]}", ":1: skeleton.names: expected at most 1000 items"),
         ("seed: 1\n---\nseed: 2", ": not YAML at line 2"),
         ("train: &x {epochs: 1}\ntest: *x", ": not YAML: an alias (*) at line 2"),
         ("train: &x {epochs: *x}", ": not YAML: an alias (*) at line 1"),
@@ -371,6 +417,11 @@ def test_an_override_with_a_bracket_in_the_key_is_refused() -> None:
         ("base=quickstart", "command line: unknown key 'base'"),
         ("train.milestones=[1", "command line: train.milestones: not YAML at line 1, column 3"),
         ("model={width: 1, width: 2}", "command line: duplicate key 'width'"),
+        (3000 * "a." + "b=1", "command line: expected key=value, such as train.epochs=20, got 'a.a.a."),
+        ("seed=!!int ''", "command line: seed: not YAML: a tag"),
+        ("name=../../x", "command line: name: expected the name of a folder in runs/"),
+        ("data.root=/\udcff", "command line: data.root: not YAML: "),
+        ("train.milestones=" + 5000 * "[", "command line: train.milestones: not YAML: more than 20 levels"),
     ],
 )
 def test_an_error_in_an_override_names_the_key(override: str, expected: str) -> None:
@@ -394,6 +445,42 @@ def test_a_cycle_of_bases_is_reported_with_its_files(tmp_path: Path, monkeypatch
     assert "a.yaml -> b.yaml -> a.yaml" in message("a.yaml")
 
 
+def test_each_base_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "seed: 7", "0.yaml")
+    for level in range(1, 60):
+        write(tmp_path, f"base: [{level - 1}.yaml, {level - 1}.yaml]", f"{level}.yaml")
+    assert load_config(tmp_path / "59.yaml").seed == 7  # 2**59 readings otherwise
+    assert len(config_files(tmp_path / "59.yaml")) == 60
+
+
+def test_a_chain_of_too_many_base_files_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 7", "0.yaml")
+    for level in range(1, 3000):
+        write(tmp_path, f"base: {level - 1}.yaml", f"{level}.yaml")
+    assert "base files form a chain of more than 100; merge some" in message(tmp_path / "2999.yaml")
+
+
+def test_the_files_of_a_config_are_the_file_and_its_bases(tmp_path: Path) -> None:
+    base = write(tmp_path, "base: quickstart", "base.yaml")
+    files = config_files(write(tmp_path, "base: base.yaml"))
+    assert {base, tmp_path / "mine.yaml", CONFIG_FOLDER / "quickstart.yaml"} <= {*files}
+
+
+def test_the_description_of_many_errors_is_short_and_fast(tmp_path: Path) -> None:
+    path = write(tmp_path, "\n".join(f"key{number}: 1" for number in range(10_000)))
+    assert len(message(path)) < 40 * 200
+
+
+@pytest.mark.parametrize("name", [300 * "n", 5000 * "n", "a\0b", "\udcff", 300 * "n/" + "a"])
+def test_a_name_that_no_file_can_have_is_a_missing_config(name: str) -> None:
+    assert "expected a YAML file or the name of a packaged config" in message(name)
+
+
+def test_a_loop_of_links_is_a_missing_config(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    assert "expected a YAML file or the name of a packaged config" in message(tmp_path / "loop.yaml")
+
+
 def test_a_missing_config_suggests_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path, "seed: 1", "experiment.yaml")
     assert "did you mean 'quickstart'?" in message("quickstrat")
@@ -410,7 +497,23 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(string.printable, max_size=40))
-def test_any_text_gives_a_config_or_a_config_error(tmp_path: Path, text: str) -> None:
+def test_any_printable_text_gives_a_config_or_a_config_error(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     with contextlib.suppress(ConfigError):
         load_config(path)
+
+
+VALUES = st.sampled_from([
+    "!!int ''", "!!binary x", "!x y", "0x_", "0b_", "1:1:1", ".inf", "-.nan", "2020-99-99", "<<", "=", "~", "*a",
+    "&a b", "%", "@", "`", "- -", "? a", "{a: b}", "[[]]", '"\\U99999999"', "'", "|", ">", "!!set {a}", "\ufeff",
+])  # fmt: skip
+KEY = st.sampled_from(["seed", "name", "train.milestones", "data.root", "model", "skeleton.names"])
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from(["seed", "name", "train.milestones", "data.root", "model", "skeleton.names"]), VALUES | st.text()
+)
+def test_any_override_gives_a_config_or_a_config_error(key: str, value: str) -> None:
+    with contextlib.suppress(ConfigError):
+        load_config("quickstart", [f"{key}={value}"])
