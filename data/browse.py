@@ -11,11 +11,13 @@ and evenly spread samples of the training set, each as annotated and as augmente
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.cli import ToolParser, add_config_arguments, positive_count, run
+from pose.arguments import output_file, positive_count
+from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
+from pose.config.paths import input_files
 from pose.datasets.keypoint_set import resolve_keypoints
 from pose.datasets.synthetic.prepare import prepare_data
-from pose.files import write_text
+from pose.files import check_outputs, write_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,10 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_arguments(parser)
     parser.add_argument("--samples", type=positive_count, default=24, help="number of persons (default: %(default)s)")
     parser.add_argument(
-        "--output", type=Path, default=Path("browse.html"), metavar="FILE", help="page to write (default: %(default)s)"
+        "--output",
+        type=output_file,
+        default=Path("browse.html"),
+        metavar="FILE",
+        help="page to write (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
+    check_outputs([args.output], input_files(args.cfg, config))
 
     from pose.engine.browse import browse_page
     from pose.engine.pose_task import training_samples

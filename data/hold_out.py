@@ -15,10 +15,11 @@ from pathlib import Path
 
 from msgspec import Raw
 
+from pose.arguments import fraction, output_file, seed_number
 from pose.cli import ToolParser, run
 from pose.datasets.coco_json import Annotations, read_annotations
 from pose.errors import DataError
-from pose.files import replacing, writing
+from pose.files import write_texts
 from pose.json_file import decode_json, raw_text, read_json
 
 
@@ -26,18 +27,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read one annotation file and write two."""
     parser = ToolParser(__doc__)
     parser.add_argument("--annotations", type=Path, required=True, metavar="FILE", help="COCO keypoint annotations")
-    parser.add_argument("--fraction", type=float, default=0.05, help="fraction of images held out (default: 0.05)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
-    parser.add_argument("--kept", type=Path, required=True, metavar="FILE", help="output file of the training part")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="FILE", help="output file of the held-out part")
+    parser.add_argument("--fraction", type=fraction, default=0.05, help="fraction of images held out (default: 0.05)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="seed of the split (default: 0)")
+    parser.add_argument(
+        "--kept", type=output_file, required=True, metavar="FILE", help="output file of the training part"
+    )
+    parser.add_argument(
+        "--held-out", type=output_file, required=True, metavar="FILE", help="output file of the held-out part"
+    )
     args = parser.parse_args(argv)
     if not 0 < args.fraction < 1:
         raise DataError(f"--fraction: expected a number between 0 and 1, got {args.fraction}")
     for file in (args.kept, args.held_out):
         if file.exists():
             raise DataError(f"{file}: exists; remove it or choose another name")
-    if args.kept.resolve() == args.held_out.resolve():
-        raise DataError(f"{args.kept}: --kept and --held-out are the same file; give two names")
     rows = read_annotations(args.annotations)
     content = read_json(args.annotations, dict[str, Raw], "COCO annotations")
     held_out = {image.id for image in rows.images if unit_hash(image.id, args.seed) < args.fraction}
@@ -48,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for file, count in counts.items():
         if not count:
             raise DataError(f"{file}: would have no annotations; choose another --fraction")
-    with replacing(args.kept) as kept, replacing(args.held_out) as others:  # both or none
-        for file, path, inside in ((kept, args.kept, False), (others, args.held_out, True)):
-            with writing(path):
-                file.write_text(select_images(content, rows, held_out, inside), encoding="utf-8")
+    write_texts(
+        {
+            args.kept: select_images(content, rows, held_out, False),
+            args.held_out: select_images(content, rows, held_out, True),
+        }
+    )
     for file, images in ((args.kept, len(rows.images) - len(held_out)), (args.held_out, len(held_out))):
         print(f"{file}: {images} images, {counts[file]} annotations")
 

@@ -12,6 +12,7 @@ test part. It does nothing if both are there.
 from collections.abc import Sequence
 from pathlib import Path
 
+from pose.arguments import output_folder
 from pose.cli import ToolParser, run
 from pose.datasets.cifar10 import CLASSES, IMAGES_PER_CLASS, write_class_folders
 
@@ -23,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--source", type=Path, required=True, metavar="PATH", help="tar archive, or folder of torchvision's download"
     )
     parser.add_argument(
-        "--root", type=Path, default=Path("data/cifar10"), metavar="DIR", help="folder to write (default: data/cifar10)"
+        "--root",
+        type=output_folder,
+        default=Path("data/cifar10"),
+        metavar="DIR",
+        help="folder to write (default: data/cifar10)",
     )
     args = parser.parse_args(argv)
     written = write_class_folders(args.source, args.root)

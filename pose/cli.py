@@ -12,17 +12,22 @@ To add a command, add such a file. The file name gives the command name (``demo_
 import argparse
 import ast
 import ctypes
+import errno
 import importlib
+import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pose import __version__
-from pose.errors import PoseError, near_name
+from pose.arguments import OUTPUT_TYPES, finite_number, fraction, output_folder, positive_count
+from pose.errors import MAX_LINE, PoseError, near_name, one_line
+from pose.files import check_outputs
 from pose.packaged import weights_path
 
 EXIT_USER_ERROR = 2
@@ -35,6 +40,7 @@ NEWEST = Path()
 COMMAND_PACKAGES = ("pose.tools", "pose.data")
 """Packages whose modules are commands of ``dyconv-pose``."""
 
+_WRITE_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT)
 _OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 _KEEP_BYTES = 1 << 30
@@ -48,22 +54,54 @@ Main = Callable[[Sequence[str] | None], None]
 def run(main: Main, argv: Sequence[str] | None = None) -> None:
     """Run a command's main function; exit with 2 and one line on stderr after a `PoseError`, with 130 when interrupted.
 
-    Any other exception is a bug and keeps its traceback.
+    So does a file, a disk or the memory that the operating system refuses. Any other exception is a bug and keeps its
+    traceback.
     """
     limit_thread_spinning()  # before torch is imported, which commands do in their main
     keep_freed_memory()
     try:
-        main(argv)
-        sys.stdout.flush()
+        with _checked_stdout():
+            main(argv)
     except PoseError as error:
-        print("error:", *str(error).splitlines(), file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        fail(str(error))
+    except MemoryError as error:
+        fail(f"out of memory ({str(error) or 'no details'}); use smaller images, a smaller model or a smaller batch")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader closed the pipe (`| head`). Python flushes stdout again at exit, which must not fail a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader closed the pipe (`| head`)
         sys.exit(0)
+    except OSError as error:
+        # Writers name their file; what is left without a name and fails to be written is a print.
+        name = error.filename or ("standard output" if error.errno in _WRITE_ERRORS else "a file")
+        fail(f"{name}: {error.strerror or error}; check the path, its rights and the disk space")
+
+
+def fail(message: str) -> NoReturn:
+    """Print the line of an error on stderr and exit with 2."""
+    print(one_line(f"error: {message}", MAX_LINE), file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
+
+
+@contextmanager
+def _checked_stdout() -> Iterator[None]:
+    """Write everything to standard output before the block ends; print names that are not UTF-8 with escapes.
+
+    Raises:
+        OSError: standard output cannot be written; a pipe that its reader has closed is no error here.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            # Python flushes again at exit, which must not fail a second time.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                raise
 
 
 def limit_thread_spinning() -> None:
@@ -98,19 +136,38 @@ class ToolParser(argparse.ArgumentParser):
     Without the latter, ``--resume train.epochs=20`` would resume from a file of that name.
     """
 
-    def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def __init__(self, description: str | None = None, **options: Any) -> None:
+        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, **options}
+        super().__init__(description=description, **options)
         self.takes_overrides = False
 
+    def error(self, message: str) -> NoReturn:
+        """Print one line, without the usage, and exit with 2."""
+        fail(f"{message}; see {self.prog} --help")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Split off the trailing overrides, then parse the options."""
+        """Split off the trailing overrides, parse the options, and check that no output is an input."""
         args = list(sys.argv[1:] if args is None else args)
+        if any(arg == "" or (arg.startswith("--") and arg.endswith("=")) for arg in args):
+            self.error("an argument is empty; is a variable of the shell not set?")
         count = sum(1 for _ in takewhile(_OVERRIDE.match, reversed(args))) if self.takes_overrides else 0
         options, overrides = args[: len(args) - count], args[len(args) - count :]
         namespace, unknown = super().parse_known_args(options, namespace)
         if self.takes_overrides:
             namespace.overrides = [*namespace.overrides, *overrides]
+        self._check_outputs(namespace)
         return namespace, unknown
+
+    def _check_outputs(self, namespace: argparse.Namespace) -> None:
+        """Check that no argument of an output type is the file of another argument; a folder may be both."""
+        outputs: list[str | Path] = []
+        inputs: list[str | Path] = []
+        for action in self._actions:
+            value = getattr(namespace, action.dest, None)
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, str | Path) and not os.path.isdir(path):
+                    (outputs if action.type in OUTPUT_TYPES else inputs).append(path)
+        check_outputs(outputs, inputs)
 
 
 def add_config_arguments(parser: ToolParser, required: bool = True) -> None:
@@ -137,7 +194,7 @@ def add_run_arguments(parser: ToolParser) -> None:
         metavar="FILE",
         help="resume from a checkpoint, or from the newest last.pt in a folder (default: in the runs of this config)",
     )
-    parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<config>/<time>)")
+    parser.add_argument("--run-dir", type=output_folder, help="folder of the run (default: runs/<config>/<time>)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
@@ -167,9 +224,12 @@ def add_pipeline_arguments(parser: ToolParser) -> None:
         help="number the persons of a video, each the same in all frames (default: on)",
     )
     parser.add_argument("--smooth", action="store_true", help="smooth the keypoints of a video over time")
-    parser.add_argument("--score", type=float, default=0.3, help="minimum box score (default: %(default)s)")
+    parser.add_argument("--score", type=fraction, default=0.3, help="minimum box score (default: %(default)s)")
     parser.add_argument(
-        "--keypoint-score", type=float, default=0.3, help="minimum score of keypoints to draw (default: %(default)s)"
+        "--keypoint-score",
+        type=finite_number,
+        default=0.3,
+        help="minimum score of keypoints to draw (default: %(default)s)",
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     add_runtime_argument(parser, default="auto")
@@ -189,13 +249,6 @@ def add_runtime_argument(parser: argparse.ArgumentParser, default: str) -> None:
         help="what runs a weight file's model; auto: on a CPU the fastest that is installed, for which the model is "
         "exported once and cached (default: %(default)s)",
     )
-
-
-def positive_count(text: str) -> int:
-    """Parse an integer of at least 1, as the ``type`` of an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
-    return int(text)
 
 
 # --- dyconv-pose

@@ -1,13 +1,46 @@
-"""Atomic file writes, and the newest file of a given name."""
+"""Files that are written: atomically, as text or JSON, and never over an input of the same command."""
 
+import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pose.errors import DataError, MediaError
+
+# --- checks before long work
+
+
+def check_outputs(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Check that no output is the same file as another output or as an input, also through links of any kind.
+
+    Raises:
+        MediaError: two of the paths are the same.
+    """
+    used = {_identity(path): "an input" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        if (role := used.get(_identity(path))) is not None:
+            raise MediaError(f"{path}: is {role} of the same command; give the output another name")
+        used[_identity(path)] = "another output"
+
+
+def _identity(path: str | Path) -> object:
+    """Return what all paths of one file have in common: device and inode, or of a new file the path without links."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    except ValueError:  # no file can have this name
+        return str(path)
+    return status.st_dev, status.st_ino
+
+
+# --- writing
 
 
 @contextmanager
@@ -18,11 +51,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     new content.
 
     Raises:
-        MediaError: the file cannot be written.
+        MediaError: the file cannot be written, or ``path`` is a folder or a device.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # Shortened, as a name must not have more than 255 bytes; the suffix is kept, by which libraries choose a format.
+    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.partial{path.suffix[-10:]}")
     with writing(path):
+        _require_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
@@ -30,8 +65,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+    except OSError as error:
+        # A failed write has no file name, like a failed print to standard output, whose closed pipe is no error.
+        if error.filename in (None, str(temporary)) and error.errno != errno.EPIPE:
+            raise _cannot_write(path, error) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _require_file(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except ValueError:
+        raise MediaError(f"{path}: no file can have this name; choose another path") from None
+    if not stat.S_ISREG(mode):
+        raise MediaError(f"{path}: expected the name of a file to write, got a folder or a device")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -40,8 +91,24 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         MediaError: the file cannot be written.
     """
-    with replacing(path) as temporary, writing(Path(path)):
-        temporary.write_text(text, encoding="utf-8")
+    write_texts({Path(path): text})
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write several UTF-8 text files, all or none of them.
+
+    A file name that is not UTF-8 is written with escapes.
+
+    Raises:
+        MediaError: a file cannot be written.
+    """
+    with ExitStack() as stack:
+        temporaries = {path: stack.enter_context(replacing(path)) for path in texts}
+        for path, temporary in temporaries.items():
+            with writing(path), temporary.open("wb") as file:
+                file.write(texts[path].encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())  # a full disk shows here at the latest, before any file is renamed
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
@@ -78,9 +145,14 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MediaError(
-            f"{path}: cannot write it ({error.strerror or error}); free disk space or choose another path"
-        ) from None
+        raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> MediaError:
+    return MediaError(f"{path}: cannot write it ({error.strerror or error}); free disk space or choose another path")
+
+
+# --- finding
 
 
 def newest_below(folder: Path, name: str) -> Path | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, add_config_arguments, dispatch, limit_thread_spinning, run
-from pose.errors import DataError, PoseError
+from pose.errors import DataError, MediaError, PoseError
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted((ROOT / "tools").glob("[a-z]*.py"))
@@ -50,6 +51,60 @@ def test_an_interrupt_exits_with_130_and_prints_nothing(capsys: pytest.CaptureFi
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("x" * 5000 + ": bad"), None),
+        (DataError("a\x1b[31m\0b"), "error: a\\x1b[31m\\x00b"),
+        (OSError(36, "File name too long", "n" * 5000), None),
+        (OSError(28, "No space left on device"), "error: standard output: No space left on device; check the path"),
+        (ConnectionResetError(104, "Connection reset by peer"), "error: a file: Connection reset by peer; check the"),
+        (MemoryError("Unable to allocate 80 GiB"), "error: out of memory (Unable to allocate 80 GiB); use smaller"),
+        (MemoryError(), "error: out of memory (no details); use smaller"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_one_short_printable_line(
+    error: Exception, line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(raising(error)) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(line or "error: ")
+    assert printed.removesuffix("\n").isprintable()
+    assert len(printed) <= 301
+
+
+def script(body: str, stdout: Any, *arguments: str) -> "subprocess.Popen[bytes]":
+    code = f"import sys\nfrom pose.cli import run\ndef main(argv):\n    {body}\nrun(main)"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=stdout, stderr=subprocess.PIPE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "body", ["print('x')", "print('x' * 1_000_000)", "print('x'); sys.exit(0)"], ids=["short", "long", "exit"]
+)
+def test_a_full_standard_output_is_one_line_and_exit_status_2(
+    body: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with open("/dev/full", "wb") as full:
+        tool = script(body, full)
+        _, errors = tool.communicate(timeout=60)
+    assert errors.startswith(b"error: standard output: No space left on device; check")
+    assert (errors.count(b"\n"), tool.returncode) == (1, 2)
+
+
+def test_a_name_that_is_not_utf8_is_printed_with_an_escape() -> None:
+    tool = script("print('image', sys.argv[1])", subprocess.PIPE, os.fsdecode(b"\xff.jpg"))
+    assert tool.communicate(timeout=60) == (b"image \\udcff.jpg\n", b"")
+
+
+def test_a_closed_standard_output_is_no_error() -> None:
+    code = "from pose.cli import run; run(lambda argv: print('x'))"
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" >&-', sys.executable, code], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_run_returns_when_main_returns() -> None:
     calls: list[Sequence[str] | None] = []
     run(calls.append, ["a"])
@@ -67,6 +122,15 @@ def test_a_closed_output_pipe_ends_the_tool_without_an_error() -> None:
     tool.stdout.close()
     assert tool.stderr.read() == b""
     assert tool.wait(timeout=60) == 0
+
+
+def test_help_into_a_closed_pipe_ends_without_an_error() -> None:
+    code = "from pose.cli import ToolParser, run; run(ToolParser('x').parse_args, ['-h'])"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # --- arguments
@@ -106,7 +170,57 @@ def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         parser().parse_args(["--cfg", "q", "--nope", "a=1"])
     assert caught.value.code == 2
-    assert "unrecognized arguments: --nope" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("error: unrecognized arguments: --nope; see ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", ""], ["--cfg", "q", "--output", ""], ["--cfg", "q", "--output="]])
+def test_an_empty_argument_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: an argument is empty; is a variable of the shell not set?")
+
+
+def output_parser() -> ToolParser:
+    tool_parser = ToolParser(None)
+    tool_parser.add_argument("--input", nargs="*", default=[])
+    tool_parser.add_argument("--weights", type=Path)
+    tool_parser.add_argument("--json", type=output_file)
+    tool_parser.add_argument("--csv", type=output_file)
+    tool_parser.add_argument("--folder", type=output_folder)
+    return tool_parser
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--input a --json a",
+        "--input b a --json a",
+        "--weights a --json x/../a",
+        "--weights a --json linked",
+        "--weights linked --csv a",
+        "--json new --csv new",
+        "--json new --csv ./new",
+    ],
+)
+def test_an_output_that_is_the_file_of_another_argument_is_refused(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(name).write_text("")
+    Path("x").mkdir()
+    Path("linked").symlink_to("a")
+    with pytest.raises(MediaError, match=r"is an?(other output| input) of the same command"):
+        output_parser().parse_args(arguments.split())
+
+
+def test_a_folder_may_be_read_and_written(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    args = output_parser().parse_args(["--input", folder, "--folder", folder, "--json", f"{folder}/out.json"])
+    assert args.json == tmp_path / "out.json"
 
 
 def test_a_parser_without_overrides_accepts_values_with_an_equals_sign() -> None:

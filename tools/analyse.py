@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pose.arguments import output_file
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.loader import load_config
+from pose.config.paths import input_files
 from pose.errors import ConfigError, DataError
-from pose.files import write_json
+from pose.files import check_outputs, write_json
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("--results: the boxes are part of the results; remove --gt-boxes or --detections")
     output = args.output or (None if args.json else Path("analysis.html"))
     config = load_config(args.cfg, args.overrides)
+    check_outputs([output, args.json], input_files(args.cfg, config))
 
     from pose.datasets.coco import find_category
     from pose.datasets.coco_json import read_annotations, read_results
@@ -93,8 +96,10 @@ def _parser() -> ToolParser:
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
     boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes")
     parser.add_argument("--compare", type=Path, metavar="RESULTS", help="other results of the same images")
-    parser.add_argument("--output", type=Path, help="HTML page to write (default: analysis.html, none with --json)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument(
+        "--output", type=output_file, help="HTML page to write (default: analysis.html, none with --json)"
+    )
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all figures to this file")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")
     return parser
 
@@ -108,6 +113,7 @@ def _predict(config: "Config", args: Namespace) -> "tuple[list[Result], str] | N
     from pose.models.weights import find_weights
 
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    check_outputs([args.output, args.json], [weights])
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         predict, config = load_predict_fn(config, weights, dist.device)
         test_set = load_test_set(config, args.gt_boxes, args.detections)

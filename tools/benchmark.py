@@ -17,10 +17,10 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from pose.cli import ToolParser, positive_count, run
+from pose.arguments import output_file, positive_count
+from pose.cli import ToolParser, run
 from pose.errors import PoseError
 
 SECONDS = 10.0
@@ -77,20 +77,19 @@ def positive_seconds(text: str) -> float:
 
 
 def _parser() -> ToolParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
+    common = ToolParser(add_help=False)
+    common.add_argument("--json", type=output_file, metavar="FILE", help="also write the rows to this file")
     common.add_argument(
         "--seconds", type=positive_seconds, help=f"time per case (default: {SECONDS:g}, or unlimited with --rounds)"
     )
     common.add_argument("--rounds", type=positive_count, help="maximum number of timings of each call")
     parser = ToolParser(__doc__)
-    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=argparse.ArgumentParser)
+    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=ToolParser)
     for name in _suites().suite_names():
         suite = import_module(f"pose.tools.benchmarks.{name}")
         doc = suite.__doc__ or ""
         suite_parser = suites.add_parser(
             name, help=doc.partition("\n")[0], description=doc, parents=[common],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         suite.add_arguments(suite_parser)
         suite_parser.set_defaults(measure=suite.measure)

@@ -11,11 +11,11 @@ linear layers; a dynamic convolution adds its attention and the aggregation of i
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pose.arguments import output_file
 from pose.cli import ToolParser, run
-from pose.config.loader import load_any_config
+from pose.config.loader import config_files, load_any_config
 
 if TYPE_CHECKING:
     from pose.models.published import Published
@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, count, print a Markdown table and write the counts as JSON."""
     args = _parser().parse_args(argv)
 
-    from pose.files import write_json
+    from pose.files import check_outputs, write_json
     from pose.models.complexity import count_config
     from pose.models.published import PUBLISHED
 
     models = {name: (name, args.overrides) for name in args.cfg or ()}
     if args.all:
         models = {row.model: (row.config, [*row.overrides, *args.overrides]) for row in PUBLISHED}
+    check_outputs([args.json], [file for name, _ in models.values() for file in config_files(name)])
     counts: dict[str, dict[str, Any]] = {}
     for model, (name, overrides) in models.items():
         config = load_any_config(name, overrides)
@@ -49,7 +50,7 @@ def _parser() -> ToolParser:
     models.add_argument("--cfg", metavar="FILE", nargs="+", help="YAML files, or names of packaged configs")
     models.add_argument("--all", action="store_true", help="count all models of the paper and compare with its figures")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the counts to this file, one object per model"
+        "--json", type=output_file, metavar="FILE", help="also write the counts to this file, one object per model"
     )
     parser.add_argument(
         "overrides", metavar="key=value", nargs="*", default=[], help="override an option, such as model.width=0.5"

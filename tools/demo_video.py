@@ -26,7 +26,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pose.cli import ToolParser, add_pipeline_arguments, positive_count, run
+from pose.arguments import output_file, output_path, positive_count
+from pose.cli import ToolParser, add_pipeline_arguments, run
 from pose.errors import ConfigError
 
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.boxes is not None and args.detector != "auto":
         parser.error("argument --boxes: not allowed with argument --detector")
 
+    from pose.files import check_outputs
     from pose.inference.duplicates import MAX_OKS
     from pose.inference.find_detector import resolve_detector
     from pose.runtime.open_predictor import open_predictor
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.video.pipeline import detect_with, read_boxes, run_demo
     from pose.video.readers import open_source
     from pose.video.window import Window
-    from pose.video.writers import check_outputs, open_json_writer, open_writer
+    from pose.video.writers import open_json_writer, open_writer
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_outputs([args.output, args.json], [args.input, args.weights, args.boxes])
@@ -96,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
     parser.add_argument("--input", required=True, metavar="VIDEO|IMAGE|DIR|CAMERA", help="source; a camera is a number")
-    parser.add_argument("--output", required=True, metavar="FILE|DIR", help="video, image or folder to write")
+    parser.add_argument(
+        "--output", type=output_path, required=True, metavar="FILE|DIR", help="video, image or folder to write"
+    )
     parser.add_argument(
         "--boxes", type=Path, metavar="FILE", help="person boxes in COCO result format, instead of a detector"
     )
@@ -110,7 +114,7 @@ def _parser() -> ToolParser:
     parser.add_argument(
         "--show", action="store_true", help="show the drawn frames in a window; q, Escape or closing it ends the demo"
     )
-    parser.add_argument("--json", metavar="FILE", help="also write all keypoints to this JSON file")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="also write all keypoints to this JSON file")
     parser.add_argument(
         "--batch-frames",
         type=positive_count,

@@ -11,10 +11,11 @@ image_id is the number in the file name (000000000139.jpg: 139), or the index am
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pose.arguments import fraction, output_file
 from pose.cli import ToolParser, run
 from pose.errors import MediaError
 
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, load the detector, detect the persons of all images, write the boxes."""
     args = _parser().parse_args(argv)
 
-    from pose.files import write_json
+    from pose.files import check_outputs, write_json
+    from pose.images import find_images, read_image
     from pose.inference.find_detector import resolve_detector
     from pose.video.readers import open_source
 
@@ -38,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     images: Iterable[tuple[int, Image]]
     total: int | None
     if args.annotations is not None:
-        images, total = annotated_images(args.annotations, args.images)
+        files = annotated_images(args.annotations, args.images)
+        check_outputs([args.output], [path for _, path in files])
+        images, total = ((image_id, read_image(path)) for image_id, path in files), len(files)
     else:
+        check_outputs([args.output], find_images(args.images) if args.images.is_dir() else [args.images])
         source = open_source(args.images)
         images, total = ((frame.image_id, frame.image) for frame in source), source.count
     rows = detect(detector, images, total)
@@ -69,13 +74,11 @@ def detect(detector: "Detector", images: "Iterable[tuple[int, Image]]", total: i
     return rows
 
 
-def annotated_images(annotations: Path, folder: Path) -> "tuple[Iterator[tuple[int, Image]], int]":
-    """Return the (id, image) pairs of an annotation file, and their number."""
+def annotated_images(annotations: Path, folder: Path) -> list[tuple[int, Path]]:
+    """Return the id and the path of each image of an annotation file."""
     from pose.datasets.coco_json import read_annotations
-    from pose.images import read_image
 
-    images = read_annotations(annotations).images
-    return ((image.id, read_image(folder / image.file_name)) for image in images), len(images)
+    return [(image.id, folder / image.file_name) for image in read_annotations(annotations).images]
 
 
 def _parser() -> ToolParser:
@@ -90,12 +93,15 @@ def _parser() -> ToolParser:
     parser.add_argument(
         "--annotations", type=Path, metavar="FILE", help="COCO annotations with the images and their ids"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument(
-        "--score", type=float, default=0.01, help="minimum box score (default: %(default)s, low as AP requires)"
+        "--score", type=fraction, default=0.01, help="minimum box score (default: %(default)s, low as AP requires)"
     )
     parser.add_argument(
-        "--nms", type=float, default=0.65, help="IoU threshold of NMS, of .onnx files without it (default: %(default)s)"
+        "--nms",
+        type=fraction,
+        default=0.65,
+        help="IoU threshold of NMS, of .onnx files without it (default: %(default)s)",
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     return parser

@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, run
 from pose.packaged import PACKAGED_WEIGHTS, weights_path
 
@@ -82,13 +83,17 @@ def export(args: argparse.Namespace, output: Path) -> None:
     from pose.export.quantization import quantize, require_static
     from pose.export.verify import check_int8, check_predictor, image_crops, synthetic_crops
     from pose.export.write import build_onnx, write_export
+    from pose.files import check_outputs
+    from pose.images import find_images
     from pose.inference.backends import check_exported_name, open_exported
     from pose.inference.metadata import ExportMetadata
     from pose.inference.pytorch import predict_heatmaps
-    from pose.models.weights import load_pose_net
+    from pose.models.weights import find_weights, load_pose_net
 
     check_exported_name(output)
-    model, config = load_pose_net(args.weights)
+    weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    check_outputs([output, output.with_suffix(".bin")], [weights, *(find_images(args.images) if args.images else ())])
+    model, config = load_pose_net(weights)
     if args.int8:
         require_static(model)
     input_config = config.input
@@ -134,8 +139,8 @@ def _parser() -> ToolParser:
         help="weight file, a folder of runs (its newest best.pt), or the name of a packaged model (default: default)",
     )
     output = parser.add_mutually_exclusive_group(required=True)
-    output.add_argument("--output", type=Path, metavar="FILE", help="file to write: .onnx or .xml")
-    output.add_argument("--browser", type=Path, metavar="DIR", help="folder of a web page to write")
+    output.add_argument("--output", type=output_file, metavar="FILE", help="file to write: .onnx or .xml")
+    output.add_argument("--browser", type=output_folder, metavar="DIR", help="folder of a web page to write")
     parser.add_argument("--flip", action="store_true", help="flip test inside the file: takes twice as long")
     parser.add_argument("--decode", action="store_true", help="also output keypoints and scores")
     parser.add_argument("--int8", action="store_true", help="quantize to int8; static models only")

@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pose.arguments import output_folder, positive_count
 from pose.cli import ToolParser, add_config_arguments, run
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_any_config
+from pose.config.paths import input_files
 from pose.config.pose import Config
 from pose.errors import ConfigError
 from pose.packaged import results_folder, weights_path
@@ -39,13 +41,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.engine.attention_ablation import format_layers, format_metrics, measure_modes
     from pose.engine.distributed import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
-    from pose.files import write_json
+    from pose.files import check_outputs, write_json
     from pose.models.weights import find_weights
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
     output = args.output or results_folder(weights) / "inspection"
     check_plot_name(output / "entropy.png")
+    check_outputs(
+        [output / "inspection.json", output / "entropy.png"],
+        [weights, args.detections, *input_files(args.cfg, config)],
+    )
     with init_distributed(args.device) as dist:
         if isinstance(config, Config):
             model, measure, protocol = _load_pose_net(config, weights, args, dist)
@@ -114,11 +120,11 @@ def _parser() -> ToolParser:
     boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=positive_count,
         metavar="N",
         help="evaluate on the first images only, with at most N persons in total (a classifier: on N images)",
     )
-    parser.add_argument("--output", type=Path, help="output folder (default: inspection/ next to the weights)")
+    parser.add_argument("--output", type=output_folder, help="output folder (default: inspection/ next to the weights)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     return parser
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose.cli import ToolParser, add_runtime_argument, positive_count, run
+from pose.arguments import finite_number, fraction, output_file, positive_count
+from pose.cli import ToolParser, add_runtime_argument, run
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
 
-    from pose.files import write_json
+    from pose.files import check_outputs, write_json
     from pose.images import find_images, read_image
     from pose.inference.detectors import load_detector
     from pose.progress import ProgressLine
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     paths = find_images(args.images)
+    check_outputs([args.output], paths)
     detector = load_detector(args.detector, score_threshold=args.detector_score, device=args.device)
     teacher = open_teacher(args.teacher, args.device, args.runtime)
     images: list[dict[str, Any]] = []
@@ -116,12 +118,15 @@ def _parser() -> ToolParser:
     parser.add_argument(
         "--teacher", type=weights_path, metavar="FILE", help="ONNX pose model, or our weights (default: packaged)"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="annotation file to write")
+    parser.add_argument("--output", type=output_file, required=True, metavar="FILE", help="annotation file to write")
     parser.add_argument(
-        "--detector-score", type=float, default=0.5, help="minimum score of a person box (default: %(default)s)"
+        "--detector-score", type=fraction, default=0.5, help="minimum score of a person box (default: %(default)s)"
     )
     parser.add_argument(
-        "--keypoint-score", type=float, default=0.5, help="minimum score of a labeled keypoint (default: %(default)s)"
+        "--keypoint-score",
+        type=finite_number,
+        default=0.5,
+        help="minimum score of a labeled keypoint (default: %(default)s)",
     )
     parser.add_argument(
         "--min-keypoints",

@@ -10,8 +10,8 @@ the mean of runs that were trained from the same weights is often better than ea
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from pose.arguments import output_file
 from pose.cli import ToolParser, run
 from pose.errors import CheckpointError
 from pose.packaged import weights_path
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="weight files, run folders (their newest best.pt, else last.pt) or packaged models; several are averaged",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="weight file to write; must not exist"
+        "--output", type=output_file, required=True, metavar="FILE", help="weight file to write; must not exist"
     )
     args = parser.parse_args(argv)
     if args.output.exists():

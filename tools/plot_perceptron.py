@@ -8,8 +8,8 @@ Explained in docs/dynamic_perceptron.md.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from pose.arguments import output_file
 from pose.cli import ToolParser, run
 
 
@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="image to write: .png, .svg, ...")
+    parser.add_argument(
+        "--output", type=output_file, required=True, metavar="FILE", help="image to write: .png, .svg, ..."
+    )
     return parser
 
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, run
 from pose.errors import ConfigError, near_name
 
@@ -30,18 +31,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("expected --output FILE, --save-csv FOLDER or both, got neither; nothing would be written")
 
     from pose.engine.curves import Curves, LayerRow, read_curves, read_layers
-    from pose.engine.curves_csv import read_experiment, write_experiment
+    from pose.engine.curves_csv import experiment_files, read_experiment, write_experiment
     from pose.engine.plots import check_plot_name, draw_learning_curves
+    from pose.files import check_outputs
 
     if args.output is not None:
         check_plot_name(args.output)
+    runs, layers = labeled_paths("--runs", args.runs), labeled_paths("--entropy", args.entropy)
+    read = [*experiment_files(args.from_csv), *(path for _, path in (*runs, *layers))]
+    check_outputs([args.output, *experiment_files(args.save_csv)], read)
     cases: dict[str, list[Curves]] = {}
     attention: dict[str, list[LayerRow]] = {}
     if args.from_csv is not None:
         cases, attention = read_experiment(args.from_csv)
-    for label, path in labeled_paths("--runs", args.runs):
+    for label, path in runs:
         cases.setdefault(label, []).append(read_curves(path))
-    attention |= {label: read_layers(path) for label, path in labeled_paths("--entropy", args.entropy)}
+    attention |= {label: read_layers(path) for label, path in layers}
     if args.cases:
         _check_cases(args.cases, cases)
         cases, attention = _select(cases, args.cases), _select(attention, args.cases)
@@ -61,8 +66,10 @@ def _parser() -> ToolParser:
     source.add_argument("--from-csv", type=Path, metavar="FOLDER", help="a folder that --save-csv has written")
     parser.add_argument("--entropy", nargs="+", default=[], metavar="LABEL=FILE", help="an inspection.json")
     parser.add_argument("--cases", nargs="+", metavar="LABEL", help="only these cases, in this order (default: all)")
-    parser.add_argument("--save-csv", type=Path, metavar="FOLDER", help="write curves.csv and attention.csv here")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="image to write: .png, .svg, ...")
+    parser.add_argument(
+        "--save-csv", type=output_folder, metavar="FOLDER", help="write curves.csv and attention.csv here"
+    )
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="image to write: .png, .svg, ...")
     return parser
 
 

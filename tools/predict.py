@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pose.arguments import output_folder
 from pose.cli import ToolParser, add_pipeline_arguments, run
 from pose.errors import ConfigError, MediaError
 
@@ -46,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, find the inputs, check the outputs, and predict one input after the other."""
     args = _parser().parse_args(argv)
 
+    from pose.files import check_outputs
     from pose.inference.find_detector import resolve_detector
     from pose.runtime.open_predictor import open_predictor
     from pose.video.estimation import make_estimate
     from pose.video.inputs import find_inputs
     from pose.video.outputs import output_paths, parse_formats, written_files
     from pose.video.pipeline import detect_with
-    from pose.video.writers import check_outputs
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     formats = None if args.save is None else parse_formats(args.save)
@@ -138,7 +139,11 @@ def _parser() -> ToolParser:
         "inputs", nargs="+", metavar="INPUT", help="image, folder, glob, address, video, stream, or camera number"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write (default: %(default)s)"
+        "--output",
+        type=output_folder,
+        default=Path("predictions"),
+        metavar="DIR",
+        help="folder to write (default: %(default)s)",
     )
     parser.add_argument("--save", metavar="FORMAT,...", help="image, video, json, csv, coco, or none; see above")
     parser.add_argument("--show", action="store_true", help="show the drawing in a window; q or Escape ends the input")

@@ -14,10 +14,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, add_config_arguments, add_runtime_argument, run
 from pose.config.loader import load_config
+from pose.config.paths import input_files
 from pose.errors import ConfigError
-from pose.files import write_json
+from pose.files import check_outputs, write_json
 from pose.packaged import results_folder, weights_path
 
 logger = logging.getLogger(__name__)
@@ -38,9 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     boxes.add_argument("--detections", type=Path, help="person boxes in COCO result format (default: the config's)")
     boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes (AP is about 2 points higher)")
     parser.add_argument(
-        "--output", type=Path, help="folder for results.json and metrics.json (default: test/ next to the weights)"
+        "--output",
+        type=output_folder,
+        help="folder for results.json and metrics.json (default: test/ next to the weights)",
     )
-    parser.add_argument("--picture", type=Path, help="also draw the predictions of 12 images into this image file")
+    parser.add_argument(
+        "--picture", type=output_file, help="also draw the predictions of 12 images into this image file"
+    )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")
     parser.add_argument("--bf16", action="store_true", help="run the model in bfloat16 (not for exported models)")
     add_runtime_argument(parser, default="pytorch")
@@ -63,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.picture is not None:
         check_image_name(args.picture)
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    output = args.output or results_folder(weights) / "test"
+    check_outputs(
+        [output / "results.json", output / "metrics.json", args.picture],
+        [weights, args.detections, *input_files(args.cfg, config)],
+    )
     if args.bf16 and is_exported(weights):
         raise ConfigError("--bf16: an exported model computes in the precision it was exported in; remove the option")
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
@@ -73,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         predictions = predict(test_set.persons, config, dist, config.train.workers)
         if not dist.is_main:
             return
-    output = args.output or results_folder(weights) / "test"
     results = make_results(predictions, test_set, config)
     write_results(results, output / "results.json")
     protocol = protocol_line(config, test_set, weights)

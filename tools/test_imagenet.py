@@ -9,11 +9,11 @@ stores.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from pose.arguments import output_folder
 from pose.cli import ToolParser, add_config_arguments, run
-from pose.config.loader import load_classification_config
-from pose.files import write_json
+from pose.config.loader import config_files, load_classification_config
+from pose.files import check_outputs, write_json
 from pose.packaged import weights_path
 
 
@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--weights", type=weights_path, required=True, help="weight file, or a folder of runs: its newest best.pt"
     )
-    parser.add_argument("--output", type=Path, help="folder for metrics.json (default: test/ next to the weights)")
+    parser.add_argument(
+        "--output", type=output_folder, help="folder for metrics.json (default: test/ next to the weights)"
+    )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
@@ -36,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pose.models.weights import find_weights, load_classifier_for
 
     weights = find_weights(args.weights) if args.weights.is_dir() else args.weights
+    output = args.output or weights.parent / "test"
+    check_outputs([output / "metrics.json"], [weights, *config_files(args.cfg)])
     with init_distributed(args.device) as dist:
         start_logging(None)
         model, classes = load_classifier_for(config, weights)
@@ -45,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
     protocol = protocol_line(config, images, weights)
     print(accuracy, protocol, sep="\n")
-    output = args.output or weights.parent / "test"
     report = {"protocol": protocol, "weights": str(weights), "images": accuracy.images, **accuracy.figures()}
     write_json(output / "metrics.json", report, indent=2)
 

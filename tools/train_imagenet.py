@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
 from pose.config.classification import ClassificationConfig
-from pose.config.loader import load_classification_config
+from pose.config.loader import config_files, load_classification_config
+from pose.files import check_outputs
 
 if TYPE_CHECKING:
     from pose.engine.distributed import DistContext
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
+    if args.run_dir is not None and args.resume is None:
+        check_outputs([args.run_dir / "config.yaml"], config_files(args.cfg))
 
     from pose.engine.distributed import barrier, init_distributed
     from pose.engine.metrics_log import start_logging

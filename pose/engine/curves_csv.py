@@ -12,7 +12,7 @@ import numpy as np
 
 from pose.engine.curves import VALIDATION_METRICS, Curves, LayerRow
 from pose.errors import DataError
-from pose.files import write_text
+from pose.files import write_texts
 
 CURVES_FILE = "curves.csv"
 CURVE_COLUMNS = ("case", "run", "kind", "samples", "value")
@@ -45,12 +45,17 @@ def write_experiment(
         MediaError: the folder cannot be written.
     """
     max_rows = max(1, MAX_LOSS_ROWS // max(1, sum(map(len, cases.values()))))
-    files = [folder / CURVES_FILE]
-    write_text(files[0], _to_csv(CURVE_COLUMNS, _curve_rows(cases, max_rows)))
+    curves_file, attention_file = experiment_files(folder)
+    texts = {curves_file: _to_csv(CURVE_COLUMNS, _curve_rows(cases, max_rows))}
     if attention:
-        files.append(folder / ATTENTION_FILE)
-        write_text(files[1], _to_csv(LAYER_COLUMNS, _layer_rows(attention)))
-    return files
+        texts[attention_file] = _to_csv(LAYER_COLUMNS, _layer_rows(attention))
+    write_texts(texts)
+    return [*texts]
+
+
+def experiment_files(folder: Path | None) -> list[Path]:
+    """Return the two files of an experiment in a folder; none without a folder."""
+    return [] if folder is None else [folder / CURVES_FILE, folder / ATTENTION_FILE]
 
 
 def read_experiment(folder: Path) -> tuple[dict[str, list[Curves]], dict[str, list[LayerRow]]]:

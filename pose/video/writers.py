@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.errors import MediaError
-from pose.files import replacing, to_json, writing
+from pose.files import check_outputs, replacing, to_json, writing
 from pose.images import IMAGE_SUFFIXES, Image, write_image
 from pose.inference.formats import person_rows
 from pose.inference.poses import Poses
@@ -31,21 +31,6 @@ ImageWriter = Callable[[Frame, Image], None]
 """Function that writes the drawn image of a frame."""
 PoseWriter = Callable[[Frame, Poses, ArrayLike], None]
 """Function that writes the poses of a frame and their (N,) scores."""
-
-
-def check_outputs(outputs: Sequence[str | Path | None], inputs: Sequence[str | Path | None]) -> None:
-    """Check that no output has the path of another output or of an input.
-
-    Raises:
-        MediaError: two of the paths are the same.
-    """
-    used = {Path(path).resolve(): "an input" for path in inputs if path is not None}
-    for path in outputs:
-        if path is None:
-            continue
-        if (role := used.get(Path(path).resolve())) is not None:
-            raise MediaError(f"{path}: is {role} of the same command; give the output another name")
-        used[Path(path).resolve()] = "another output"
 
 
 def open_writer(

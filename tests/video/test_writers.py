@@ -16,7 +16,7 @@ from pose.inference.poses import Poses
 from pose.skeleton import COCO
 from pose.video.encoding import h264_available
 from pose.video.readers import Frame, FrameSource, open_source
-from pose.video.writers import check_outputs, open_json_writer, open_writer
+from pose.video.writers import open_json_writer, open_writer
 
 
 def video_source(size_wh=(64, 48), fps=28.051948, count=5, kind="video", location="in.mp4") -> FrameSource:
@@ -184,11 +184,6 @@ def test_no_output_overwrites_an_input(tmp_path):
     with pytest.raises(MediaError, match="is an input"):  # the drawn image would have the path of the input
         copy(open_source(image_path), tmp_path)
     assert image_path.read_bytes() == before
-
-
-def test_two_outputs_with_one_path_are_refused():
-    with pytest.raises(MediaError, match="is another output"):
-        check_outputs(["a.json", None, "a.json"], ["in.mp4"])
 
 
 def poses_of(count: int) -> Poses:
