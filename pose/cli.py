@@ -16,18 +16,16 @@ import errno
 import importlib
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pose import __version__
-from pose.arguments import OUTPUT_TYPES, finite_number, fraction, output_folder, positive_count
+from pose.arguments import ToolParser as ToolParser
+from pose.arguments import finite_number, fraction, output_folder, positive_count
 from pose.errors import MAX_LINE, PoseError, near_name, one_line
-from pose.files import check_outputs
 from pose.packaged import weights_path
 
 EXIT_USER_ERROR = 2
@@ -41,7 +39,6 @@ COMMAND_PACKAGES = ("pose.tools", "pose.data")
 """Packages whose modules are commands of ``dyconv-pose``."""
 
 _WRITE_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT)
-_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 _KEEP_BYTES = 1 << 30
 
@@ -128,46 +125,6 @@ def keep_freed_memory() -> None:
 
 
 # --- arguments
-
-
-class ToolParser(argparse.ArgumentParser):
-    """Argument parser that prints the docstring unchanged and never parses an override as an option's value.
-
-    Without the latter, ``--resume train.epochs=20`` would resume from a file of that name.
-    """
-
-    def __init__(self, description: str | None = None, **options: Any) -> None:
-        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, **options}
-        super().__init__(description=description, **options)
-        self.takes_overrides = False
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line, without the usage, and exit with 2."""
-        fail(f"{message}; see {self.prog} --help")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Split off the trailing overrides, parse the options, and check that no output is an input."""
-        args = list(sys.argv[1:] if args is None else args)
-        if any(arg == "" or (arg.startswith("--") and arg.endswith("=")) for arg in args):
-            self.error("an argument is empty; is a variable of the shell not set?")
-        count = sum(1 for _ in takewhile(_OVERRIDE.match, reversed(args))) if self.takes_overrides else 0
-        options, overrides = args[: len(args) - count], args[len(args) - count :]
-        namespace, unknown = super().parse_known_args(options, namespace)
-        if self.takes_overrides:
-            namespace.overrides = [*namespace.overrides, *overrides]
-        self._check_outputs(namespace)
-        return namespace, unknown
-
-    def _check_outputs(self, namespace: argparse.Namespace) -> None:
-        """Check that no argument of an output type is the file of another argument; a folder may be both."""
-        outputs: list[str | Path] = []
-        inputs: list[str | Path] = []
-        for action in self._actions:
-            value = getattr(namespace, action.dest, None)
-            for path in value if isinstance(value, list) else [value]:
-                if isinstance(path, str | Path) and not os.path.isdir(path):
-                    (outputs if action.type in OUTPUT_TYPES else inputs).append(path)
-        check_outputs(outputs, inputs)
 
 
 def add_config_arguments(parser: ToolParser, required: bool = True) -> None:

@@ -168,7 +168,7 @@ def test_overrides_are_never_parsed_as_the_value_of_an_option(
 
 def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        parser().parse_args(["--cfg", "q", "--nope", "a=1"])
+        run(parser().parse_args, ["--cfg", "q", "--nope", "a=1"])
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: unrecognized arguments: --nope; see ")
@@ -176,11 +176,9 @@ def test_an_unknown_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("arguments", [["--cfg", ""], ["--cfg", "q", "--output", ""], ["--cfg", "q", "--output="]])
-def test_an_empty_argument_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_an_empty_argument_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(PoseError, match="an argument is empty; is a variable"):
         parser().parse_args(arguments)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("error: an argument is empty; is a variable of the shell not set?")
 
 
 def output_parser() -> ToolParser:

@@ -15,10 +15,10 @@ SOURCES = sorted(path for folder in ("pose", "tools", "data") for path in (ROOT 
 ORDER = (
     "errors",
     "packaged",
-    "arguments",
     "files",
     "json_file",
     "progress",
+    "arguments",
     "cli",
     "skeleton",
     "geometry",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pose.config.pose import STRIDE
 from pose.errors import PoseError
+from pose.files import writing
 from pose.heatmap import flip_average
 from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES, ExportMetadata
 from pose.inference.pytorch import HeatmapFn, normalize
@@ -173,16 +174,17 @@ def _export(
         # needs another package.
         warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            str(path),
-            input_names=[input_name],
-            output_names=list(output_names),
-            dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)} if free_batch else None,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        with writing(path):
+            torch.onnx.export(
+                module.eval(),
+                (example,),
+                str(path),
+                input_names=[input_name],
+                output_names=list(output_names),
+                dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)} if free_batch else None,
+                opset_version=OPSET,
+                dynamo=False,
+            )
         model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(properties))
     return bytes(model.SerializeToString())

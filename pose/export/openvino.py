@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pose.errors import MediaError
 from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, import_openvino, openvino_core
 from pose.inference.file_digest import digest, with_digest
 from pose.inference.metadata import ExportMetadata
@@ -49,9 +50,16 @@ def _loop_over_crops(body: Any) -> Any:
 
 
 def save_openvino(model: Any, path: Path) -> None:
-    """Write the graph to ``path`` (.xml), and the weights to the .bin next to it; the .xml has the digests of both."""
+    """Write the graph to ``path`` (.xml), and the weights to the .bin next to it; the .xml has the digests of both.
+
+    Raises:
+        MediaError: a file cannot be written.
+    """
     openvino = import_openvino()
-    openvino.save_model(model, path, compress_to_fp16=False)
-    model.set_rt_info(digest(path.with_suffix(".bin").read_bytes()), [OPENVINO_SECTION, WEIGHTS_DIGEST])
-    openvino.save_model(model, path, compress_to_fp16=False)
-    path.write_bytes(with_digest(path.read_bytes(), ".xml"))
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+        model.set_rt_info(digest(path.with_suffix(".bin").read_bytes()), [OPENVINO_SECTION, WEIGHTS_DIGEST])
+        openvino.save_model(model, path, compress_to_fp16=False)
+        path.write_bytes(with_digest(path.read_bytes(), ".xml"))
+    except (RuntimeError, OSError) as error:  # OpenVINO raises RuntimeError for a full disk too
+        raise MediaError(f"{path}: cannot write it ({error}); free disk space or choose another path") from None

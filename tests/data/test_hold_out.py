@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +173,29 @@ def test_an_existing_file_is_not_overwritten(option: str, folder: Folder, capsys
 def test_the_input_file_is_not_overwritten(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.kept = folder.people
 
-    assert_rejected(folder, capsys, [], str(folder.people), "exists")
+    assert_rejected(folder, capsys, [], str(folder.people), "is an input")
 
 
 def test_the_same_file_for_both_parts_is_rejected(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.held_out = folder.kept.parent / ".." / "out" / "a.json"
 
-    assert_rejected(folder, capsys, [], "the same file")
+    assert_rejected(folder, capsys, [], "is another output")
+
+
+def test_a_full_disk_leaves_neither_part(folder: Folder) -> None:
+    """The second part does not fit; the first one alone would look like a complete split."""
+    code = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    folder.write(content(range(1, 31)))
+    files = ["--annotations", folder.people, "--kept", folder.kept, "--held-out", folder.held_out, "--fraction", "0.8"]
+    done = subprocess.run([sys.executable, "-Bc", code, TOOL, *files], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {folder.held_out}: cannot write it (File too large)")
+    assert done.stderr.count("\n") == 1
+    assert not folder.kept.exists()
+    assert not folder.held_out.exists()
 
 
 def test_a_part_without_annotations_is_rejected_before_writing(

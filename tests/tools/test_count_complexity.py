@@ -116,7 +116,7 @@ def test_the_model_zoo_lists_every_config_with_its_counts(output_of_all: tuple[s
 @pytest.mark.parametrize("arguments", [[], ["--all", "--cfg", "quickstart"], ["--cfg"]])
 def test_requires_either_cfg_or_all(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
-        main(arguments)
+        run(main, arguments)
     assert raised.value.code == 2
 
 

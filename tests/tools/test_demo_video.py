@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pose.cli import run
 from pose.errors import CheckpointError, ConfigError, MediaError
 from pose.inference.detectors import whole_frame
 from pose.tools.demo_video import main
@@ -192,7 +193,7 @@ def test_an_error_after_the_first_frames_leaves_no_output_file(tmp_path, weights
 @pytest.mark.parametrize("extra", [["--boxes", "a.json", "--detector", "none"], ["--batch-frames", "0"]])
 def test_invalid_arguments_exit_with_status_2(extra):
     with pytest.raises(SystemExit) as caught:
-        demo("--weights", "w", "--input", "a", "--output", "b", *extra)
+        run(main, ["--weights", "w", "--input", "a", "--output", "b", *extra])
     assert caught.value.code == 2
 
 

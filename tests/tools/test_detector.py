@@ -51,7 +51,7 @@ def test_a_file_that_is_no_detector_is_refused_and_not_stored(home, refusal):
 @pytest.mark.parametrize("argv", [["set"], ["show", "a.onnx"], ["reset"], []])
 def test_wrong_arguments_exit_with_status_2(argv):
     with pytest.raises(SystemExit) as caught:
-        main(argv)
+        run(main, argv)
     assert caught.value.code == 2
 
 

@@ -151,5 +151,5 @@ def test_without_anything_to_write_the_call_is_refused(runs: Path, error_line: C
 @pytest.mark.parametrize("source", [[], ["--runs", "a=runs/a", "--from-csv", "experiment"]])
 def test_either_runs_or_csv_files_are_drawn(source: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main([*source, "--output", "c.png"])
+        run(main, [*source, "--output", "c.png"])
     assert caught.value.code == 2

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pose.cli import run
 from pose.config.loader import load_config, packaged_names
 from pose.errors import ConfigError
 from pose.tools.print_config import main
@@ -73,5 +74,5 @@ def test_a_config_is_required() -> None:
 
 def test_two_output_formats_are_refused() -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["--cfg", "quickstart", "--yaml", "--schema"])
+        run(main, ["--cfg", "quickstart", "--yaml", "--schema"])
     assert caught.value.code == 2
