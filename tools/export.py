@@ -30,19 +30,14 @@ from tempfile import TemporaryDirectory
 
 from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, run
-from pose.packaged import PACKAGED_WEIGHTS, weights_path
+from pose.packaged import packaged_license, weights_path
 
 BATCHES = (1, 3)
 """Batch sizes to verify, each with crops of its own."""
 CALIBRATION_CROPS = 200
 """Crops for int8 calibration."""
-DEFAULT_LICENSE = (
-    "dyconv-pose's default model: MIT; its backbone was initialized from MoveNet Lightning (Google, Apache-2.0). "
-    "The training data has its own terms, see pose/default_model.md"
-)
-"""License of the packaged model, unless --licence is given."""
 NOT_STATED = "not stated"
-"""License of other weights, unless --licence is given."""
+"""License of weights that are not packaged, unless --licence is given."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -99,7 +94,7 @@ def export(args: argparse.Namespace, output: Path) -> None:
     input_config = config.input
     number = CALIBRATION_CROPS if args.int8 else sum(BATCHES)
     crops = image_crops(args.images, input_config, number) if args.images else synthetic_crops(input_config, number)
-    license_text = args.licence or (DEFAULT_LICENSE if args.weights == PACKAGED_WEIGHTS["default"] else NOT_STATED)
+    license_text = args.licence or packaged_license(args.weights) or NOT_STATED
     flip_shift = config.test.flip_shift if args.flip else None
     metadata = ExportMetadata(input_config, config.keypoints, flip_shift, license_text)
     content = build_onnx(output, model, metadata, decodes=args.decode)

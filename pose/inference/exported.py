@@ -22,6 +22,7 @@ from pose.inference.detectors import Detector
 from pose.inference.find_detector import AUTO
 from pose.inference.metadata import HEATMAPS, KEYPOINTS, SCORES, read_metadata
 from pose.inference.predictor import CropPredictor
+from pose.packaged import weights_path
 
 
 class ExportedPredictor(CropPredictor):
@@ -31,7 +32,8 @@ class ExportedPredictor(CropPredictor):
     ``dark`` its heatmaps are decoded here. Threads may call one predictor at the same time.
 
     Args:
-        path: file that `dyconv-pose export` wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder).
+        path: file that `dyconv-pose export` wrote: ONNX (.onnx) or OpenVINO (.xml, with its .bin in the same folder);
+            or the name of a packaged model of this kind (NAME-int8).
         decode: ``"quarter"``, or ``"dark"`` for sub-pixel keypoints (`pose.heatmap.decode`).
         flip: average with the mirrored crop, if the file does not: twice the time, about one AP more.
         threads: number of compute threads on the CPU; 0 for one per core.
@@ -57,7 +59,7 @@ class ExportedPredictor(CropPredictor):
         providers: Sequence[str] | None = None,
         detector: str | Path | Detector = AUTO,
     ) -> None:
-        path = Path(path)
+        path = weights_path(path)
         self._session = open_exported(path, threads, providers)
         self.metadata = read_metadata(self._session.metadata, path)
         super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size, detector)

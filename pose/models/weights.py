@@ -79,6 +79,11 @@ def _load(file: Path) -> object:
             f"{file}: no such weight file{hint or ';'} a training run writes best.pt to its run folder"
         ) from None
     except Exception as error:
+        if file.suffix.lower() in (".onnx", ".xml"):
+            raise CheckpointError(
+                f"{file}: expected a weight file (.pt), got an exported model; pose.ExportedPredictor, "
+                "`dyconv-pose predict`, demo-video and test run it"
+            ) from None
         # Damaged bytes cause many kinds of errors in the unpickler, IndexError and struct.error too. The message of
         # torch is left out: it has many lines and advises to load with weights_only=False.
         raise CheckpointError(

@@ -17,7 +17,8 @@ from pose.inference.detectors import Detections
 from pose.inference.poses import Poses
 from pose.inference.pytorch import PyTorchPredictor, in_bf16, keypoints_in_image, normalize, predict_heatmaps
 from pose.models import build_pose_net
-from pose.models.weights import DEFAULT_WEIGHTS, read_weights, write_weights
+from pose.models.weights import read_weights, write_weights
+from pose.packaged import PACKAGED_WEIGHTS, card_path
 from pose.skeleton import COCO
 
 CONFIG = Config(model=ModelConfig(width=0.35, head_width=0.25), input=InputConfig(size_hw=(96, 64)))
@@ -410,15 +411,15 @@ def test_the_default_weights_are_the_packaged_coco_model(images):
     assert predictor.skeleton == COCO
     assert predictor.config.input.size_hw == (256, 192)
     assert np.isfinite(predictor(images[0], BOXES[0]).keypoints).all()
-    assert DEFAULT_WEIGHTS.stat().st_size < 35e6
 
 
-def test_the_packaged_model_contains_no_paths_and_has_a_model_card():
-    content = read_weights(DEFAULT_WEIGHTS)
+@pytest.mark.parametrize("path", [p for p in PACKAGED_WEIGHTS.values() if p.suffix == ".pt"], ids=lambda p: p.name)
+def test_a_packaged_model_contains_no_paths_and_states_its_accuracy(path):
+    content = read_weights(path)
 
     assert Config.model_validate(content["config"]).data == DataConfig()
     assert content["config"]["train"]["start"] is None
-    assert "AP" in DEFAULT_WEIGHTS.with_suffix(".md").read_text(encoding="utf-8")
+    assert "AP" in card_path(path).read_text(encoding="utf-8")
 
 
 def test_weights_can_be_a_run_folder(weights, images):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pose.config.loader import packaged_names
+from pose.packaged import PACKAGED_WEIGHTS, card_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pose", "tools", "configs", "docs", "tests", "data/samples")
@@ -95,7 +96,8 @@ def test_wheel_is_pure_and_holds_only_package_tools_data_commands_and_configs(wh
         paths = [path for kind in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(kind)]
         paths = [path for path in paths if "benchmarks" not in path.parts]
         assert {f"{inside}/{path.relative_to(ROOT / folder).as_posix()}" for path in paths} <= set(names)
-    assert {"pose/py.typed", "pose/default_model.pt", "pose/default_model.md", "pose/data/README.md"} <= set(names)
+    models = {f"pose/{file.name}" for file in (*PACKAGED_WEIGHTS.values(), *map(card_path, PACKAGED_WEIGHTS.values()))}
+    assert {"pose/py.typed", "pose/data/README.md", "pose/default_model.pt", *models} <= set(names)
     assert not any("benchmarks/" in name for name in names)
     assert wheel.stat().st_size < 35e6
 

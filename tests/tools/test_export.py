@@ -13,9 +13,10 @@ from pose.export import verify
 from pose.inference.exported import ExportedPredictor
 from pose.models import build_pose_net
 from pose.models.weights import write_weights
+from pose.packaged import PACKAGED_WEIGHTS, packaged_license
 from pose.skeleton import COCO
 from pose.tools import export as export_tool
-from pose.tools.export import DEFAULT_LICENSE, NOT_STATED, main
+from pose.tools.export import NOT_STATED, main
 
 CONFIG = Config.model_validate(
     {
@@ -108,7 +109,7 @@ def test_the_packaged_model_is_quantized_for_each_backend(
         r"int8 against float keypoints: AP \d+\.\d, mean OKS 0\.\d+ \(8 persons on 8 calib", capsys.readouterr().out
     )
     predictor = ExportedPredictor(output)
-    assert predictor.metadata.licence == DEFAULT_LICENSE
+    assert predictor.metadata.licence == packaged_license(PACKAGED_WEIGHTS["default"])
     assert predictor(np.full((60, 40, 3), 128, np.uint8), "image").keypoints.shape == (1, 17, 2)
 
 
