@@ -33,6 +33,15 @@ class TinyCoco:
         self.annotations.write_text(json.dumps(content))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked ``gpu`` where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
+
+
 @pytest.fixture
 def tiny_coco(tmp_path: Path) -> TinyCoco:
     """Write a small COCO keypoint data set and detector boxes."""

@@ -236,7 +236,7 @@ def test_autocast_computes_in_half_precision(kind: str, batch: int, pointwise_fo
         torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_gpu_equals_a_loop_over_samples(kind: str) -> None:
     layer = randomized(DynamicConv2d(4, 8, **KINDS[kind])).cuda()
