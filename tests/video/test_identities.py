@@ -10,6 +10,8 @@ from pose.video.identities import MAX_LOST_S, MIN_FRAMES, IdentityTracker, assig
 from pose.video.pipeline import FramePoses
 from pose.video.readers import Frame
 
+from .conftest import CLIP_FPS
+
 FPS = 25.0
 SIZE_WH = np.array([60.0, 180.0])
 BODIES = np.random.default_rng(1).uniform(0.1, 0.9, (6, 17, 2)) * SIZE_WH
@@ -188,32 +190,83 @@ def test_idf1_of_cases_computed_by_hand(truth, predicted, expected):
     assert idf1(truth, predicted) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_idf1_of_a_crowd_with_missed_and_false_detections(seed):
-    """Six people walk to and fro for 12 s; every tenth detection is missing or false, positions are 3 pixels off."""
+def track_crowd(seed):
+    """Track six people who walk to and fro for 12 s; every tenth detection is missing or false, 3 pixels off.
+
+    Returns:
+        per frame, the persons who are detected and the numbers that they get.
+    """
     rng = np.random.default_rng(seed)
     start, speed, height = rng.uniform(0, 1200, 6), rng.uniform(-150, 150, 6), rng.uniform(0, 300, 6)
-    tracker, truth, tracks = IdentityTracker(COCO.sigmas), [], []
+    tracker, frames = IdentityTracker(COCO.sigmas), []
     for index in range(round(12 * FPS)):
         position = np.abs((start + speed * index / FPS) % 2400 - 1200)
         seen = [person for person in rng.permutation(6) if rng.random() > 0.1]
         people = [(person, (position[person], height[person])) for person in seen]
         false = [(0, rng.uniform(0, 2000, 2))] if rng.random() < 0.1 else []
         found = tracker.update(poses_of(*people, *false, noise=3.0, rng=rng), index / FPS)
-        truth, tracks = truth + seen, tracks + found[: len(seen)]
-    assert idf1(truth, [0 if track is None else track.number for track in tracks]) > 0.95
+        frames.append((seen, found[: len(seen)]))
+    return with_numbers(frames), tracker.count
 
 
-def test_idf1_of_drawn_people_who_hide_each_other(clip):
-    """Boxes are those of the visible parts, keypoints 2 pixels off; who is half hidden is missed."""
+def track_clip(clip):
+    """Track drawn people: boxes of the visible parts, keypoints 2 pixels off, who is half hidden is missed."""
     rng = np.random.default_rng(0)
-    tracker, truth, tracks = IdentityTracker(COCO.sigmas), [], []
+    tracker, frames = IdentityTracker(COCO.sigmas), []
     for index, frame in enumerate(clip):
         keypoints = frame.keypoints + rng.normal(0, 2, frame.keypoints.shape)
         poses = Poses(keypoints.astype(np.float32), np.full(keypoints.shape[:2], 0.8, np.float32), frame.bboxes_xywh)
-        tracks += tracker.update(poses, index / 15)
-        truth += frame.numbers
-    missed = 4 * len(clip) - len(truth)
-    assert missed > 20
-    assert tracker.count == 4
-    assert idf1(truth, [0 if track is None else track.number for track in tracks]) > 0.95
+        frames.append((frame.numbers, tracker.update(poses, index / CLIP_FPS)))
+    return with_numbers(frames), tracker.count
+
+
+def with_numbers(frames):
+    """Replace the tracks by their numbers, which are final only at the end of the video."""
+    return [(people, [0 if track is None else track.number for track in tracks]) for people, tracks in frames]
+
+
+def joined(frames):
+    """Return the persons of all frames, and their numbers."""
+    return [[item for row in rows for item in row] for rows in zip(*frames, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_idf1_of_a_crowd_with_missed_and_false_detections(seed):
+    frames, _ = track_crowd(seed)
+    assert idf1(*joined(frames)) > 0.95
+
+
+def test_idf1_of_drawn_people_who_hide_each_other(clip):
+    frames, count = track_clip(clip)
+    assert 4 * len(clip) - sum(len(people) for people, _ in frames) > 20  # missed
+    assert count == 4
+    assert idf1(*joined(frames)) > 0.95
+
+
+def motmetrics_summary(frames):
+    """IDF1 and number of switches by py-motmetrics, the reference implementation of CLEAR MOT and IDF1 in Python."""
+    motmetrics = pytest.importorskip("motmetrics", reason="needs motmetrics (pip install motmetrics)")
+    accumulator = motmetrics.MOTAccumulator(auto_id=True)
+    for people, numbers in frames:
+        found = [number for number in numbers if number]
+        distances = [[0 if number == own else np.nan for number in found] for own in numbers]
+        accumulator.update(people, found, np.array(distances).reshape(len(people), len(found)))
+    summary = motmetrics.metrics.create().compute(accumulator, metrics=["idf1", "num_switches"])
+    return float(summary["idf1"].iloc[0]), int(summary["num_switches"].iloc[0])
+
+
+def test_idf1_is_that_of_motmetrics(clip):
+    """On good tracks, and on the same tracks with numbers taken away and exchanged at random."""
+    rng = np.random.default_rng(0)
+    for frames in (track_crowd(0)[0], track_clip(clip)[0]):
+        damaged = []
+        for people, numbers in frames:
+            kept = [number if rng.random() > 0.2 else 0 for number in numbers]
+            damaged.append((people, list(rng.permutation(kept)) if rng.random() < 0.3 else kept))
+        for case in (frames, damaged):
+            assert idf1(*joined(case)) == pytest.approx(motmetrics_summary(case)[0])
+        assert idf1(*joined(damaged)) < 0.9
+
+
+def test_motmetrics_counts_no_switch_among_drawn_people(clip):
+    assert motmetrics_summary(track_clip(clip)[0])[1] == 0
