@@ -95,7 +95,7 @@ def _draw_panel(axes: "Axes", points: Sequence[Point], colors: Mapping[str, str]
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
     low, high = axes.get_xlim()
-    ticks = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5)]
+    ticks = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 3, 5, 7)]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))

@@ -9,8 +9,6 @@ from pose.engine.model_table import COLUMNS, read_rows, write_rows
 from pose.tools import model_table, plot_pareto
 from pose.tools import test as test_tool
 
-HEADER = ",".join(COLUMNS)
-
 
 def data_options(tiny_coco) -> list[str]:
     return [f"data.val_annotations={tiny_coco.annotations}", f"data.val_images={tiny_coco.images}", "train.workers=0"]
