@@ -4,6 +4,7 @@ Training steps are those of the trainer, on one batch of random images and heatm
 in each step.
 """
 
+import math
 import subprocess
 import sys
 import time
@@ -275,6 +276,8 @@ def _sample(config: Config, batch: int, pin: bool) -> PoseSample:
 def _compare(actual: Tensor, expected: Tensor, tolerance: float) -> Row:
     """Return the largest difference relative to the largest value; a failure if it exceeds the tolerance."""
     difference = float((actual.float() - expected.float()).abs().max() / expected.abs().max())
+    if not math.isfinite(difference):  # which JSON cannot hold
+        return {"failed": f"the difference of the heatmaps is {difference}"}
     row: Row = {"difference": difference}
     return row if difference <= tolerance else {**row, "failed": f"heatmaps differ by {difference:.1e} of the largest"}
 

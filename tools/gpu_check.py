@@ -10,18 +10,18 @@ and what was measured before is kept. The file holds the machine and, for each p
 Exit status 1: something failed. The data are random; accuracy is not measured.
 """
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pose.cli import ToolParser, run
 from pose.errors import PoseError
-from pose.files import write_text
+from pose.json_file import read_json, write_json
 
 LIMITS_S = {"tests": 100, "precision": 80, "channels_last": 50, "compile": 130, "nccl": 40, "train": 190}
 """Parts and their time limits: together under 10 minutes."""
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for part in args.only or LIMITS_S:
         report["parts"][part] = _run_isolated(part, args.device)
         print(f"{part:<14}" + f"\n{'':14}".join(report["parts"][part]["result"]), flush=True)
-        write_text(args.json, json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report, indent=1)
     if any(part["failed"] for part in report["parts"].values()):
         print(f"something failed; {args.json} has the details", file=sys.stderr)
         sys.exit(1)
@@ -81,7 +81,7 @@ def _run_isolated(part: str, device: str) -> dict[str, Any]:
                 failures.append(f"the process ended with status {done.returncode}: {last[:300]}")
         except subprocess.TimeoutExpired:
             note = f", stopped after {LIMITS_S[part]} s"
-        rows = json.loads(rows_file.read_text(encoding="utf-8")) if rows_file.exists() else []
+        rows = read_json(rows_file, list[dict[str, Any]], "rows of gpu-check") if rows_file.exists() else []
     seconds = time.monotonic() - start
     if note and not rows:
         failures.append("the first case did not end")
@@ -96,11 +96,10 @@ def _run_part(part: str, device_name: str, rows_file: Path) -> None:
     """Run the cases of a part; write the rows after each, as the process may be stopped."""
     import torch
 
-    from pose.tools._gpu_parts import PARTS, SMALL, Scale
-
+    parts = import_module("pose.tools._gpu_parts")
     device = torch.device(device_name)
     rows: list[dict[str, Any]] = []
-    for case, measure in PARTS[part](device, Scale() if device.type == "cuda" else SMALL):
+    for case, measure in parts.PARTS[part](device, parts.Scale() if device.type == "cuda" else parts.SMALL):
         try:
             row = measure()
         except torch.cuda.OutOfMemoryError:
@@ -108,7 +107,7 @@ def _run_part(part: str, device_name: str, rows_file: Path) -> None:
         except Exception as error:  # of any kind: the other cases go on
             row = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         rows.append({"case": case, **row})
-        write_text(rows_file, json.dumps(rows))
+        write_json(rows_file, rows)
         if device.type == "cuda":
             torch.cuda.empty_cache()
 

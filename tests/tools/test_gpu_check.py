@@ -64,6 +64,7 @@ def test_a_difference_above_the_tolerance_is_a_failure() -> None:
     same, other = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5])
     assert _gpu_parts._compare(same, same, 0.1) == {"difference": 0}
     assert _gpu_parts._compare(other, same, 0.1)["failed"] == "heatmaps differ by 2.5e-01 of the largest"
+    assert _gpu_parts._compare(other / 0, same, 0.1) == {"failed": "the difference of the heatmaps is inf"}
 
 
 def test_a_part_in_its_own_process_leaves_its_rows_and_a_report(

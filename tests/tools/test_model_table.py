@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pose.cli import run
-from pose.engine.model_table import COLUMNS, read_rows, write_rows
+from pose.engine.model_table import read_rows, write_rows
 from pose.tools import model_table, plot_pareto
 from pose.tools import test as test_tool
 
