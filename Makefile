@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+N ?= 10000
+SEED ?= 1
 
-.PHONY: help venv quickstart test package lint format docs
+.PHONY: help venv quickstart test fuzz package lint format docs
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,10 @@ quickstart: venv  ## draw poses on a video of real people; train and test a smal
 # One thread per process: more threads than cores slow small models down many times.
 test: venv  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# An input that fails is kept in runs/fuzz/seedSEED/, one of each class of faults.
+fuzz: venv  ## try N damaged inputs of every kind: make fuzz N=10000 SEED=1 (10 minutes on 2 cores)
+	$(BIN)/python tests/robustness/fuzz.py --count $(N) --seed $(SEED) --workers $(WORKERS) --keep runs/fuzz
 
 package:  ## build the sdist and the wheel, install the wheel into an empty environment and try it (2 to 5 minutes)
 	@PYTHON="$(PYTHON)" .ci/package
