@@ -14,7 +14,6 @@ import select
 import shutil
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,12 +198,10 @@ def _run_batch(
                 (folder / "what.txt").write_text(made.what[:500], errors="replace")
                 return made
 
-            started = time.monotonic()
             outcome = run_case(noted, kind, limits.seed, index, limits.world, case)
             faulthandler.cancel_dump_traceback_later()
             if outcome.is_fault and limits.keep is not None:
                 keep(outcome, case, limits.keep)
-            _report_slow(outcome, time.monotonic() - started)
             os.chdir(folder)
             shutil.rmtree(case, ignore_errors=True)
             shutil.rmtree(folder / "temporary", ignore_errors=True)
@@ -212,11 +209,6 @@ def _run_batch(
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
             os.write(results, outcome.to_json().encode() + b"\n")
             os.write(ticks, b".")
-
-
-def _report_slow(outcome: Outcome, seconds: float) -> None:
-    if "FUZZ_SLOW" in os.environ and seconds > float(os.environ["FUZZ_SLOW"]):
-        print(f"{seconds:.1f} s: {outcome.kind} {outcome.index}: {outcome.what[:100]}", file=sys.stderr, flush=True)
 
 
 def keep(outcome: Outcome, case: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ A case is a pure function of seed, kind and number. Exits with 1 if there is a f
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DYCONV_POSE_DETECTOR", "pose")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.gettempdir()
 os.environ |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # no network
 
 from batches import Limits, in_child, run_all
@@ -64,13 +66,13 @@ def main() -> int:
     for name in names:
         module = import_module(f"kinds.{KINDS[name][0] if name in KINDS else name}")
         kinds[name] = getattr(module, name)
-    _import_libraries()
     report, start = Report(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name).resolve()
         (folder / "world").mkdir()
         if not args.no_world:
-            in_child(lambda: make_world(folder / "world"))
+            in_child(lambda: _make_world(folder))
+            _import_all((folder / "modules.txt").read_text().split())
         made = time.monotonic()
         keep = None if args.keep is None else args.keep.resolve() / f"seed{args.seed}"
         if keep is not None:
@@ -108,22 +110,27 @@ def _cases(names: list[str], count: int, seed: int) -> list[tuple[str, int]]:
     return [case for block in blocks for case in block]
 
 
-def _import_libraries() -> None:
-    """Import what most cases need, once before the processes fork."""
-    for name in ("torch", "cv2", "onnx", "onnxruntime", "openvino", "matplotlib.pyplot", "pycocotools.cocoeval"):
-        try:
+def _make_world(folder: Path) -> None:
+    make_world(folder / "world")
+    (folder / "modules.txt").write_text("\n".join(name for name in sys.modules if not name.startswith("__")))
+
+
+def _import_all(names: list[str]) -> None:
+    """Import what the commands have imported, once before the processes fork; no library starts threads by that."""
+    for name in names:
+        with contextlib.suppress(Exception):
             import_module(name)
-        except ImportError:
-            print(f"{name} is not installed: some cases are refused for this reason", file=sys.stderr)
 
 
 def _text(report: Report, seconds: float, world_seconds: float) -> str:
-    lines = [f"{'kind':<14}{'tried':>8}{'right':>8}{'refused':>9}{'faults':>8}"]
+    lines = [f"{'kind':<15}{'tried':>7}{'right':>8}{'refused':>9}{'faults':>8}{'ms':>8}"]
     rows = sorted(report.tried.items())
     totals = {name: sum(counts.get(name, 0) for _, counts in rows) for name in ("right", "refused", "fault")}
     for name, counts in [*rows, ("all", totals)]:
         numbers = [counts.get(key, 0) for key in ("right", "refused", "fault")]
-        lines.append(f"{name:<14}{sum(numbers):>8}{numbers[0]:>8}{numbers[1]:>9}{numbers[2]:>8}")
+        spent = report.seconds[name] if name in report.seconds else sum(report.seconds.values())
+        cost = 1000 * spent / max(1, sum(numbers))
+        lines.append(f"{name:<15}{sum(numbers):>7}{numbers[0]:>8}{numbers[1]:>9}{numbers[2]:>8}{cost:>8.0f}")
     tried = sum(totals.values())
     lines.append(f"{seconds:.0f} s, {tried / max(seconds, 1e-9):.0f} a second; {world_seconds:.0f} s to make the files")
     lines.append(f"{len(report.faults)} classes of faults")

@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -84,6 +85,7 @@ class Outcome:
         result: ``right``, ``refused`` or the name of a fault.
         detail: exception type, message, or what is wrong.
         place: file and function of the product, for a traceback.
+        seconds: processor time.
     """
 
     kind: str
@@ -92,6 +94,7 @@ class Outcome:
     result: str
     detail: str = ""
     place: str = ""
+    seconds: float = 0.0
 
     @property
     def is_fault(self) -> bool:
@@ -122,13 +125,16 @@ def command(name: str, *argv: str) -> Callable[[], None]:
 
 def run_case(make: MakeCase, kind: str, seed: int, index: int, world: Path, folder: Path) -> Outcome:
     """Make a case in an empty folder, run it, and judge it."""
+    start = time.process_time()
     folder.mkdir()
     temporary = folder.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
     os.environ["XDG_CONFIG_HOME"] = str(folder / "settings")
     os.chdir(folder)
-    case = make(random.Random(f"{seed}:{kind}:{index}"), world, folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        case = make(random.Random(f"{seed}:{kind}:{index}"), world, folder)
     before, outside = snapshot(folder), snapshot(folder.parent, depth=1)
     reset_peak_memory()
     memory = peak_memory()
@@ -163,7 +169,7 @@ def run_case(make: MakeCase, kind: str, seed: int, index: int, world: Path, fold
             fault = ("memory", f"{result}, but the peak memory grew by {growth >> 20} MB")
         if fault is not None:
             result, detail, place = fault[0], fault[1], ""
-    return Outcome(kind, index, case.what, result, detail, place)
+    return Outcome(kind, index, case.what, result, detail, place, time.process_time() - start)
 
 
 def _judge(case: Case, answer: Answer) -> tuple[str, str, str]:
@@ -370,11 +376,13 @@ class Report:
     """Outcomes by kind and by class of fault."""
 
     tried: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     faults: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         counts = self.tried.setdefault(outcome.kind, {})
         name = "fault" if outcome.is_fault else outcome.result
         counts[name] = counts.get(name, 0) + 1
+        self.seconds[outcome.kind] = self.seconds.get(outcome.kind, 0) + outcome.seconds
         if outcome.is_fault:
             self.faults.setdefault(outcome.fault_class, []).append(outcome)

@@ -27,7 +27,7 @@ data:
   val_annotations: persons.json
   val_images: images
   val_detections: boxes.json
-model: {width: 0.35, depth: 0.4, head_width: 0.125}
+model: {width: 0.1, depth: 0.1, head_width: 0.05, num_kernels: 2, reduction: 64}
 input: {size_hw: [64, 64]}
 train: {epochs: 1, batch_size: 4, workers: 0, validate_every: 1, warmup_steps: 0, ema_decay: 0.5}
 """
@@ -36,7 +36,7 @@ base: imagenet/dy_mobilenetv2_w0.5
 name: classes
 data: {root: classes}
 input: {size: 32, resize: 36}
-model: {width: 0.1, depth: 0.4}
+model: {width: 0.1, depth: 0.1, num_kernels: 2, reduction: 64}
 train: {epochs: 1, batch_size: 4, workers: 0, learning_rate: 0.02}
 """
 PERSONS = (
@@ -75,7 +75,7 @@ def make_world(folder: Path) -> None:
 
 
 def _run(name: str, *argv: str) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         command(name, *argv)()
 
 

@@ -89,7 +89,7 @@ def commands(rng: Random, world: Path, folder: Path) -> Case:
     names = list(BASES)
     name = rng.choices(names, [WEIGHT.get(name, 1.0) for name in names])[0]
     arguments = rng.choice(BASES[name]).split()
-    _fill(world, folder)
+    _fill(world, folder, skipped="class_run" if "class_run" not in " ".join(arguments) else "run")
     if not (world / "model.onnx").exists() and "model.onnx" in arguments:
         name, arguments = "print-config", ["--list"]
     for _ in range(rng.choice((1, 1, 1, 2))):
@@ -116,9 +116,11 @@ INPUTS = frozenset({
 """Files that no command may change: those that a command reads."""
 
 
-def _fill(world: Path, folder: Path) -> None:
-    """Copy the undamaged files, and make some unusual ones."""
+def _fill(world: Path, folder: Path, skipped: str) -> None:
+    """Copy the undamaged files but one folder, and make some unusual ones."""
     for path in world.iterdir():
+        if path.name == skipped:
+            continue
         if path.is_dir():
             shutil.copytree(path, folder / path.name)
         else:
