@@ -60,8 +60,7 @@ def some_boxes(rng: Random) -> tuple[Any, str, str]:
             rows = [list(row) for row in good]
             value = rng.choice(NUMBERS)
             rows[-1][rng.randrange(4)] = value
-            finite = np.isfinite(np.float32(value)) and abs(value) < 1e12
-            return rows, f"boxes with {value}", OPEN if finite else BAD
+            return rows, f"boxes with {value}", OPEN if abs(value) < 1e30 else BAD
         case 2:
             rows = [list(row) for row in good]
             value = plain(rng)

@@ -11,7 +11,7 @@ import numpy as np
 from harness import Answer, Case, command
 from mutate import damage_text, damage_tree, dump_json, same_numbers
 
-from kinds.coco_rules import Status, annotations_status, rows_status, strict_json, wrong_persons
+from kinds.coco_rules import Status, annotations_status, is_strict, lenient_json, rows_status, wrong_persons
 from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.coco import annotated_persons, detected_persons
 from pose.datasets.coco_json import read_results
@@ -36,7 +36,7 @@ def link(world: Path, folder: Path, *names: str) -> None:
 
 
 def damaged_json(rng: Random, source: Path, target: Path) -> tuple[Any, str]:
-    """Write a damaged copy of a JSON file; return what strict JSON makes of it (an exception if nothing), and how."""
+    """Write a damaged copy of a JSON file; return its content (an exception if it is no JSON), and what was done."""
     tree = original(source)
     kind = rng.random()
     if kind < 0.08:
@@ -53,17 +53,20 @@ def damaged_json(rng: Random, source: Path, target: Path) -> tuple[Any, str]:
         content = dump_json(tree).encode("utf-8", "surrogatepass")
     target.write_bytes(content)
     try:
-        return strict_json(content), what
+        return lenient_json(content), what
     except ValueError as error:
         return error, what
 
 
-def status_of(content: Any, judge: Callable[[Any], Status], what: str) -> Status:
-    """Return the status of what `damaged_json` returned; other encodings than UTF-8 may be read or refused."""
+def status_of(content: Any, judge: Callable[[Any], Status], file: Path) -> Status:
+    """Return the status of what `damaged_json` returned.
+
+    Another encoding than UTF-8, and NaN where nothing is read, may be accepted or refused.
+    """
     if isinstance(content, ValueError):
         return "bad"
     status = judge(content)
-    return "open" if status == "valid" and what in ("byte order mark", "UTF-16") else status
+    return "open" if status == "valid" and not is_strict(file.read_bytes()) else status
 
 
 # --- annotations
@@ -83,7 +86,7 @@ def load(annotations: Path, images: Path) -> Any:
 def annotations(rng: Random, world: Path, folder: Path) -> Case:
     """Make a case of damaged annotations, for one of the commands that read them."""
     content, what = damaged_json(rng, world / "persons.json", folder / "persons.json")
-    status = status_of(content, annotations_status, what)
+    status = status_of(content, annotations_status, folder / "persons.json")
     if status == "valid" and {image["file_name"] for image in content["images"]} - {"1.png", "2.png", "3.png"}:
         status = "open"  # there is no such image
     link(world, folder, "images", "boxes.json", "results.json", "config.yaml", "run", "detector.onnx")
@@ -152,7 +155,7 @@ def detections(rng: Random, world: Path, folder: Path) -> Case:
     """Make a case of damaged detector boxes."""
     content, what = damaged_json(rng, world / "boxes.json", folder / "boxes.json")
     link(world, folder, "images", "persons.json", "config.yaml", "run", "photos")
-    status = status_of(content, lambda rows: rows_status(rows, {1, 2, 3}, None), what)
+    status = status_of(content, lambda rows: rows_status(rows, {1, 2, 3}, None), folder / "boxes.json")
     expected = {"bad": "refused", "valid": "right", "open": "either"}[status]
     path = folder / "boxes.json"
 
@@ -199,7 +202,7 @@ def results(rng: Random, world: Path, folder: Path) -> Case:
     """Make a case of a damaged result file."""
     content, what = damaged_json(rng, world / "results.json", folder / "results.json")
     link(world, folder, "images", "persons.json", "config.yaml")
-    status = status_of(content, lambda rows: rows_status(rows, {1, 2, 3}, 51), what)
+    status = status_of(content, lambda rows: rows_status(rows, {1, 2, 3}, 51), folder / "results.json")
     expected = {"bad": "refused", "valid": "right", "open": "either"}[status]
     path = folder / "results.json"
 

@@ -15,26 +15,33 @@ LARGE = 1e12
 """A coordinate in pixels from which a box is a mistake."""
 
 
-def strict_json(content: bytes) -> Any:
-    """Parse JSON with finite numbers only.
+def lenient_json(content: bytes) -> Any:
+    """Parse JSON as Python does, with NaN and infinities, which the rules of the fields refuse.
 
     Raises:
         ValueError: it is not JSON.
     """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nesting") from None
+
+
+def is_strict(content: bytes) -> bool:
+    """Return whether a text is JSON in UTF-8 with finite numbers only."""
 
     def finite(text: str) -> float:
         value = float(text)
-        if not math.isfinite(value):
-            raise ValueError(text)
-        return value
+        return value if math.isfinite(value) else reject(text)
 
     def reject(text: str) -> float:
         raise ValueError(text)
 
     try:
-        return json.loads(content, parse_constant=reject, parse_float=finite)
-    except RecursionError:
-        raise ValueError("nesting") from None
+        json.loads(content.decode("utf-8"), parse_constant=reject, parse_float=finite)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def is_id(value: Any) -> bool:

@@ -13,7 +13,7 @@ from harness import Answer, Case, command
 from mutate import damage_text, damage_tree, dump_json
 
 from kinds.coco_files import link
-from kinds.coco_rules import strict_json
+from kinds.coco_rules import is_number, lenient_json
 from pose.engine.curves import read_curves, read_layers
 from pose.engine.curves_csv import read_experiment
 
@@ -77,20 +77,16 @@ def _metrics(rng: Random, world: Path, folder: Path) -> Case:
 
 
 def _bad_metrics(content: bytes) -> bool:
-    """Return whether a row is clearly damaged: no JSON with finite numbers, or a loss that is no number."""
+    """Return whether a row is clearly damaged: no JSON, or samples or a loss that are no finite number."""
     try:
-        rows = [strict_json(line) for line in content.splitlines() if line.strip()]
+        rows = [lenient_json(line) for line in content.splitlines() if line.strip()]
     except ValueError:
         return True
     for row in rows:
-        if (
-            not isinstance(row, dict)
-            or not isinstance(row.get("kind"), str)
-            or type(row.get("samples")) not in (int, float)
-        ):
+        if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or not is_number(row.get("samples")):
             return True
-        if row["kind"] == "train" and "loss" in row and type(row["loss"]) not in (int, float):
-            return row["loss"] is not None
+        if row["kind"] == "train" and row.get("loss") is not None and not is_number(row["loss"]):
+            return True
     return False
 
 

@@ -297,6 +297,8 @@ def _wrong_state(state: dict[str, Any], expected: dict[str, Any]) -> str | None:
             if value.shape != expected["optimizer"]["state"][number][name].shape:
                 return f"optimizer {name} of another shape"
     for group, before in zip(state["optimizer"]["param_groups"], expected["optimizer"]["param_groups"], strict=True):
+        if group.keys() != before.keys():
+            return f"optimizer options {sorted(group.keys() ^ before.keys(), key=str)[:2]}"
         for name, value in group.items():
             if type(value) is not type(before[name]) and not (type(value) in (int, float) and name == "lr"):
                 return f"optimizer option {name} is {brief(value)}"
