@@ -97,6 +97,8 @@ def annotations(rng: Random, world: Path, folder: Path) -> Case:
         return wrong_persons(answer.value, content, status)
 
     def check_trains(answer: Answer) -> str | None:
+        if any(category.get("keypoints") != list(COCO.names) for category in content["categories"]):
+            return None  # a keypoint set of its own
         try:
             return wrong_persons(load(path, images), content, status)
         except PoseError as error:

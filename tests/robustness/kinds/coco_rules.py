@@ -13,8 +13,8 @@ from pose.skeleton import COCO
 
 Status = Literal["valid", "bad", "open"]
 """Must be accepted with the right values; must be refused; either, but never with a wrong value."""
-LARGE = 1e12
-"""A coordinate in pixels from which a box is a mistake."""
+LARGE, HUGE = 1e7, 1e30
+"""Numbers from which a file may be refused, and must be."""
 
 
 def lenient_json(content: bytes) -> Any:
@@ -55,11 +55,14 @@ def is_id(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < LARGE
+    return type(value) in (int, float) and abs(value) < HUGE
 
 
-def are_numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(map(is_number, value))
+def numbers_status(value: Any, count: int) -> Status:
+    """Return the status of a list of numbers: bad if there is another number of them, or one that is none."""
+    if not isinstance(value, list) or len(value) != count or not all(map(is_number, value)):
+        return "bad"
+    return "valid" if all(abs(number) < LARGE for number in value) else "open"
 
 
 def worst(statuses: list[Status]) -> Status:
@@ -124,18 +127,22 @@ def _annotation_status(row: Any, image_ids: set[int], category_id: int) -> Statu
         return "open" if row.get("iscrowd", 0) != 0 else "bad"
     if type(row.get("iscrowd", 0)) is not int or row.get("iscrowd", 0) not in (0, 1):
         return "open"
-    keypoints, area = row.get("keypoints"), row.get("area", 1)
+    keypoints, box, area = row.get("keypoints"), row.get("bbox"), row.get("area", 1)
+    statuses = [numbers_status(keypoints, 51), numbers_status(box, 4), numbers_status([area], 1)]
     if row.get("iscrowd", 0) == 1:
-        return "valid" if are_numbers(keypoints, 51) and are_numbers(row.get("bbox"), 4) and is_number(area) else "open"
-    if not are_numbers(keypoints, 51) or not set(keypoints[2::3]) <= {0, 1, 2}:
+        return "valid" if set(statuses) == {"valid"} else "open"
+    if statuses[0] == "bad" or not set(keypoints[2::3]) <= {0, 1, 2}:
         return "bad"
-    if not are_numbers(row.get("bbox"), 4) or not is_number(area):
+    if "bad" in statuses:
         return "bad" if any(keypoints[2::3]) else "open"
-    if area <= 0 or min(row["bbox"][2:]) <= 0:
+    if (
+        area <= 0
+        or min(box[2:]) <= 0
+        or type(row.get("num_keypoints", 0)) is not int
+        or row.get("num_keypoints", 0) < 0
+    ):
         return "open"
-    if type(row.get("num_keypoints", 0)) is not int or row.get("num_keypoints", 0) < 0:
-        return "open"
-    return "valid"
+    return worst(statuses)
 
 
 def _is_trained(row: Any, category_id: int) -> bool:
@@ -169,7 +176,7 @@ def wrong_persons(loaded: Any, content: Any, status: Status) -> str | None:
     """Return what is wrong with `pose.datasets.coco.Persons` loaded from a file, or None."""
     if not (np.isfinite(loaded.bboxes_xywh).all() and np.isfinite(loaded.keypoints_image).all()):
         return "boxes or keypoints that are not finite"
-    if np.abs(loaded.bboxes_xywh).max() > LARGE:
+    if np.abs(loaded.bboxes_xywh).max() > HUGE:
         return f"a box of {np.abs(loaded.bboxes_xywh).max():g}"
     for name, column in (("ids", loaded.ids), ("image_ids", loaded.image_ids)):
         if column.dtype.kind != "i":
@@ -216,13 +223,17 @@ def rows_status(rows: Any, image_ids: set[int], numbers: int | None) -> Status:
     for row in rows:
         if type(row.get("image_id")) is not int or type(row.get("category_id")) is not int:
             return "bad"
-        good = are_numbers(row.get("bbox"), 4) if numbers is None else are_numbers(row.get("keypoints"), numbers)
-        good = good and is_number(row.get("score"))
+        status = (
+            numbers_status(row.get("bbox"), 4) if numbers is None else numbers_status(row.get("keypoints"), numbers)
+        )
+        status = worst([status, numbers_status([row.get("score")], 1)])
         counted = row["category_id"] == 1
-        if not good:
+        if status == "bad":
             statuses.append("bad" if counted else "open")
         elif not is_id(row["image_id"]) or row["image_id"] not in image_ids:
             statuses.append("bad" if counted and numbers is None else "open")
         elif not counted or not 0 <= row["score"] <= 1 or (numbers is None and min(row["bbox"][2:]) <= 0):
             statuses.append("open")
+        else:
+            statuses.append(status)
     return worst(statuses)
