@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -202,14 +201,13 @@ def resumed_state(path: Path, world: Path) -> dict[str, Any]:
 
     state = _new_state(world)
     load_checkpoint(state, path)
-    values = {
+    return {
         "model": state.model.state_dict(),
         "ema": state.ema.model.state_dict() if state.ema is not None else None,
         "optimizer": state.optimizer.state_dict(),
         "progress": vars(state.progress),
         "random": torch.get_rng_state(),
     }
-    return deepcopy(values)
 
 
 def _new_state(world: Path) -> Any:
