@@ -203,7 +203,7 @@ def _poses_method(rng: Random, world: Path) -> Case:
         value = "x"  # never write to a device
 
     def check(answer: Answer) -> str | None:
-        if name == "to_coco" and type(value) is int:
+        if name == "to_coco" and isinstance(value, int):
             return None if {row["image_id"] for row in answer.value} == {value} else "another image_id"
         return f"image_id {brief(value)} gives {answer.value[0]['image_id']}" if name == "to_coco" else None
 
