@@ -47,7 +47,7 @@ def is_strict(content: bytes) -> bool:
         json.loads(content.decode("utf-8"), parse_constant=reject, parse_float=finite)
     except (ValueError, RecursionError):
         return False
-    return b"[" * 500 not in content
+    return b"[" * 500 not in content and rb"\ud" not in content
 
 
 def is_id(value: Any) -> bool:
@@ -84,7 +84,11 @@ def annotations_status(content: Any) -> Status:
     category = categories[0]
     if not is_id(category.get("id")):
         return "bad"
-    if not isinstance(category.get("name"), str) or category.get("keypoints") != list(COCO.names):
+    if (
+        not isinstance(category.get("name"), str)
+        or not category["name"]
+        or category.get("keypoints") != list(COCO.names)
+    ):
         return "open"
     statuses: list[Status] = [_image_status(image) for image in images]
     ids = [image.get("id") for image in images]
