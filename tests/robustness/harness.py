@@ -153,10 +153,11 @@ def run_case(make: MakeCase, kind: str, seed: int, index: int, world: Path, fold
             from_command = False
     answer = Answer(value, *output)
     if result == REFUSED and from_command:
-        detail = message_fault(answer.stderr)
-        result = "message" if detail else REFUSED
+        wrong = message_fault(answer.stderr)
+        result = "message" if wrong else REFUSED
+        detail = wrong or answer.stderr.strip().split("\n")[-1]
     if result == REFUSED and case.expected == RIGHT:
-        result, detail = "valid input refused", (answer.stderr.strip().split("\n")[-1] if from_command else detail)
+        result = "valid input refused"
     elif result == RIGHT:
         result, detail, place = _judge(case, answer)
     if result in (RIGHT, REFUSED):
@@ -316,12 +317,17 @@ def _captured() -> Iterator[list[str]]:
         os.dup2(writer, descriptor)
         os.close(writer)
         readers.append(reader)
+    streams = sys.stdout, sys.stderr
+    # New ones: a stream that was opened on a file would seek in the pipe.
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
+    sys.stderr.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         yield collected
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+        sys.stdout, sys.stderr = streams
         for descriptor, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, descriptor)
             os.close(copy)

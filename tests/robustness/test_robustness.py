@@ -41,3 +41,8 @@ def test_a_damaged_input_is_refused_in_one_line_or_gives_a_right_answer(report, 
 
 def test_every_kind_is_tried(report):
     assert sorted(report["tried"]) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["annotations", "checkpoints", "commands", "configs", "images", "weights"])
+def test_some_inputs_are_taken_so_that_a_harness_that_refuses_all_is_seen(report, kind):
+    assert report["tried"][kind].get("right", 0) > 0
