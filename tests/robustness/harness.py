@@ -31,6 +31,8 @@ MAX_MESSAGE = 300
 MAX_GROWTH_BYTES = 1 << 30
 """Largest growth of the peak memory during one case."""
 PIPE_BYTES = 1 << 20
+LOGS = ("train.log", "metrics.jsonl")
+"""Files of a run that may be empty."""
 
 RIGHT, REFUSED = "right", "refused"
 """The two outcomes that are no faults."""
@@ -103,7 +105,8 @@ class Outcome:
     @property
     def fault_class(self) -> str:
         """Faults of one class have one cause: kind, fault, exception type or message without values, and place."""
-        words = re.sub(r"""(['"]).*?\1|[\d.e+-]*\d""", "_", self.detail.partition("\n")[0])[:90]
+        first = re.sub(r"/\S*/", "", self.detail.partition("\n")[0])
+        words = re.sub(r"""(['"]).*?\1|[\d.e+-]*\d""", "_", first)[:90].strip()
         detail = words.partition(":")[0] if self.result == "traceback" else words
         return " | ".join(filter(None, (self.kind, self.result, detail, self.place)))
 
@@ -268,7 +271,7 @@ def file_fault(
         base = os.path.basename(name)
         if base.startswith(".") or ".partial" in base or base.endswith(".tmp"):
             return "left-over file", name
-        if refused and stat.S_ISREG(state[0]) and state[2] == 0 and base != "train.log":
+        if refused and stat.S_ISREG(state[0]) and state[2] == 0 and base not in LOGS:
             return "left-over file", f"refused, and an empty {name} is left"
         if stat.S_ISREG(state[0]) and base.endswith((".json", ".jsonl")) and (wrong := json_fault(folder / name)):
             return "wrong answer", f"{base}: {wrong}"
@@ -348,6 +351,7 @@ def _restored_state() -> Iterator[None]:
     handlers, level, argv = root.handlers[:], root.level, sys.argv[:]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # Python's default
         try:
             yield
         finally:

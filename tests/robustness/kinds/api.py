@@ -65,7 +65,7 @@ def some_boxes(rng: Random) -> tuple[Any, str, str]:
             rows = [list(row) for row in good]
             value = plain(rng)
             rows[-1][rng.randrange(4)] = value
-            return rows, f"boxes with {brief(value)}", BAD if type(value) not in (int, float) else OPEN
+            return rows, f"boxes with {brief(value)}", OPEN if isinstance(value, (int, float)) else BAD
         case 3:
             value = plain(rng)
             return value, f"boxes {brief(value)}", OPEN
