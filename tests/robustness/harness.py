@@ -217,7 +217,7 @@ def message_fault(stderr: str) -> str:
     lines = [line for line in re.split(r"[\r\n]+", stderr) if line.strip()]
     errors = [line for line in lines if line.startswith("error:") or re.match(r"(usage.*|[\w. -]+): error: ", line)]
     if "Traceback (most recent call last)" in stderr:
-        return f"a traceback: {stderr[-600:]}"
+        return f"a traceback on stderr\n{stderr[-600:]}"
     if len(errors) != 1 or lines[-1] != errors[0]:
         return f"{len(errors)} error lines, the last line is {lines[-1][:200] if lines else 'missing'!r}"
     if len(errors[0]) > MAX_MESSAGE:

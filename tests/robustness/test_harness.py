@@ -44,7 +44,7 @@ EXPECTED = {
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the result of each fault by its name."""
     folder = tmp_path_factory.mktemp("faults")
-    arguments = ["--kinds", "self_test", "--count", str(len(EXPECTED)), "--workers", "1", "--seconds", "4"]
+    arguments = ["--kinds", "planted", "--count", str(len(EXPECTED)), "--workers", "1", "--seconds", "4"]
     arguments += ["--keep", "kept", "--no-world", "--all", "all.jsonl", "--json", "report.json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

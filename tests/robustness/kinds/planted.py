@@ -17,7 +17,7 @@ from harness import Case
 from pose.errors import DataError
 
 
-def self_test(rng: Random, world: Path, folder: Path) -> Case:
+def planted(rng: Random, world: Path, folder: Path) -> Case:
     """Make the next case of `FAULTS`."""
     harness.MAX_GROWTH_BYTES = 20 << 20  # to touch more takes seconds on some machines
     faults = list(FAULTS)
@@ -28,7 +28,7 @@ def self_test(rng: Random, world: Path, folder: Path) -> Case:
 
 
 def _number(folder: Path) -> int:
-    counter = folder.parent.parent.parent / "self_test_count"
+    counter = folder.parent.parent.parent / "planted_count"
     number = int(counter.read_text()) if counter.exists() else 0
     counter.write_text(str(number + 1))
     return number
