@@ -16,10 +16,13 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from pose import __version__
@@ -31,6 +34,8 @@ from pose.packaged import weights_path
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, the convention of shells."""
+EXIT_TERMINATED = 143
+"""128 + SIGTERM."""
 
 NEWEST = Path()
 """Value of ``--resume`` without a file: resume from the newest checkpoint."""
@@ -48,21 +53,27 @@ Main = Callable[[Sequence[str] | None], None]
 # --- running a command
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; raised like Ctrl-C, so that a command removes its temporary files."""
+
+
 def run(main: Main, argv: Sequence[str] | None = None) -> None:
     """Run a command's main function; exit with 2 and one line on stderr after a `PoseError`, with 130 when interrupted.
 
-    So does a file, a disk or the memory that the operating system refuses. Any other exception is a bug and keeps its
-    traceback.
+    SIGTERM raises `Terminated` and exits with 143. A file, a disk or the memory that the operating system refuses is
+    one line too. Any other exception is a bug and keeps its traceback.
     """
     limit_thread_spinning()  # before torch is imported, which commands do in their main
     keep_freed_memory()
     try:
-        with _checked_stdout():
+        with _raising_on_sigterm(), _checked_stdout():
             main(argv)
     except PoseError as error:
         fail(str(error))
     except MemoryError as error:
         fail(f"out of memory ({str(error) or 'no details'}); use smaller images, a smaller model or a smaller batch")
+    except Terminated:
+        sys.exit(EXIT_TERMINATED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader closed the pipe (`| head`)
@@ -71,12 +82,6 @@ def run(main: Main, argv: Sequence[str] | None = None) -> None:
         # Writers name their file; what is left without a name and fails to be written is a print.
         name = error.filename or ("standard output" if error.errno in _WRITE_ERRORS else "a file")
         fail(f"{name}: {error.strerror or error}; check the path, its rights and the disk space")
-
-
-def fail(message: str) -> NoReturn:
-    """Print the line of an error on stderr and exit with 2."""
-    print(one_line(f"error: {message}", MAX_LINE), file=sys.stderr)
-    sys.exit(EXIT_USER_ERROR)
 
 
 @contextmanager
@@ -99,6 +104,35 @@ def _checked_stdout() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
                 raise
+
+
+def fail(message: str) -> NoReturn:
+    """Print the line of an error on stderr and exit with 2; of torchrun's ranks only the first of a machine prints."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print_error(message)
+    sys.exit(EXIT_USER_ERROR)
+
+
+def print_error(message: str) -> None:
+    """Print the line of an error on stderr."""
+    print(one_line(f"error: {message}", MAX_LINE), file=sys.stderr)
+
+
+@contextmanager
+def _raising_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` in the block on SIGTERM; does nothing in a thread other than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    handler = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def limit_thread_spinning() -> None:
@@ -153,6 +187,13 @@ def add_run_arguments(parser: ToolParser) -> None:
     )
     parser.add_argument("--run-dir", type=output_folder, help="folder of the run (default: runs/<config>/<time>)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--timeout",
+        type=positive_count,
+        default=600,
+        metavar="SECONDS",
+        help="under torchrun: end when a rank does not answer for this time (default: %(default)s)",
+    )
 
 
 def add_pipeline_arguments(parser: ToolParser) -> None:

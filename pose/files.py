@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ def _identity(path: str | Path) -> object:
 
 # --- writing
 
+_PARTIAL = re.compile(r"\.(\d+)\.partial")
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -55,10 +59,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Shortened, as a name must not have more than 255 bytes; the suffix is kept, by which libraries choose a format.
-    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.partial{path.suffix[-10:]}")
+    stem = path.stem[:40]
+    temporary = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix[-10:]}")
     with writing(path):
         _require_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(path.parent, stem)
     try:
         yield temporary
         with writing(path):
@@ -83,6 +89,26 @@ def _require_file(path: Path) -> None:
         raise MediaError(f"{path}: no file can have this name; choose another path") from None
     if not stat.S_ISREG(mode):
         raise MediaError(f"{path}: expected the name of a file to write, got a folder or a device")
+
+
+def remove_partial_files(folder: Path, stem: str = "*") -> None:
+    """Remove temporary files of `replacing` whose process has been killed; ``stem`` is that of the path, or all."""
+    for file in folder.glob(f".{stem if stem == '*' else escape(stem)}.*.partial*"):
+        match = _PARTIAL.search(file.name)
+        if match is not None and not _is_running(int(match[1])):
+            file.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return True  # not known: os.kill would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -101,8 +101,8 @@ def test_models_import_few_other_packages(path: Path) -> None:
 TORCH_FREE = (
     "errors arguments files json_file progress cli skeleton geometry heatmap images config.pose config.loader "
     "inference inference.predictor inference.poses inference.boxes inference.formats inference.sources "
-    "inference.metadata inference.backends inference.exported inference.detectors inference.find_detector inference.duplicates "
-    "inference.visualize inference.file_digest runtime.cache runtime.exports runtime.pose_predictor "
+    "inference.metadata inference.backends inference.exported inference.detectors inference.find_detector "
+    "inference.duplicates inference.visualize inference.file_digest runtime.cache runtime.exports runtime.pose_predictor "
     "runtime.open_predictor video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
 )
 

@@ -106,8 +106,8 @@ def _parser() -> ToolParser:
 
 def _predict(config: "Config", args: Namespace) -> "tuple[list[Result], str] | None":
     """Return the results of a model and their protocol, or None on the ranks that are not the main one."""
-    from pose.engine.distributed import init_distributed
     from pose.engine.evaluate import load_predict_fn, load_test_set, make_results
+    from pose.engine.launch import init_distributed
     from pose.engine.report import protocol_line
     from pose.inference.backends import is_exported
     from pose.models.weights import find_weights

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_any_config(args.cfg, args.overrides)
 
     from pose.engine.attention_ablation import format_layers, format_metrics, measure_modes
-    from pose.engine.distributed import init_distributed
+    from pose.engine.launch import init_distributed
     from pose.engine.plots import check_plot_name, draw_attention
     from pose.files import check_outputs, write_json
     from pose.models.weights import find_weights

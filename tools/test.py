@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_config(args.cfg, args.overrides)
 
     from pose.datasets.synthetic.prepare import prepare_data
-    from pose.engine.distributed import init_distributed
     from pose.engine.evaluate import load_predict_fn, load_test_set, make_results, score_results
     from pose.engine.explain_ap import explain_ap
+    from pose.engine.launch import init_distributed
     from pose.engine.metrics_log import start_logging
     from pose.engine.report import draw_predictions, protocol_line
     from pose.engine.truth import find_closest, load_truth

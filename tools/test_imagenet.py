@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.imagenet import load_test_images
     from pose.engine.classification_task import classify_images, protocol_line
-    from pose.engine.distributed import init_distributed
+    from pose.engine.launch import init_distributed
     from pose.engine.metrics_log import start_logging
     from pose.models.weights import find_weights, load_classifier_for
 

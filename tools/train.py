@@ -39,12 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.datasets.keypoint_set import log_keypoints, resolve_keypoints
     from pose.datasets.synthetic.prepare import prepare_data
-    from pose.engine.distributed import barrier, init_distributed
+    from pose.engine.distributed import barrier
+    from pose.engine.launch import init_distributed
     from pose.engine.metrics_log import start_logging
     from pose.engine.run_folder import open_run
 
-    with init_distributed(args.device) as dist:
-        folder, checkpoint = open_run(config, args.resume, args.run_dir, dist)
+    with (
+        init_distributed(args.device, args.timeout) as dist,
+        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
+    ):
         if dist.is_main:
             prepare_data(config)
         barrier(dist)

@@ -38,12 +38,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.run_dir is not None and args.resume is None:
         check_outputs([args.run_dir / "config.yaml"], config_files(args.cfg))
 
-    from pose.engine.distributed import barrier, init_distributed
+    from pose.engine.distributed import barrier
+    from pose.engine.launch import init_distributed
     from pose.engine.metrics_log import start_logging
     from pose.engine.run_folder import open_run
 
-    with init_distributed(args.device) as dist:
-        folder, checkpoint = open_run(config, args.resume, args.run_dir, dist)
+    with (
+        init_distributed(args.device, args.timeout) as dist,
+        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
+    ):
         barrier(dist)
         start_logging(folder if dist.is_main else None)
         best = train_classifier(config, folder, dist, checkpoint)

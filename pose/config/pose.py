@@ -31,7 +31,6 @@ from pose.skeleton import Skeleton
 STRIDE = 4
 """Input pixels per heatmap pixel: both heads output a quarter of the input resolution (paper, section 6)."""
 
-
 MAX_RELATIVE_SIZE = 256
 """Limit of width**2 * depth * K, with which the number of weights grows: about 1e9 weights."""
 

@@ -4,6 +4,7 @@ The order of an epoch is a pure function of (seed, epoch). The global batch of a
 accumulation steps, so a step trains on the same rows for any world size and accumulation.
 """
 
+import os
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pose.errors import ConfigError, PoseError
+from pose.errors import ConfigError, DataError, PoseError
 
 Batch = TypeVar("Batch")
 
@@ -85,7 +86,7 @@ def training_loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_disable_opencv_threads,
+        worker_init_fn=_prepare_worker,
         # By default, a loader draws worker seeds from the global generator, which dropout and mixup use; a run that is
         # resumed within an epoch would then differ. No sample uses these seeds.
         generator=torch.Generator(),
@@ -94,18 +95,34 @@ def training_loader(
 
 def test_loader(crops: Dataset[Batch], batch_size: int, workers: int) -> DataLoader[Batch]:
     """Return a data loader in order, including the incomplete last batch."""
-    return DataLoader(crops, batch_size=batch_size, num_workers=workers, worker_init_fn=_disable_opencv_threads)
+    return DataLoader(crops, batch_size=batch_size, num_workers=workers, worker_init_fn=_prepare_worker)
 
 
 def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """Iterate over a loader; a `PoseError` of a worker is raised with its own message, without the traceback."""
+    """Iterate over a loader; a `PoseError` of a worker is raised with its own message, without the traceback.
+
+    Raises:
+        DataError: a worker has ended.
+    """
     try:
         yield from loader
     except PoseError as error:
         message = str(error).strip().rpartition(f"{type(error).__name__}: ")[2]
         raise type(error)(message) from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise DataError(
+            f"a data worker has ended ({str(error)[:100]}); it may lack memory, lower the option workers"
+        ) from None
 
 
-def _disable_opencv_threads(worker: int) -> None:
-    """Run OpenCV single-threaded in a worker: the workers already use all cores."""
+def _prepare_worker(worker: int) -> None:
+    """Run OpenCV single-threaded, as the workers already use all cores, and leave Ctrl-C to the training process.
+
+    A terminal sends Ctrl-C to the whole process group. The training process finishes its step, for which it may need
+    more batches, and then ends its workers.
+    """
     cv2.setNumThreads(0)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)

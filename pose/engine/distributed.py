@@ -1,17 +1,14 @@
 """Distributed training with torchrun: process group, model wrapping, collectives.
 
-Gloo on CPU, NCCL on GPU. Without torchrun every function returns its input unchanged. This is the only module that
-reads torchrun's environment variables.
+Gloo on CPU, NCCL on GPU. Without torchrun every function returns its input unchanged. `pose.engine.launch` starts and
+ends the process group.
 """
 
-import gc
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as torch_dist
 from torch import nn
@@ -22,11 +19,19 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class DistContext:
-    """Rank, world size and device of this process."""
+    """Rank, world size and device of this process.
+
+    Attributes:
+        rank: number of this process.
+        world_size: number of processes.
+        device: of this process.
+        patient_group: process group without a timeout, for `barrier`; None: the default group.
+    """
 
     rank: int
     world_size: int
     device: torch.device
+    patient_group: Any = None
 
     @property
     def is_main(self) -> bool:
@@ -34,32 +39,9 @@ class DistContext:
         return self.rank == 0
 
 
-@contextmanager
-def init_distributed(device: str | None = None) -> Iterator[DistContext]:
-    """Context manager: initialize torchrun's process group and destroy it at the end; without torchrun, one process.
-
-    Args:
-        device: ``"cpu"``, ``"cuda"``, ...; by default the GPU of this local rank, else the CPU.
-    """
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if kind == "cuda":
-        torch.cuda.set_device(local_rank)
-        chosen = torch.device("cuda", local_rank)
-    else:
-        chosen = torch.device(kind)
-    if "WORLD_SIZE" not in os.environ:
-        yield DistContext(0, 1, chosen)
-        return
-    torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        yield DistContext(torch_dist.get_rank(), torch_dist.get_world_size(), chosen)
-        torch_dist.barrier()  # a rank that exits while another still communicates with it can crash both
-    finally:
-        # Wrapped models are in reference cycles and would keep the group's threads until the interpreter exits, which
-        # then sometimes aborts.
-        gc.collect()
-        torch_dist.destroy_process_group()
+def seed_step(seed: int, step: int, dist: DistContext) -> None:
+    """Seed torch's generators for a step: a resumed run draws the same numbers again, and each rank draws others."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, dist.rank)).generate_state(1, np.uint64)[0]))
 
 
 def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accumulate: int = 1) -> nn.Module:
@@ -74,7 +56,7 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
     if dist.world_size == 1:
         return model
     if sync_batch_norm:
-        model = convert_sync_batch_norm(model)
+        model = convert_sync_batch_norm(model, dist.device)
     devices = [dist.device] if dist.device.type == "cuda" else None
     with warnings.catch_warnings():
         # torch 2.15 renames `broadcast_buffers`; older versions do not accept the new name.
@@ -88,8 +70,13 @@ def wrap_model(model: nn.Module, dist: DistContext, sync_batch_norm: bool, accum
         )
 
 
-def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
-    """Replace every batch norm of a model by `SyncBatchNorm2d`, in place; names and weights are kept."""
+def convert_sync_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Replace every batch norm of a model, in place; names and weights are kept.
+
+    On a GPU by `torch.nn.SyncBatchNorm`, which needs one, else by `SyncBatchNorm2d`.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
             synced = SyncBatchNorm2d(child.num_features, child.eps, child.momentum)
@@ -97,26 +84,28 @@ def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
             synced.load_state_dict(child.state_dict())
             setattr(model, name, synced.to(child.weight.device))
         else:
-            convert_sync_batch_norm(child)
+            convert_sync_batch_norm(child, device)
     return model
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batches of all ranks, which must be of equal size. `torch.nn.SyncBatchNorm` needs a GPU."""
+    """Batch norm over the batches of all ranks, which must be of equal size."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize (B, C, H, W)."""
         if not self.training:
             return super().forward(input)
         values = input.float()
-        moments = torch.stack([values.mean(dim=(0, 2, 3)), values.square().mean(dim=(0, 2, 3))])
-        mean, mean_square = _AllReduceSum.apply(moments) / torch_dist.get_world_size()
-        variance = (mean_square - mean.square()).clamp_min(0)
-        count = input.numel() // input.shape[1] * torch_dist.get_world_size()
+        # The variance of centered values: a difference of mean squares has no correct digit if the mean is large.
+        own_variance, own_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        means, variances = _AllGather.apply(torch.stack([own_mean, own_variance])).unbind(1)
+        mean = means.mean(dim=0)
+        variance = (variances + (means - mean).square()).mean(dim=0)
+        count = input.numel() // input.shape[1] * len(means)
         self._update_running_stats(mean.detach(), variance.detach(), count)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(input.dtype)
+        centered = values - mean[:, None, None]
+        return torch.addcmul(self.bias[:, None, None], centered, scale[:, None, None]).to(input.dtype)
 
     def _update_running_stats(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
         assert self.running_mean is not None
@@ -128,22 +117,20 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
 
 
-class _AllReduceSum(torch.autograd.Function):
-    """Sum over all ranks; the gradient is the sum of the ranks' gradients."""
+class _AllGather(torch.autograd.Function):
+    """Stack the values of all ranks along a new first axis; the gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        return _all_reduce_sum(values)
+        gathered = [torch.empty_like(values) for _ in range(torch_dist.get_world_size())]
+        torch_dist.all_gather(gathered, values)
+        return torch.stack(gathered)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return _all_reduce_sum(gradients[0])
-
-
-def _all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
-    total = values.clone()
-    torch_dist.all_reduce(total)
-    return total
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        torch_dist.all_reduce(total)
+        return total[torch_dist.get_rank()]
 
 
 def broadcast_buffers(model: nn.Module, dist: DistContext) -> None:
@@ -172,9 +159,9 @@ def broadcast_object(item: Item, dist: DistContext) -> Item:
 
 
 def barrier(dist: DistContext) -> None:
-    """Wait until every rank has called this."""
+    """Wait until every rank has called this, without a timeout: rank 0 may prepare data for hours."""
     if dist.world_size > 1:
-        torch_dist.barrier()
+        torch_dist.barrier(dist.patient_group)
 
 
 def all_reduce_mean(value: torch.Tensor, dist: DistContext) -> torch.Tensor:

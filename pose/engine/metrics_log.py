@@ -2,16 +2,19 @@
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 
+from pose.engine.events import EventWriter
 from pose.engine.state import Progress
-from pose.files import replacing, to_json
+from pose.errors import MediaError
+from pose.files import replacing, to_json, writing
 from pose.images import Image
 from pose.progress import ProgressLine, duration
 
@@ -45,17 +48,17 @@ class MetricsLog:
     Args:
         folder: existing run folder.
         active: whether to write; true on rank 0 only.
+
+    Raises:
+        MediaError: a file cannot be written; from all methods.
     """
 
     def __init__(self, folder: Path, active: bool) -> None:
-        self._file: TextIO | None = None
-        self._board: Any = None  # file_writer is declared None in its class
+        self._folder, self._active = folder, active
+        self._rows = folder / "metrics.jsonl"
         if active:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 needs it
-
-            self._folder = folder
-            self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder))
+            _remove_partial_row(self._rows)
+            self._board = EventWriter(folder)
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -71,13 +74,15 @@ class MetricsLog:
             samples: training samples seen so far, the horizontal axis of every curve.
             metrics: values by name; a value that is not finite is written as null.
         """
-        if self._file is None or self._board is None:
+        if not self._active:
             return
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        self._file.write(to_json({"kind": kind, "samples": samples, **values}, self._folder / "metrics.jsonl") + "\n")
-        self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(f"{kind}/{name}", value, samples)
+        row = to_json({"kind": kind, "samples": samples, **values}, self._rows) + "\n"
+        with writing(self._rows), self._rows.open("a", encoding="utf-8") as file:
+            file.write(row)
+        self._board.write(
+            samples, [{"tag": f"{kind}/{name}", "simple_value": value} for name, value in metrics.items()]
+        )
 
     def write_images(self, samples: int, images: Mapping[str, Image]) -> None:
         """Write images (H, W, 3) uint8 BGR by name: ``NAME.jpg`` in the run folder, and the same JPEG to TensorBoard.
@@ -86,25 +91,29 @@ class MetricsLog:
             samples: training samples seen so far.
             images: by name.
         """
-        if self._board is None:
+        if not self._active:
             return
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         for name, image in images.items():
             _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            jpeg = encoded.tobytes()
-            with replacing(self._folder / f"{name}.jpg") as temporary:
+            path, jpeg = self._folder / f"{name}.jpg", encoded.tobytes()
+            with replacing(path) as temporary, writing(path):
                 temporary.write_bytes(jpeg)
             height, width = image.shape[:2]
-            # Not add_image, which would encode a PNG of ten times the size.
-            value = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=jpeg)
-            self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=value)]), samples)
+            fields = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": jpeg}
+            self._board.write(samples, [{"tag": name, "image": fields}])
 
     def close(self) -> None:
-        """Close both files."""
-        if self._file is not None and self._board is not None:
-            self._file.close()
+        """Close the events."""
+        if self._active:
             self._board.close()
+
+
+def _remove_partial_row(path: Path) -> None:
+    """Cut off the last row of a ``metrics.jsonl`` if it is incomplete: the process was killed, or the disk was full."""
+    with writing(path), path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 class Meter:
@@ -246,12 +255,26 @@ class EpochLog:
 
 
 def start_logging(folder: Path | None) -> None:
-    """Log to stderr and to ``train.log`` in a folder; without a folder (testing, ranks other than 0) warnings only."""
+    """Log to stderr and to ``train.log`` in a folder; without a folder (testing, ranks other than 0) warnings only.
+
+    Raises:
+        MediaError: ``train.log`` cannot be written; then also from each call that logs.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8"))
+        with writing(folder / "train.log"):
+            handlers.append(_LogFile(folder / "train.log", encoding="utf-8"))
     level = logging.INFO if folder is not None else logging.WARNING
     logging.basicConfig(
         level=level, handlers=handlers, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+
+
+class _LogFile(logging.FileHandler):
+    """Log file that raises a `MediaError` where `logging.FileHandler` prints a traceback and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (name of the base class)
+        """Raise the error of the record that was not written."""
+        error = sys.exc_info()[1]
+        raise MediaError(f"{self.baseFilename}: cannot write it ({error}); free disk space") from None

@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader
 
 from pose.config.base import OptimizationConfig
 from pose.config.loader import AnyConfig, dump
-from pose.config.tree import flatten
 from pose.datasets.loading import EpochSampler, training_loader
 from pose.datasets.loading import batches as iterate_batches
-from pose.engine.checkpoint import load_checkpoint, save_checkpoint
-from pose.engine.distributed import DistContext, all_gather, all_reduce_mean, broadcast_buffers
+from pose.engine.checkpoint import resume as resume_checkpoint
+from pose.engine.checkpoint import save_checkpoint
+from pose.engine.distributed import DistContext, all_gather, all_reduce_mean, barrier, broadcast_buffers, seed_step
+from pose.engine.interruption import StopSignals, log_interruption
 from pose.engine.metrics_log import EpochLog, MetricsLog, RunClock, Validation
 from pose.engine.schedules import initial_learning_rates, learning_rate, temperature
 from pose.engine.state import TrainState
@@ -59,8 +60,11 @@ def train_one_epoch(
     log: EpochLog,
     checkpoint: Callable[[], None] | None = None,
     describe: Callable[[list[int]], str] = describe_ids,
+    seed: int = 0,
 ) -> None:
     """Train the remaining steps of an epoch.
+
+    After Ctrl-C or SIGTERM of any rank the step is finished and saved, then the exception is raised.
 
     Args:
         state: changed in place; ``state.progress`` counts the steps.
@@ -70,8 +74,9 @@ def train_one_epoch(
         options: optimization options.
         dist: rank, world size and device.
         log: receives loss and learning rate of every step.
-        checkpoint: saves a checkpoint; called every ``options.checkpoint_minutes``.
+        checkpoint: saves a checkpoint; called every ``options.checkpoint_minutes`` and after the last step.
         describe: describes the records of a batch, by their ids, for the error message.
+        seed: of the random numbers of dropout and mixup, which are a function of (seed, step, rank).
 
     Raises:
         TrainingError: a loss is not finite; raised before the weight update of the checked step.
@@ -80,29 +85,34 @@ def train_one_epoch(
     model.train()
     pending: list[tuple[Tensor, Tensor]] = []  # loss and ids of the backward passes since the last check
     last_checkpoint = time.monotonic()
-    while progress.step < steps:
-        rate = _set_learning_rate(state, options, steps)
-        for part in range(options.accumulate):
-            batch = log.next_batch(batches)
-            with _gradient_exchange(model, part == options.accumulate - 1):
-                with _autocast(options, dist):
-                    loss, ids = loss_fn(model, batch)
-                scaler.scale(loss / options.accumulate).backward()
-            pending.append((loss.detach(), ids))
-        mean_loss = None
-        if dist.device.type != "cuda" or (progress.step + 1) % CHECK_STEPS == 0 or progress.step + 1 == steps:
-            mean_loss = _check_losses(pending, describe, dist)
-            pending.clear()
-        _update_weights(state, options)
-        progress.step += 1
-        progress.global_step += 1
-        progress.samples += options.batch_size
-        log.step(mean_loss, rate)
-        # Only after a loss was found finite, so that a broken checkpoint never replaces a good one.
-        if mean_loss is not None and time.monotonic() - last_checkpoint > 60 * options.checkpoint_minutes:
-            last_checkpoint = time.monotonic()
-            if checkpoint is not None:
+    with StopSignals() as stop:
+        while progress.step < steps:
+            seed_step(seed, progress.global_step, dist)
+            rate = _set_learning_rate(state, options, steps)
+            for part in range(options.accumulate):
+                batch = log.next_batch(batches)
+                with _gradient_exchange(model, part == options.accumulate - 1):
+                    with _autocast(options, dist):
+                        loss, ids = loss_fn(model, batch)
+                    scaler.scale(loss / options.accumulate).backward()
+                pending.append((loss.detach(), ids))
+            mean_loss, stopping = None, False
+            if dist.device.type != "cuda" or (progress.step + 1) % CHECK_STEPS == 0 or progress.step + 1 == steps:
+                mean_loss, stopping = _check_losses(pending, describe, dist, stop.received is not None)
+                pending.clear()
+            _update_weights(state, options)
+            progress.step += 1
+            progress.global_step += 1
+            progress.samples += options.batch_size
+            log.step(mean_loss, rate)
+            due = time.monotonic() - last_checkpoint > 60 * options.checkpoint_minutes
+            # Only after a loss was found finite, so that a broken checkpoint never replaces a good one.
+            if mean_loss is not None and checkpoint is not None and (due or stopping or progress.step == steps):
+                last_checkpoint = time.monotonic()
                 checkpoint()
+            if stopping:
+                barrier(dist)  # the others wait until rank 0 has saved
+                raise stop.interruption()
 
 
 def train(
@@ -138,7 +148,7 @@ def train(
     options, dataset = config.train, cast(Any, loader.dataset)
     sampler = cast(EpochSampler, loader.batch_sampler)
     if resume is not None:
-        _resume(state, config, resume)
+        resume_checkpoint(state, config, resume)
     if dist.is_main:
         write_text(folder / "config.yaml", dump(config))
     progress, save_last = state.progress, partial(save_checkpoint, state, config, folder / "last.pt")
@@ -148,7 +158,7 @@ def train(
         options.batch_size // dist.world_size // options.accumulate, sampler.steps, options.precision, dist.device,
     )  # fmt: skip
     clock = RunClock(options.epochs, progress.epoch + progress.step / sampler.steps)
-    with MetricsLog(folder, dist.is_main) as metrics_log:
+    with log_interruption(folder / "last.pt", dist), MetricsLog(folder, dist.is_main) as metrics_log:
         if draw_batch is not None and dist.is_main and progress.epoch < options.epochs:
             sampler.start(progress.epoch)
             metrics_log.write_images(progress.samples, {"train_batch": draw_batch(next(iter(sampler)))})
@@ -162,7 +172,7 @@ def train(
             with EpochLog(metrics_log, progress, clock, sampler.steps, tau) as log:
                 train_one_epoch(
                     state, iterate_batches(loader), loss_fn, sampler.steps, options, dist, log,
-                    save_last if dist.is_main else None, dataset.describe,
+                    save_last if dist.is_main else None, dataset.describe, config.seed,
                 )  # fmt: skip
             progress.epoch, progress.step = progress.epoch + 1, 0
             is_best = False
@@ -223,15 +233,19 @@ def _autocast(options: OptimizationConfig, dist: DistContext) -> torch.autocast:
 
 
 def _check_losses(
-    pending: list[tuple[Tensor, Tensor]], describe: Callable[[list[int]], str], dist: DistContext
-) -> float:
-    """Return the mean loss over all ranks.
+    pending: list[tuple[Tensor, Tensor]],
+    describe: Callable[[list[int]], str],
+    dist: DistContext,
+    stop: bool = False,
+) -> tuple[float, bool]:
+    """Return the mean loss over all ranks, and whether a rank wants to stop.
 
     Raises:
         TrainingError: a loss is not finite; the message names the records of its batch.
     """
     losses = torch.stack([loss for loss, _ in pending])
-    mean = float(all_reduce_mean(losses.mean(), dist))
+    own = torch.stack([losses.float().mean(), losses.new_tensor(stop, dtype=torch.float32)])
+    mean, stopping = all_reduce_mean(own, dist).tolist()
     if not math.isfinite(mean):
         broken = torch.nonzero(~losses.isfinite().cpu()).flatten().tolist()
         broken_ids = [
@@ -241,7 +255,7 @@ def _check_losses(
             f"the loss is not finite ({mean}) on {describe(broken_ids[0] if broken_ids else [])}, lower "
             "train.learning_rate, or set train.gradient_clip"
         )
-    return mean
+    return mean, stopping > 0
 
 
 def _update_weights(state: TrainState, options: OptimizationConfig) -> None:
@@ -278,11 +292,3 @@ def _validate(
     is_best = progress.best_score < result.score
     progress.best_score = max(progress.best_score, result.score)
     return is_best
-
-
-def _resume(state: TrainState, config: AnyConfig, path: Path) -> None:
-    saved = dict(flatten(load_checkpoint(state, path).model_dump(mode="json")))
-    logger.info("resumed %s after %d epochs and %d steps", path, state.progress.epoch, state.progress.step)
-    for key, value in flatten(config.model_dump(mode="json")):
-        if key != "name" and value != saved.get(key):
-            logger.warning("%s is now %s, the checkpoint was written with %s", key, value, saved.get(key))

@@ -1,36 +1,48 @@
-"""Weight files: written atomically, read without executing code, loaded with strict names and shapes.
+"""Weight files: written atomically, read without executing code, loaded with strict names, shapes and types.
 
 A weight file is a dict saved by `torch.save` with at least ``model`` (a state dict) and ``config`` (the resolved config
 as plain values). A training checkpoint (`pose.engine.checkpoint`) is a weight file with more keys.
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import CONFIGS, AnyConfig
 from pose.config.pose import Config
 from pose.config.skeleton import reads_annotations
-from pose.errors import CheckpointError, near_name
-from pose.files import newest_below, replacing
+from pose.errors import CheckpointError
+from pose.files import newest_below, replacing, writing
 from pose.models import build_classifier, build_pose_net
 from pose.models.classifier import Classifier
 from pose.models.pose_net import PoseNet
+from pose.models.torch_file import check_weights, load_torch_file
 from pose.packaged import PACKAGED_WEIGHTS, weights_path
+
+Model = TypeVar("Model", bound=nn.Module)
 
 DEFAULT_WEIGHTS = PACKAGED_WEIGHTS["default"]
 """The packaged model that `PosePredictor` loads by default."""
 
 
 def write_weights(content: Mapping[str, Any], path: Path) -> None:
-    """Write a weight file atomically: after an interruption ``path`` has either the old or the new content."""
-    with replacing(path) as temporary:
-        torch.save(dict(content), temporary)
+    """Write a weight file atomically: after an interruption ``path`` has either the old or the new content.
+
+    Raises:
+        MediaError: the file cannot be written.
+    """
+    buffer = io.BytesIO()  # torch reports a full disk with errors of its own, Python's file with an OSError
+    torch.save(dict(content), buffer)
+    with replacing(path) as temporary, writing(path):
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -43,7 +55,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged, or is no weight file of this project.
     """
     file = find_weights(path) if path.is_dir() else path
-    content = _load(file)
+    content = load_torch_file(file)
     if not isinstance(content, dict) or not {"model", "config"} <= content.keys():
         raise CheckpointError(f"{file}: expected a dict with 'model' and 'config' as `dyconv-pose train` writes it")
     config = content["config"]
@@ -53,6 +65,9 @@ def read_weights(path: Path) -> dict[str, Any]:
             f"{file}: expected a 'config' with task {' or '.join(map(repr, CONFIGS))}, got {task!r}; "
             "give a file that `dyconv-pose train` or `dyconv-pose train-imagenet` wrote"
         )
+    check_weights(content["model"], file)
+    if content.get("ema") is not None:
+        check_weights(content["ema"], file)
     return content
 
 
@@ -62,34 +77,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: the file is missing or damaged, or has other content.
     """
-    content = _load(path)
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
-    ):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, such as torchvision's weight files")
-    return content
-
-
-def _load(file: Path) -> object:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        hint = near_name(str(file), PACKAGED_WEIGHTS)
-        raise CheckpointError(
-            f"{file}: no such weight file{hint or ';'} a training run writes best.pt to its run folder"
-        ) from None
-    except Exception as error:
-        if file.suffix.lower() in (".onnx", ".xml"):
-            raise CheckpointError(
-                f"{file}: expected a weight file (.pt), got an exported model; pose.ExportedPredictor, "
-                "`dyconv-pose predict`, demo-video and test run it"
-            ) from None
-        # Damaged bytes cause many kinds of errors in the unpickler, IndexError and struct.error too. The message of
-        # torch is left out: it has many lines and advises to load with weights_only=False.
-        raise CheckpointError(
-            f"{file}: not a readable weight file of tensors and plain values only ({type(error).__name__}); "
-            "copy it again or train again"
-        ) from None
+    return check_weights(load_torch_file(path), path)
 
 
 def find_weights(folder: Path) -> Path:
@@ -152,8 +140,9 @@ def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path)
     """Load a state dict into a model; all names and shapes must be equal.
 
     Args:
-        model: changed in place, or not at all if there is a difference.
-        state: state dict to load.
+        model: changed in place, or not at all if there is a difference. A model on the meta device gets the tensors of
+            ``state``, in its own types.
+        state: state dict to load, see `check_weights`.
         path: file of ``state``, for error messages.
 
     Raises:
@@ -172,7 +161,11 @@ def load_strict(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path)
             f"{path}: made for another model: {'; '.join(differences[:3])} ({len(differences)} differences); "
             "use the config that it was trained with"
         )
-    model.load_state_dict(dict(state))
+    if any(value.is_meta for value in expected.values()):
+        own_types = {name: value.to(expected[name].dtype).contiguous() for name, value in state.items()}
+        model.load_state_dict(own_types, assign=True)
+    else:
+        model.load_state_dict(dict(state))
 
 
 def inference_state(content: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
@@ -249,9 +242,8 @@ def load_classifier_for(config: ClassificationConfig, path: Path) -> tuple[Class
             f"{path}: trained on other classes than data.classes names, or in another order; leave data.classes out to "
             "take those of the weights"
         )
-    model = build_classifier(config.model_copy(update={"data": trained.data}))
-    load_strict(model, inference_state(content), path)
-    return model.eval(), classes
+    model = _load(partial(build_classifier, config.model_copy(update={"data": trained.data})), content, path)
+    return model, classes
 
 
 def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
@@ -270,6 +262,24 @@ def load_pose_net(path: str | Path) -> tuple[PoseNet, Config]:
 
 
 def _build(config: Config, content: Mapping[str, Any], path: Path) -> PoseNet:
-    model = build_pose_net(config)
+    return _load(partial(build_pose_net, config), content, path)
+
+
+def _load(build: Callable[[], Model], content: Mapping[str, Any], path: Path) -> Model:
+    """Build a model and load its weights; the names and shapes are compared before any memory is allocated for it."""
+    try:
+        with torch.device("meta"), _WithoutInitialization():
+            model = build()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: no model can be built from its config ({type(error).__name__})") from None
     load_strict(model, inference_state(content), path)
     return model.eval()
+
+
+class _WithoutInitialization(TorchFunctionMode):
+    """Context in which random initialization does nothing; on the meta device it would import half of PyTorch."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -16,9 +16,9 @@ from pose.engine.distributed import (
     all_reduce_mean,
     broadcast_buffers,
     broadcast_object,
-    init_distributed,
     wrap_model,
 )
+from pose.engine.launch import init_distributed
 from pose.engine.trainer import _check_losses, describe_ids
 from pose.errors import TrainingError
 
@@ -27,7 +27,13 @@ BATCH, STEPS = 6, 3
 
 def main(output: Path) -> None:
     with init_distributed("cpu") as dist:
-        results = {"model": train(dist), "exchange": exchange(dist), "broken_loss": broken_loss(dist)}
+        results = {
+            "model": train(dist),
+            "exchange": exchange(dist),
+            "broken_loss": broken_loss(dist),
+            "variance": variance_of_far_values(dist),
+            "draws": draws(dist),
+        }
         if dist.is_main:
             torch.save(results, output)
 
@@ -84,6 +90,25 @@ def broken_loss(dist: DistContext) -> list[str]:
     except TrainingError as error:
         return all_gather(str(error), dist)
     return all_gather("no error", dist)
+
+
+def variance_of_far_values(dist: DistContext) -> torch.Tensor:
+    """Return the running variance after one batch of mean 1,000 and standard deviation 1, with momentum 1."""
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(5)) + 1000
+    norm = convert_sync_batch_norm(nn.Sequential(nn.BatchNorm2d(1, momentum=1.0)), dist.device)
+    if dist.world_size == 1:
+        norm = nn.Sequential(nn.BatchNorm2d(1, momentum=1.0))
+    norm(images.chunk(dist.world_size)[dist.rank])
+    return norm[0].running_var
+
+
+def draws(dist: DistContext) -> list[list[list[float]]]:
+    """Return the dropout masks of every rank in two steps, the first of which is seeded twice."""
+    own = []
+    for step in (1, 2, 1):
+        seed_step(7, step, dist)
+        own.append(nn.functional.dropout(torch.ones(64)).tolist())
+    return all_gather(own, dist)
 
 
 if __name__ == "__main__":

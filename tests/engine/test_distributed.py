@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from pose.engine.distributed import convert_sync_batch_norm, init_distributed, wrap_model
+from pose.engine.distributed import convert_sync_batch_norm, wrap_model
+from pose.engine.launch import init_distributed
 
 WORKER = Path(__file__).with_name("process_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +70,30 @@ def test_every_rank_names_the_records_of_the_rank_whose_loss_is_not_finite(one_p
     assert "on the records [20]" in one_process["broken_loss"][0]
 
 
+def test_sync_batch_norm_has_the_variance_of_values_far_from_zero(one_process, two_ranks):
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(5)) + 1000
+    expected = images.double().var().item()
+
+    assert one_process["variance"].item() == pytest.approx(expected, rel=1e-3)
+    assert two_ranks["variance"].item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_dropout_differs_between_ranks_and_steps_and_is_repeated_by_a_resumed_run(two_ranks):
+    first, second = two_ranks["draws"]
+
+    for step, other, again in (first, second):
+        assert step == again
+        assert step != other
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+
+
+def test_a_gpu_uses_the_batch_norm_of_torch():
+    model = convert_sync_batch_norm(nn.Sequential(nn.Sequential(nn.BatchNorm2d(2))), torch.device("cuda"))
+
+    assert type(model[0][0]) is nn.SyncBatchNorm
+
+
 def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
@@ -85,7 +110,7 @@ def test_convert_sync_batch_norm_keeps_names_weights_and_parameters():
     model[1][0].running_mean.fill_(3)
     before, parameters = {name: value.clone() for name, value in model.state_dict().items()}, list(model.parameters())
 
-    synced = convert_sync_batch_norm(model)
+    synced = convert_sync_batch_norm(model, torch.device("cpu"))
 
     torch.testing.assert_close(dict(synced.state_dict()), before, rtol=0, atol=0)
     assert [id(value) for value in synced.parameters()] == [id(value) for value in parameters]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import stat
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from pose.config.classification import ClassFoldersConfig, ClassificationConfig, ClassifierConfig
 from pose.config.pose import Config, InputConfig, ModelConfig, TrainConfig
 from pose.config.skeleton import SkeletonConfig, resolved
-from pose.errors import CheckpointError
+from pose.errors import CheckpointError, MediaError
 from pose.models import build_classifier, build_pose_net
 from pose.models.weights import (
     find_weights,
@@ -95,16 +96,18 @@ def test_weight_file_has_the_permissions_of_any_new_file(file, tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_failed_write_leaves_only_the_old_file(file, content, monkeypatch, error):
-    def partial_save(_, path):
-        path.write_bytes(b"half")
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError("disk full"), MediaError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_failed_write_leaves_only_the_old_file(file, content, monkeypatch, error, raised):
+    def partial_write(path, _):
+        path.write_text("half")
         raise error
 
     before = file.read_bytes()
-    monkeypatch.setattr(torch, "save", partial_save)
+    monkeypatch.setattr(Path, "write_bytes", partial_write)
 
-    with pytest.raises(type(error)):
+    with pytest.raises(raised):
         write_weights(content, file)
 
     assert file.read_bytes() == before
@@ -112,13 +115,13 @@ def test_failed_write_leaves_only_the_old_file(file, content, monkeypatch, error
 
 
 def test_old_file_is_kept_until_the_new_one_is_complete(file, content, monkeypatch):
-    before, save = file.read_bytes(), torch.save
+    before, write_bytes = file.read_bytes(), Path.write_bytes
 
-    def checked_save(*arguments):
-        save(*arguments)
+    def checked_write(path, data):
+        write_bytes(path, data)
         assert file.read_bytes() == before
 
-    monkeypatch.setattr(torch, "save", checked_save)
+    monkeypatch.setattr(Path, "write_bytes", checked_write)
 
     write_weights({**content, "more": 1}, file)
 
@@ -347,3 +350,31 @@ def test_classifier_weights_must_name_their_classes(tmp_path):
     assert_rejected(
         lambda: load_classifier_for(config, tmp_path / "best.pt"), "does not name the classes (data.classes)"
     )
+
+
+@pytest.mark.parametrize("options", [{"width": 400}, {"head_width": 1000}, {"num_kernels": 1024}], ids=str)
+def test_a_config_of_a_giant_model_is_refused_without_its_memory(options, content, tmp_path):
+    content["config"]["model"] |= options
+    write_weights(content, tmp_path / "best.pt")
+
+    assert_rejected(lambda: load_pose_net(tmp_path), "made for another model")
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KB
+    assert used < 8 << 20
+
+
+@pytest.mark.parametrize("options", [{"depth": 1e6}, {"num_kernels": 10**9}, {"width": 1e30}], ids=str)
+def test_a_config_that_no_model_can_have_is_refused(options, content, tmp_path):
+    content["config"]["model"] |= options
+    write_weights(content, tmp_path / "best.pt")
+
+    assert_rejected(lambda: load_pose_net(tmp_path), "its config")
+
+
+def test_weights_in_half_precision_are_loaded_in_single_precision(model, content, tmp_path):
+    half = {name: value.half() if value.dim() == 4 else value for name, value in model.state_dict().items()}
+    write_weights({**content, "model": half}, tmp_path / "best.pt")
+
+    loaded = load_pose_net(tmp_path)[0].state_dict()
+
+    assert {value.dtype for value in loaded.values()} == {torch.float32, torch.int64}
+    assert_same_state(loaded, {name: value.to(loaded[name].dtype) for name, value in half.items()})
