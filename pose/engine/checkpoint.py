@@ -56,7 +56,7 @@ def save_checkpoint(state: TrainState, config: ExperimentConfig, path: Path) -> 
 def load_checkpoint(state: TrainState, path: Path) -> ExperimentConfig:
     """Load a checkpoint into ``state`` and return the config that it was written with.
 
-    The options of the optimizer, such as the weight decay, stay those of ``state``.
+    The options of the optimizer stay those of ``state``, except for the learning rate, which each step sets.
 
     Raises:
         CheckpointError: the file is damaged, holds weights only, or is of another model or optimizer.
@@ -96,6 +96,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: Path) ->
     part = "optimizer state"
     try:
         values, groups = saved["state"], [list(group["params"]) for group in saved["param_groups"]]
+        rates = [group["lr"] for group in saved["param_groups"]]
     except (KeyError, TypeError):
         raise _damaged(path, part) from None
     own = optimizer.state_dict()
@@ -107,6 +108,8 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: Path) ->
     # Empty before the first step, and after steps that fp16's loss scaler left out.
     if not isinstance(values, dict) or (values and values.keys() != set(range(len(parameters)))):
         raise _damaged(path, part)
+    if not all(isinstance(rate, float) and 0 <= rate < math.inf for rate in rates):
+        raise _damaged(path, f"{part} 'lr'")
     for row, value in values.items():
         if not isinstance(value, dict) or value.keys() != OPTIMIZER_VALUES.get(type(optimizer), value.keys()):
             raise _damaged(path, part)
@@ -114,6 +117,8 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: Path) ->
             shape = torch.Size() if name == "step" else parameters[row].shape
             if not _is_finite(tensor, shape) and not (name == "momentum_buffer" and tensor is None):
                 raise _damaged(path, f"{part} '{name}'")
+    for group, rate in zip(own["param_groups"], rates, strict=True):
+        group["lr"] = rate
     optimizer.load_state_dict({**own, "state": values})
 
 

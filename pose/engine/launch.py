@@ -3,6 +3,7 @@
 This is the only module that reads torchrun's environment variables.
 """
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 
 import torch.distributed as torch_dist
 from torch.distributed.distributed_c10d import Store
@@ -23,6 +25,8 @@ from pose.models.devices import choose_device
 
 TIMEOUT_SECONDS = 600
 """Time that a rank waits for another by default."""
+STORE_SECONDS = 5
+"""Time that a failed rank waits for an answer of torchrun's store."""
 PATIENCE = timedelta(days=30)
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 FAILED = "dyconv-pose/failed"
@@ -50,9 +54,12 @@ def init_distributed(device: str | None = None, timeout_seconds: float = TIMEOUT
     missing = [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]
     if missing:
         raise ConfigError(
-            f"WORLD_SIZE is set but {' and '.join(missing)} not; start with torchrun, or unset WORLD_SIZE"
+            f"WORLD_SIZE asks for several ranks, but {', '.join(missing)} is not set; start them with torchrun, or "
+            "unset WORLD_SIZE"
         )
-    chosen = choose_device(device, local_rank=_number("LOCAL_RANK", 0))
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        _number(name)
+    chosen = choose_device(device, local_rank=_number("LOCAL_RANK"))
     _end_with_parent()
     timeout = timedelta(seconds=timeout_seconds)
     try:
@@ -80,8 +87,8 @@ def init_distributed(device: str | None = None, timeout_seconds: float = TIMEOUT
         torch_dist.destroy_process_group()
 
 
-def _number(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
+def _number(name: str) -> int:
+    text = os.environ.get(name, "0")
     if not text.isdecimal():
         raise ConfigError(f"{name}: expected a whole number, got '{text[:20]}'; start with torchrun")
     return int(text)
@@ -106,12 +113,17 @@ def _as_failure(error: Exception, rank: int, timeout_seconds: float) -> PoseErro
 
 
 def _count_failure(store: Store) -> int:
-    """Return the number of ranks that have failed, this one included."""
-    try:
-        count: int = store.add(FAILED, 1)
-    except RuntimeError:  # the process with the store has ended
-        return 1
-    return count
+    """Return the number of ranks that have failed, this one included; 1 if the process with the store is lost."""
+    counts: list[int] = []
+
+    def count() -> None:
+        with contextlib.suppress(RuntimeError):
+            counts.append(store.add(FAILED, 1))
+
+    thread = Thread(target=count, daemon=True)  # a request to a stopped process has no timeout
+    thread.start()
+    thread.join(STORE_SECONDS)
+    return counts[0] if counts else 1
 
 
 def _first_line(error: Exception) -> str:

@@ -16,6 +16,8 @@ from pose.engine.distributed import (
     all_reduce_mean,
     broadcast_buffers,
     broadcast_object,
+    convert_sync_batch_norm,
+    seed_step,
     wrap_model,
 )
 from pose.engine.launch import init_distributed

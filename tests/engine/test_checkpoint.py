@@ -219,6 +219,7 @@ DAMAGE = {
     "a moment of whole numbers": lambda c: c["optimizer"]["state"][3].update(
         exp_avg=c["optimizer"]["state"][3]["exp_avg"].long()
     ),
+    "a learning rate that is NaN": lambda c: c["optimizer"]["param_groups"][0].update(lr=math.nan),
     "a step as text": lambda c: c["optimizer"]["state"][3].update(step="2"),
     "an incomplete scaler": lambda c: c.update(scaler=without(c["scaler"], "scale")),
     "a scale that is NaN": lambda c: c["scaler"].update(scale=math.nan),
