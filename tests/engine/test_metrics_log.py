@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from pose.engine import metrics_log
+from pose.engine.events import EventWriter
 from pose.engine.metrics_log import EpochLog, Meter, MetricsLog, RunClock, start_logging
 from pose.engine.state import Progress
+from pose.errors import MediaError
 
 
 @pytest.fixture
@@ -187,3 +189,64 @@ def test_an_interrupted_epoch_logs_no_mean_loss(tmp_path, clock):
         raise KeyboardInterrupt
 
     assert '"epoch", ' not in (tmp_path / "metrics.jsonl").read_text()
+
+
+@pytest.fixture
+def no_space():
+    """Let no file of this process grow beyond 4 KB, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="needs limits of POSIX")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_a_full_disk_is_one_line_that_names_the_metrics_and_keeps_whole_rows(tmp_path, no_space, monkeypatch):
+    log = MetricsLog(tmp_path, active=True)
+    monkeypatch.setattr(log._board, "write", lambda *_: None)
+    with pytest.raises(MediaError, match=r"metrics\.jsonl: cannot write it \(File too large\)"):
+        for samples in range(1000):
+            log.write("train", samples, {"loss": 0.5})
+
+    log.close()
+    MetricsLog(tmp_path, active=True).close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["samples"] for row in rows] == list(range(len(rows)))
+    assert len(rows) > 50
+
+
+def test_a_full_disk_is_one_line_that_names_the_events(tmp_path, no_space):
+    events = EventWriter(tmp_path)
+    with pytest.raises(MediaError, match=r"events\.out\.tfevents\..*: cannot write it \(File too large\)"):
+        for step in range(1000):
+            events.write(step, [{"tag": "loss", "simple_value": 0.5}])
+    events.close()
+
+
+def test_a_full_disk_is_one_line_that_names_the_image(tmp_path, no_space):
+    image = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    (tmp_path / "val_pred.jpg").write_text("older")
+
+    with MetricsLog(tmp_path, active=True) as log, pytest.raises(MediaError, match=r"val_pred\.jpg: cannot write it"):
+        log.write_images(16, {"val_pred": image})
+
+    assert (tmp_path / "val_pred.jpg").read_text() == "older"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_one_line_that_names_the_log(tmp_path, no_space):
+    start_logging(tmp_path)
+
+    with pytest.raises(MediaError, match=r"train\.log: cannot write it .*File too large"):
+        for _ in range(1000):
+            logging.getLogger("pose").info("epoch")
+
+
+def test_a_row_that_a_killed_run_left_half_written_is_cut_off(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "samples": 8}\n{"kind": "tra')
+
+    with MetricsLog(tmp_path, active=True) as log:
+        log.write("train", 16, {"loss": 0.5})
+
+    rows = [json.loads(line)["samples"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [8, 16]

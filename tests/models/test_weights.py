@@ -378,3 +378,16 @@ def test_weights_in_half_precision_are_loaded_in_single_precision(model, content
 
     assert {value.dtype for value in loaded.values()} == {torch.float32, torch.int64}
     assert_same_state(loaded, {name: value.to(loaded[name].dtype) for name, value in half.items()})
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_older_file(file, content):
+    before, (_, most) = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most))
+    try:
+        with pytest.raises(MediaError, match=r"best\.pt: cannot write it \(File too large\)"):
+            write_weights(content, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
