@@ -102,8 +102,9 @@ TORCH_FREE = (
     "errors arguments files json_file progress cli skeleton geometry heatmap images config.pose config.loader "
     "inference inference.predictor inference.poses inference.boxes inference.formats inference.sources "
     "inference.metadata inference.backends inference.exported inference.detectors inference.find_detector "
-    "inference.duplicates inference.visualize inference.file_digest runtime.cache runtime.exports runtime.pose_predictor "
-    "runtime.open_predictor video.pipeline video.tracking video.smoothing video.readers video.writers video.prefetch"
+    "inference.duplicates inference.visualize inference.file_digest runtime.cache runtime.exports "
+    "runtime.pose_predictor runtime.open_predictor video.pipeline video.tracking video.smoothing video.readers "
+    "video.writers video.prefetch"
 )
 
 

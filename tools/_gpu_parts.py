@@ -181,7 +181,7 @@ def _check_collectives(config: Config, device: torch.device, batch: int) -> Row:
         try:
             images = _images(config, batch, device)
             alone = _model(config, device).train()
-            synced = convert_sync_batch_norm(_model(config, device).train())
+            synced = convert_sync_batch_norm(_model(config, device).train(), device)
             wrapped = DistributedDataParallel(synced, [device] if device.type == "cuda" else None)
             with no_tf32():
                 row = {"backend": backend, **_compare(wrapped(images), alone(images), REPEATABLE)}

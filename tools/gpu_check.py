@@ -21,7 +21,8 @@ from typing import Any
 
 from pose.cli import ToolParser, run
 from pose.errors import PoseError
-from pose.json_file import read_json, write_json
+from pose.files import write_json
+from pose.json_file import read_json
 
 LIMITS_S = {"tests": 100, "precision": 80, "channels_last": 50, "compile": 130, "nccl": 40, "train": 190}
 """Parts and their time limits: together under 10 minutes."""

@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = [_named(text) for text in args.models]
     config = load_config(args.cfg or CONFIG, args.overrides)
 
-    from pose.engine.distributed import init_distributed
     from pose.engine.evaluate import load_test_set
+    from pose.engine.launch import init_distributed
     from pose.engine.model_table import markdown, measure_ap, merge_rows, open_variants, read_rows, write_rows
 
     old = read_rows(args.csv) if args.csv.exists() else []
