@@ -289,15 +289,9 @@ def _find_commands() -> dict[str, tuple[str, Path]]:
 def _overview() -> str:
     commands = {name: _first_line(file) for name, (_, file) in sorted(_find_commands().items())}
     width = max(map(len, commands), default=0)
-    return "\n".join(
-        [
-            "usage: dyconv-pose [--version] COMMAND ...",
-            "",
-            "Human pose estimation with dynamic convolution. `dyconv-pose COMMAND --help` explains a command.",
-            "",
-            *(f"  {name:<{width}}  {line}" for name, line in commands.items()),
-        ]
-    )
+    head = "usage: dyconv-pose [--version] COMMAND ...\n\nHuman pose estimation with dynamic convolution. "
+    head += "`dyconv-pose COMMAND --help` explains a command.\n"
+    return "\n".join([head, *(f"  {name:<{width}}  {line}" for name, line in commands.items())])
 
 
 def _first_line(file: Path) -> str:

@@ -40,17 +40,17 @@ ORDER = (
 
 USES_ENVIRONMENT = {
     "pose/__init__.py": 'os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS"',
-    "pose/engine/distributed.py": "",
+    "pose/engine/launch.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/video/opencv_files.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
-    "pose/cli.py": 'os.environ.setdefault("GOMP_SPINCOUNT"',
+    "pose/cli.py": "os.environ.",
     "pose/inference/find_detector.py": 'os.environ.get("',
     "pose/runtime/cache.py": 'os.environ.get("',
     "pose/runtime/pose_predictor.py": 'os.environ.get("OMP_NUM_THREADS"',
     "pose/video/window.py": 'os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")',
 }
-"""Modules that use environment variables. Only `distributed`, `find_detector` and `window` read them; each
-other module configures a library, in the one line given here."""
+"""Modules that use environment variables. Only `launch`, `cli`, `find_detector`, `cache` and `window` read them;
+each other module configures a library, in the one line given here."""
 
 
 def display(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The parts of tools/gpu_check.py. Each is a function from a device and a `Scale` to named cases.
+"""The parts of `dyconv-pose gpu-check`. Each is a function from a device and a `Scale` to named cases.
 
 Training steps are those of the trainer, on one batch of random images and heatmaps that is copied to the device again
 in each step.

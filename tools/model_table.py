@@ -1,8 +1,8 @@
 r"""Measure trained models: AP, parameters, multiply-adds, latency and size on disk, as a table.
 
 Examples:
-    python tools/model_table.py --models default lite --csv models.csv --peer movenet-lightning.onnx
-    python tools/model_table.py --models default wide=runs/wide lite-int8 --csv models.csv --gt-boxes \
+    dyconv-pose model-table --models default lite --csv models.csv --peer movenet-lightning.onnx
+    dyconv-pose model-table --models default wide=runs/wide lite-int8 --csv models.csv --gt-boxes \
         --detections BOXES.json data.root=FOLDER
 
 A model is a packaged name or NAME=FILE: a weight file or run folder (measured in PyTorch in float32 and bfloat16, and

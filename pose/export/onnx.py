@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pose.config.pose import STRIDE
 from pose.errors import PoseError
 from pose.files import writing
-from pose.heatmap import flip_average
+from pose.heatmap import TIE, flip_average
 from pose.inference.metadata import CROPS, HEATMAPS, KEYPOINTS, SCORES, ExportMetadata
 from pose.inference.pytorch import HeatmapFn, normalize
 from pose.models.dynamic_conv import DynamicConv2d
@@ -137,11 +137,15 @@ def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     x = peak - y * width
     inner = (scores > 0) & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
 
-    def slope_sign(step: int) -> Tensor:
-        after, before = (flat.gather(2, (peak + s).clamp(0, height * width - 1)) for s in (step, -step))
-        return (after - before).sign() * inner
+    tie = TIE * scores.clamp_min(torch.finfo(scores.dtype).tiny / TIE)
 
-    keypoints = torch.cat([x + 0.25 * slope_sign(1), y + 0.25 * slope_sign(width)], 2) * (scores > 0)
+    def quarter_offset(step: int) -> Tensor:
+        after, before = (flat.gather(2, (peak + s).clamp(0, height * width - 1)) for s in (step, -step))
+        direction = ((after - before) / tie).clamp(-1, 1)
+        closeness = 1 - ((scores - torch.maximum(after, before)) / tie).clamp(0, 1)
+        return direction * (1 + closeness) / 4 * inner
+
+    keypoints = torch.cat([x + quarter_offset(1), y + quarter_offset(width)], 2) * (scores > 0)
     return keypoints * STRIDE, scores.squeeze(2)
 
 

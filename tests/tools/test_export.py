@@ -128,7 +128,7 @@ def test_int8_of_images_without_a_person_is_an_error_and_leaves_no_file(
 
 
 def test_user_errors_exit_with_2(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export("--weights", weights, "--output", weights) == 2
+    assert export("--weights", weights, "--output", tmp_path / "model.pt") == 2
     assert "expected a name ending in .onnx or .xml" in capsys.readouterr().err
     assert export("--weights", tmp_path / "none.pt", "--output", tmp_path / "model.onnx") == 2
     assert "none.pt: no such weight file" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_missing_weights_are_named(error_line, tmp_path):
 
 
 def test_a_limit_below_one_is_refused(error_line):
-    assert "--limit: expected 1 person or more, got 0" in error_line("--limit", "0")
+    assert "--limit: expected a whole number from 1" in error_line("--limit", "0")
 
 
 def test_a_batch_size_of_one_is_refused(error_line):
@@ -204,7 +204,7 @@ def test_a_classifier_is_measured_on_a_limited_number_of_images(inspect_classifi
     ("flags", "message"),
     [
         (("--gt-boxes",), "--gt-boxes, --detections: dy_mobilenetv2_w0.5 is a classifier"),
-        (("--limit", "0"), "--limit: expected 1 image or more, got 0"),
+        (("--limit", "0"), "--limit: expected a whole number from 1"),
     ],
 )
 def test_wrong_options_for_a_classifier_are_refused(inspect_classifier, capsys, flags, message):

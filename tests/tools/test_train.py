@@ -115,7 +115,7 @@ def test_resume_before_the_first_run_is_refused(error_line):
 
 
 def test_a_missing_checkpoint_is_named(error_line):
-    assert "gone.pt: no such weight file" in error_line("--resume", "gone.pt")
+    assert "gone.pt: no such checkpoint" in error_line("--resume", "gone.pt")
 
 
 def test_weights_without_training_state_are_not_resumed(error_line, data, tmp_path):
