@@ -70,9 +70,9 @@ def decode(heatmaps: ArrayLike, method: DecodeMethod = "quarter", sigma: float =
     """Decode heatmaps: the argmax of each map, moved to a sub-pixel position.
 
     ``quarter`` moves it a quarter pixel toward the higher neighbor on each axis. A peak in the first two or the last
-    row or column is not moved, as in the reference (1 < x < W - 1). Rounding does not decide where values differ by
-    less than `TIE`: the offset goes to 0 as the neighbors become equal, and to half a pixel as one of them reaches the
-    peak.
+    row or column is not moved, as in the reference (1 < x < W - 1). Of two equal pixels the first is the peak, also as
+    in the reference. Rounding does not decide where values differ by less than `TIE`: the offset goes to 0 as the
+    neighbors become equal, and continuously to the result of a tie as the pixel before the peak reaches it.
 
     ``dark`` (Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020) blurs
     the map by a Gaussian of the targets' ``sigma``, and moves the peak to the maximum of the quadratic function that
@@ -118,8 +118,8 @@ def _quarter_offsets(flat: Float32, index: NDArray[np.intp], peak: NDArray[np.in
     highest = flat[index, peak][:, None].astype(np.float64)
     with np.errstate(invalid="ignore"):  # of infinite values, which do not move the peak
         direction = np.clip((after - before) / (TIE * highest), -1, 1)
-        closeness = 1 - np.clip((highest - np.maximum(after, before)) / (TIE * highest), 0, 1)
-        return np.nan_to_num(direction * (1 + closeness) / 4).astype(np.float32)
+        tie = 1 - np.clip((highest - before) / (TIE * highest), 0, 1)
+        return np.nan_to_num(direction / 4 - tie / 2).astype(np.float32)
 
 
 def _dark_offsets(

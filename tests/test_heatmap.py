@@ -335,6 +335,12 @@ def test_rounding_does_not_decide_where_a_keypoint_is(position, scale):
     np.testing.assert_allclose(keypoints.mean(axis=0), position, atol=0.3)
 
 
+def test_of_two_equal_pixels_the_first_is_the_peak_as_in_the_protocol():
+    maps = np.zeros((2, 64, 48), np.float32)
+    maps[0, 30, 20:22] = maps[1, 30:32, 20] = 1
+    np.testing.assert_array_equal(decode(maps)[0], [[20.25, 30], [20, 30.25]])
+
+
 def test_differences_beyond_rounding_move_the_peak_by_a_quarter_as_in_the_protocol():
     maps = np.zeros((2, 64, 48), np.float32)
     maps[:, 30, 20:22], maps[0, 30, 21], maps[1, 30, 21] = 1, 1 - 2e-5, 0.5

@@ -137,13 +137,13 @@ def decode_in_graph(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     x = peak - y * width
     inner = (scores > 0) & (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
 
-    tie = TIE * scores.clamp_min(torch.finfo(scores.dtype).tiny / TIE)
+    rounding = TIE * scores.clamp_min(torch.finfo(scores.dtype).tiny / TIE)
 
     def quarter_offset(step: int) -> Tensor:
         after, before = (flat.gather(2, (peak + s).clamp(0, height * width - 1)) for s in (step, -step))
-        direction = ((after - before) / tie).clamp(-1, 1)
-        closeness = 1 - ((scores - torch.maximum(after, before)) / tie).clamp(0, 1)
-        return direction * (1 + closeness) / 4 * inner
+        direction = ((after - before) / rounding).clamp(-1, 1)
+        tie = 1 - ((scores - before) / rounding).clamp(0, 1)
+        return (direction / 4 - tie / 2) * inner
 
     keypoints = torch.cat([x + quarter_offset(1), y + quarter_offset(width)], 2) * (scores > 0)
     return keypoints * STRIDE, scores.squeeze(2)
