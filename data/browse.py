@@ -11,8 +11,8 @@ and evenly spread samples of the training set, each as annotated and as augmente
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.arguments import output_file, positive_count
 from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli.arguments import output_file, positive_count
 from pose.config.loader import load_config
 from pose.config.paths import input_files
 from pose.datasets.keypoint_set import resolve_keypoints

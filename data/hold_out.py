@@ -15,8 +15,8 @@ from pathlib import Path
 
 from msgspec import Raw
 
-from pose.arguments import fraction, output_file, seed_number
 from pose.cli import ToolParser, run
+from pose.cli.arguments import fraction, output_file, seed_number
 from pose.datasets.coco_json import Annotations, read_annotations
 from pose.errors import DataError
 from pose.files import write_texts

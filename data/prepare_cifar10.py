@@ -12,8 +12,8 @@ test part. It does nothing if both are there.
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.arguments import output_folder
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_folder
 from pose.datasets.cifar10 import CLASSES, IMAGES_PER_CLASS, write_class_folders
 
 

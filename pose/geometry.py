@@ -18,7 +18,9 @@ Float32 = NDArray[np.float32]
 """Array of float32, the type of heatmaps and scores."""
 
 MIN_SIDE = 1e-3
-"""Longer side in pixels that a box, or the keypoints of a half body, must have at least: a view divides by it."""
+"""Side in pixels that a box must have at least: a view divides by it."""
+MAX_COORDINATE = 2**24
+"""Largest coordinate in pixels: float32 numbers beyond it are not exact to a pixel."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_python_examples_compile_and_import_names_that_exist(path: Path) -> None
 
 @pytest.mark.parametrize("path", TEXTS, ids=shown)
 def test_commands_name_options_that_their_tool_has(path: Path) -> None:
-    shared = (ROOT / "pose/cli.py").read_text(encoding="utf-8")
+    shared = (ROOT / "pose/cli/__init__.py").read_text(encoding="utf-8")
     for tool, *words in commands(path):
         source = (ROOT / tool).read_text(encoding="utf-8") + shared
         if tool == "tools/benchmark.py":

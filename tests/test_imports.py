@@ -18,7 +18,6 @@ ORDER = (
     "files",
     "json_file",
     "progress",
-    "arguments",
     "cli",
     "skeleton",
     "geometry",
@@ -43,7 +42,7 @@ USES_ENVIRONMENT = {
     "pose/engine/launch.py": "",
     "pose/datasets/augment.py": 'os.environ["NO_ALBUMENTATIONS_UPDATE"] =',
     "pose/video/opencv_files.py": 'os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL"',
-    "pose/cli.py": "os.environ.",
+    "pose/cli/__init__.py": "os.environ.",
     "pose/inference/find_detector.py": 'os.environ.get("',
     "pose/runtime/cache.py": 'os.environ.get("',
     "pose/runtime/pose_predictor.py": 'os.environ.get("OMP_NUM_THREADS"',
@@ -99,7 +98,7 @@ def test_models_import_few_other_packages(path: Path) -> None:
 
 
 TORCH_FREE = (
-    "errors arguments files json_file progress cli skeleton geometry heatmap images config.pose config.loader "
+    "errors files json_file progress cli cli.arguments skeleton geometry heatmap images config.pose config.loader "
     "inference inference.predictor inference.poses inference.boxes inference.formats inference.sources "
     "inference.metadata inference.backends inference.exported inference.detectors inference.find_detector "
     "inference.duplicates inference.visualize inference.file_digest runtime.cache runtime.exports "

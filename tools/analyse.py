@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.arguments import output_file
 from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli.arguments import output_file
 from pose.config.loader import load_config
 from pose.config.paths import input_files
 from pose.errors import ConfigError, DataError

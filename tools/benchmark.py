@@ -19,8 +19,8 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
-from pose.arguments import output_file, positive_count
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file, positive_count
 from pose.errors import PoseError
 
 SECONDS = 10.0

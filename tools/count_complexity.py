@@ -13,8 +13,8 @@ linear layers; a dynamic convolution adds its attention and the aggregation of i
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pose.arguments import output_file
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file
 from pose.config.loader import config_files, load_any_config
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pose.arguments import output_file, output_path, positive_count
 from pose.cli import ToolParser, add_pipeline_arguments, run
+from pose.cli.arguments import output_file, output_path, positive_count
 from pose.errors import ConfigError
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose.arguments import fraction, output_file
 from pose.cli import ToolParser, run
+from pose.cli.arguments import fraction, output_file
 from pose.errors import MediaError
 
 if TYPE_CHECKING:

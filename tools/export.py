@@ -28,8 +28,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file, output_folder
 from pose.packaged import packaged_license, weights_path
 
 BATCHES = (1, 3)

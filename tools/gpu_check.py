@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file
 from pose.errors import PoseError
 from pose.files import write_json
 from pose.json_file import read_json
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> ToolParser:
     parser = ToolParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--json", type=output_file, required=True, metavar="FILE", help="file to write")
     parser.add_argument("--only", nargs="+", choices=list(LIMITS_S), metavar="PART", help=f"of {', '.join(LIMITS_S)}")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
     parser.add_argument("--part", choices=list(LIMITS_S), help="run this part in this process (used by the command)")

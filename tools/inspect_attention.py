@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.arguments import output_folder, positive_count
 from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli.arguments import output_folder, positive_count
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import load_any_config
 from pose.config.paths import input_files

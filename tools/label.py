@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose.arguments import finite_number, fraction, output_file, positive_count
 from pose.cli import ToolParser, add_runtime_argument, run
+from pose.cli.arguments import finite_number, fraction, output_file, positive_count
 from pose.packaged import weights_path
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli.arguments import finite_number
 from pose.config.loader import load_config
 from pose.errors import ConfigError, PoseError
 from pose.packaged import PACKAGED_WEIGHTS, weights_path
@@ -78,7 +79,7 @@ def _parser() -> ToolParser:
     parser.add_argument("--detections", type=Path, metavar="FILE", help="measure AP with these boxes of a detector")
     parser.add_argument("--peer", type=Path, metavar="ONNX", help="model whose time is the unit of time_ratio")
     parser.add_argument(
-        "--seconds", type=float, default=30, help="time for the timings (default: %(default)s; 0: none)"
+        "--seconds", type=finite_number, default=30, help="time for the timings (default: %(default)s; 0: none)"
     )
     return parser
 

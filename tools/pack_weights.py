@@ -11,8 +11,8 @@ the mean of runs that were trained from the same weights is often better than ea
 
 from collections.abc import Sequence
 
-from pose.arguments import output_file
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file
 from pose.errors import CheckpointError
 from pose.packaged import weights_path
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file
 from pose.errors import ConfigError, near_name
 
 
@@ -20,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ToolParser(__doc__)
     parser.add_argument("--csv", type=Path, required=True, metavar="FILE", help="table that model-table wrote")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these models, in this order (default: all)")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="image to write: .png, .svg, ...")
+    parser.add_argument(
+        "--output", type=output_file, required=True, metavar="FILE", help="image to write: .png, .svg, ..."
+    )
     args = parser.parse_args(argv)
 
     from pose.engine.model_table import read_rows

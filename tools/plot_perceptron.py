@@ -9,8 +9,8 @@ Explained in docs/dynamic_perceptron.md.
 
 from collections.abc import Sequence
 
-from pose.arguments import output_file
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, run
+from pose.cli.arguments import output_file, output_folder
 from pose.errors import ConfigError, near_name
 
 T = TypeVar("T")

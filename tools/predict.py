@@ -28,8 +28,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pose.arguments import output_folder
 from pose.cli import ToolParser, add_pipeline_arguments, run
+from pose.cli.arguments import output_folder
 from pose.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:

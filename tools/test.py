@@ -14,8 +14,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, add_config_arguments, add_runtime_argument, run
+from pose.cli.arguments import output_file, output_folder
 from pose.config.loader import load_config
 from pose.config.paths import input_files
 from pose.errors import ConfigError

@@ -10,8 +10,8 @@ stores.
 
 from collections.abc import Sequence
 
-from pose.arguments import output_folder
 from pose.cli import ToolParser, add_config_arguments, run
+from pose.cli.arguments import output_folder
 from pose.config.loader import config_files, load_classification_config
 from pose.files import check_outputs, write_json
 from pose.packaged import weights_path

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from pose.errors import ConfigError, near_name, shorten
 
 MAX_DETAILS = 40
-"""Number of pydantic's errors that are described; the line of a command has room for a few."""
+"""Number of pydantic's errors that are described; the line of a command shows only a few."""
 
 Keys = tuple[str | int, ...]
 """Path of a value: option names and list indices."""

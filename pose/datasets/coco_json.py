@@ -15,10 +15,9 @@ from typing import Annotated, TypedDict
 from msgspec import Meta, Struct
 
 from pose.errors import DataError
+from pose.geometry import MAX_COORDINATE
 from pose.json_file import read_json
 
-MAX_COORDINATE = 2**24
-"""Largest coordinate and score: float32 numbers beyond it are not exact to a pixel."""
 MAX_SIDE = 2**20
 """Largest width and height of an image, OpenCV's limit."""
 

@@ -22,7 +22,7 @@ from pose.export.write import build_onnx, write_export
 from pose.files import write_text
 from pose.heatmap import decode, flip_average
 from pose.inference.backends import is_exported, open_exported
-from pose.inference.metadata import HEATMAPS, ExportMetadata, read_metadata
+from pose.inference.metadata import HEATMAPS, INPUT, ExportMetadata, read_metadata
 from pose.inference.pytorch import in_bf16, predict_heatmaps, prepare_for_inference
 from pose.inference.teacher import Teacher
 from pose.models.complexity import count_config
@@ -111,8 +111,9 @@ def open_variants(name: str, path: Path, config: Config, stack: ExitStack) -> It
         return
     session = open_exported(path, threads=1)
     figures = {"size_mb": _megabytes(path)}
-    if "input" not in session.metadata:
+    if INPUT not in session.metadata:
         teacher = Teacher(path, config.keypoints, config.input, flip=False)
+        config = config.model_copy(update={"input": teacher.input_config})
         yield Variant(name, "ONNX Runtime", "float32", config, teacher.heatmaps, figures)
         return
     metadata = read_metadata(session.metadata, path)

@@ -8,17 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.errors import DataError, near_name
-from pose.geometry import Array, Float32
+from pose.geometry import MAX_COORDINATE, MIN_SIDE, Array, Float32
 from pose.images import Image
 
 BoxesFormat = Literal["xywh", "xyxy"]
 """Left, top, width, height; or left, top, right, bottom. In pixels."""
 WHOLE_IMAGE = "image"
 """In place of boxes: the whole image is one person."""
-MAX_COORDINATE = 2.0**24
-"""Maximum coordinate; beyond it float32 does not tell pixels apart."""
-MIN_SIDE = 1e-3
-"""Minimum width and height in pixels."""
 MIN_INSIDE = 0.5
 """Minimum fraction of a box inside the image; below it a warning says so. Real persons are cut off less."""
 

@@ -23,8 +23,6 @@ from pose.packaged import PACKAGED_WEIGHTS
 
 ZIP_START = b"PK\x03\x04"
 """First bytes of a file of `torch.save` since PyTorch 1.6; older files are a sequence of pickles and raw tensors."""
-
-
 COUNTER = "num_batches_tracked"
 """End of the name of batch norm's counter, the only tensor of a model that holds whole numbers."""
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

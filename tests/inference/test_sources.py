@@ -1,9 +1,7 @@
 """Images of users: EXIF against PIL, tensors and PIL images against arrays, and downloads from a local server."""
 
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import cv2
 import numpy as np
@@ -235,17 +233,10 @@ class Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             pass
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def server(serve):
+    return serve(Handler)
 
 
 @pytest.mark.parametrize("name", ["image.png", "redirect.png"])

@@ -1,10 +1,8 @@
 """The module that gives paths to OpenCV: paths on which it would crash, and names that it would take for others."""
 
 import os
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import cv2
@@ -75,17 +73,10 @@ class Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             pass
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def server(serve):
+    return serve(Handler)
 
 
 @pytest.mark.parametrize("name", ["page.mp4", "endless.mp4", "silent.mp4"])

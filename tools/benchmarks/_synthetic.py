@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.arguments import positive_count
+from pose.cli.arguments import positive_count
 from pose.evaluation.coco_results import Predictions
 from pose.geometry import Array
 from pose.skeleton import COCO

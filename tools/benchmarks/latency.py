@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from pose.arguments import positive_count
+from pose.cli.arguments import positive_count
 from pose.models.fuse import fuse
 
 from . import Comparison, compare

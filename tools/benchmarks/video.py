@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pose.arguments import positive_count
+from pose.cli.arguments import positive_count
 from pose.datasets.synthetic.scene import draw_scene
 from pose.inference.detectors import load_detector
 from pose.inference.pytorch import PyTorchPredictor

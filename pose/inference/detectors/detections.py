@@ -6,9 +6,8 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from pose.geometry import Array
+from pose.geometry import MIN_SIDE, Array
 from pose.images import Image
-from pose.inference.boxes import MIN_SIDE
 
 
 class Detections(NamedTuple):

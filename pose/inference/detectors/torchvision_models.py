@@ -14,8 +14,8 @@ from urllib.parse import urlparse
 import numpy as np
 
 from pose.errors import MediaError, near_name
+from pose.geometry import MIN_SIDE
 from pose.images import Image
-from pose.inference.boxes import MIN_SIDE
 from pose.inference.detectors.detections import Detections
 
 logger = logging.getLogger(__name__)

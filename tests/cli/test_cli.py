@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pose.arguments import output_file, output_folder
 from pose.cli import ToolParser, add_config_arguments, dispatch, limit_thread_spinning, run
+from pose.cli.arguments import output_file, output_folder
 from pose.errors import DataError, MediaError, PoseError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted((ROOT / "tools").glob("[a-z]*.py"))
 DATA_COMMANDS = sorted((ROOT / "data").glob("[a-z]*.py"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pose.arguments import (
+from pose.cli.arguments import (
     finite_number,
     fraction,
     output_file,

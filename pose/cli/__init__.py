@@ -26,8 +26,8 @@ from types import FrameType
 from typing import NoReturn
 
 from pose import __version__
-from pose.arguments import ToolParser as ToolParser
-from pose.arguments import finite_number, fraction, output_folder, positive_count
+from pose.cli.arguments import ToolParser as ToolParser
+from pose.cli.arguments import finite_number, fraction, output_folder, positive_count
 from pose.errors import MAX_LINE, PoseError, near_name, one_line
 from pose.packaged import weights_path
 
