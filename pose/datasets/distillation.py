@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.geometry import Array, Float32
+from pose.config.pose import InputConfig
+from pose.geometry import Array, Float32, box_to_view, compose, invert, view_to_matrix
 
 NOISE_LEVEL = 0.1
 """Pixels below this fraction of a teacher map's peak are set to zero: background noise of a map of 3,072 pixels can sum
@@ -30,38 +31,49 @@ class TeacherHeatmaps:
 
     Attributes:
         maps: (N, K, H, W) uint8, 255 for a peak of 1; may be memory-mapped.
-        sigma: standard deviation of the label's Gaussians in heatmap pixels.
+        input_config: the teacher's input, which may have another size than the student's; its ``sigma`` is the standard
+            deviation of the label's Gaussians in heatmap pixels.
         weight: fraction of the teacher in the targets of labeled keypoints, 0 to 1.
         threshold: keypoints whose map has a lower peak, 0 to 1, get nothing from the teacher.
     """
 
     maps: NDArray[np.uint8]
-    sigma: float
+    input_config: InputConfig
     weight: float
     threshold: float
 
     def mix(
-        self, row: int, upright_to_view: Array, order: NDArray[np.intp] | None, heatmaps: Float32, weights: Float32
+        self,
+        row: int,
+        bbox_xywh: Array,
+        image_to_view: Array,
+        order: NDArray[np.intp] | None,
+        heatmaps: Float32,
+        weights: Float32,
     ) -> tuple[Float32, Float32]:
         """Mix the targets of the labels with the teacher's heatmaps of a person.
 
         Args:
             row: row of the person.
-            upright_to_view: (2, 3) matrix from heatmap pixels of the upright crop to those of the sample's view.
+            bbox_xywh: (4,) box of the person in image pixels.
+            image_to_view: (2, 3) matrix from image pixels to heatmap pixels of the sample's view.
             order: (K,) order of the keypoints in a flipped view; None if the view is not flipped.
-            heatmaps: (K, H, W) targets of the labels: Gaussians with peak 1.
+            heatmaps: (K, h, w) targets of the labels: Gaussians with peak 1.
             weights: (K,) 1 if the keypoint is labeled and in the view, else 0.
 
         Returns:
-            heatmaps (K, H, W) and weights (K,), which are also 1 for keypoints that only the teacher shows.
+            heatmaps (K, h, w) and weights (K,), which are also 1 for keypoints that only the teacher shows.
         """
-        maps = warp_heatmaps(self.maps[row], upright_to_view)
+        upright = box_to_view(bbox_xywh, self.input_config.aspect_ratio, self.input_config.padding)
+        upright_to_image = invert(view_to_matrix(upright, self.input_config.heatmap_wh))
+        height, width = heatmaps.shape[1:]
+        maps = warp_heatmaps(self.maps[row], compose(image_to_view, upright_to_image), (width, height))
         if order is not None:
             maps = maps[order]
-        return mix_targets(heatmaps, weights, maps, self.sigma, self.weight, self.threshold)
+        return mix_targets(heatmaps, weights, maps, self.input_config.sigma, self.weight, self.threshold)
 
 
-def warp_heatmaps(maps: NDArray[np.uint8], upright_to_view: Array) -> Float32:
+def warp_heatmaps(maps: NDArray[np.uint8], upright_to_view: Array, view_wh: tuple[int, int]) -> Float32:
     """Warp heatmaps to another view, without noise, each Gaussian with the width that it has upright.
 
     A map warped by a view that magnifies s times has Gaussians of s times the width; its power s^2 has the old width
@@ -69,15 +81,15 @@ def warp_heatmaps(maps: NDArray[np.uint8], upright_to_view: Array) -> Float32:
 
     Args:
         maps: (K, H, W) uint8, 255 for 1.
-        upright_to_view: (2, 3) matrix in heatmap pixels.
+        upright_to_view: (2, 3) matrix from pixels of the maps to heatmap pixels of the view.
+        view_wh: width w and height h of the view's heatmaps.
 
     Returns:
-        (K, H, W) float32; zero outside of the maps.
+        (K, h, w) float32; zero outside of the maps.
     """
-    height, width = maps.shape[1:]
     peaks = maps.max(axis=(1, 2), keepdims=True).astype(np.float32)
     clean = np.where(maps >= np.maximum(NOISE_LEVEL * peaks, 1), maps / np.maximum(peaks, 1), 0).astype(np.float32)
-    warped = np.stack([cv2.warpAffine(map_, upright_to_view, (width, height)) for map_ in clean])
+    warped = np.stack([cv2.warpAffine(map_, upright_to_view, view_wh) for map_ in clean])
     magnification = abs(np.linalg.det(upright_to_view[:, :2]))  # s^2: a ratio of areas
     sharpened: Float32 = warped**magnification * (peaks / 255)
     return sharpened

@@ -19,7 +19,7 @@ from pose.datasets.augment import photometric, random_view
 from pose.datasets.coco import PersonRecord, Persons
 from pose.datasets.crop_cache.file import CropCache
 from pose.datasets.distillation import TeacherHeatmaps
-from pose.geometry import Array, Float32, box_to_view, compose, invert, transform_points, view_to_matrix
+from pose.geometry import Array, Float32, box_to_view, transform_points, view_to_matrix
 from pose.heatmap import encode
 from pose.images import Image, person_crop, read_crop, read_image
 from pose.skeleton import Skeleton
@@ -28,7 +28,7 @@ ColorAugment = Callable[[Image, np.random.Generator], Image]
 """Changes the colors of a crop, with randomness from the generator."""
 CropFunction = Callable[[Array, tuple[int, int]], Image]
 """Returns the crop of an image-to-input matrix (2, 3) and a size (width, height)."""
-MixFunction = Callable[[Array, NDArray[np.intp] | None, Float32, Float32], tuple[Float32, Float32]]
+MixFunction = Callable[[Array, Array, NDArray[np.intp] | None, Float32, Float32], tuple[Float32, Float32]]
 """Mixes a teacher's heatmaps of one person into targets; arguments as those of `TeacherHeatmaps.mix` after ``row``."""
 
 
@@ -94,10 +94,9 @@ def make_sample(
         keypoints_input, visibility = keypoints_input[skeleton.flip_order], visibility[skeleton.flip_order]
     heatmaps, weights = encode(keypoints_input, visibility, input_config.heatmap_wh, HEATMAP_STRIDE, input_config.sigma)
     if mix_fn is not None:
-        upright_to_image = invert(view_to_matrix(upright, input_config.heatmap_wh))
         image_to_view = view_to_matrix(view, input_config.heatmap_wh)
         order = skeleton.flip_order if view.flip else None
-        heatmaps, weights = mix_fn(compose(image_to_view, upright_to_image), order, heatmaps, weights)
+        heatmaps, weights = mix_fn(record.bbox_xywh, image_to_view, order, heatmaps, weights)
     return PoseSample(
         torch.from_numpy(image), torch.from_numpy(heatmaps), torch.from_numpy(weights), torch.tensor(record.id)
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader
 
-from pose.config.pose import Config
+from pose.config.pose import STRIDE, Config
 from pose.datasets.coco import Persons
 from pose.datasets.crop_cache.file import digest, image_sizes_and_times
 from pose.datasets.distillation import TeacherHeatmaps
@@ -25,7 +25,8 @@ BATCH = 32
 def open_teacher_heatmaps(config: Config, persons: Persons) -> TeacherHeatmaps:
     """Open the heatmaps of ``config.train.teacher``; compute and write them first if the file does not exist.
 
-    The file is ``teacher_<digest>.npy`` in ``data.root``, 1 byte a pixel (52 KB a person at 256x192). The digest covers
+    The teacher sees crops of its own input size, which may differ from the student's. The file is
+    ``teacher_<digest>.npy`` in ``data.root``, 1 byte a pixel (52 KB a person at 256x192). The digest covers
     all that the heatmaps depend on: teacher file, persons, their images, input, flip averaging.
 
     Args:
@@ -43,14 +44,16 @@ def open_teacher_heatmaps(config: Config, persons: Persons) -> TeacherHeatmaps:
         logger.info("%s: computing the heatmaps of %s, once", path, options.teacher)
         _write(path, config, persons)
     maps = np.load(path, mmap_mode="r", allow_pickle=False)
-    return TeacherHeatmaps(maps, config.input.sigma, options.teacher_weight, options.teacher_threshold)
+    size_hw = tuple(STRIDE * side for side in maps.shape[2:])
+    input_config = config.input.model_copy(update={"size_hw": size_hw})
+    return TeacherHeatmaps(maps, input_config, options.teacher_weight, options.teacher_threshold)
 
 
 def _write(path: Path, config: Config, persons: Persons) -> None:
     assert config.train.teacher is not None
     teacher = Teacher(config.train.teacher, config.keypoints, config.input, flip=config.train.teacher_flip)
-    loader: DataLoader[TestCrop] = test_loader(TestCrops(persons, config.input), BATCH, config.train.workers)
-    width, height = config.input.heatmap_wh
+    loader: DataLoader[TestCrop] = test_loader(TestCrops(persons, teacher.input_config), BATCH, config.train.workers)
+    width, height = teacher.input_config.heatmap_wh
     shape = (len(persons), config.keypoints.num_keypoints, height, width)
     with replacing(path) as temporary, ProgressLine("teacher", len(persons), "persons") as progress:
         with writing(path):

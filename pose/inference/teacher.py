@@ -27,12 +27,13 @@ class Teacher(CropPredictor):
 
     The file is an export of this project, or another model with one float input (N, 3, H, W), RGB normalized by
     ImageNet's mean and standard deviation, and an output of heatmaps (N, K, H / 4, W / 4) whose pixel u shows the
-    keypoint at input pixel 4 u. N may be fixed to 1.
+    keypoint at input pixel 4 u. N may be fixed to 1. A file that fixes H and W to multiples of 32 sees crops of this
+    size; with free H and W the crops have the size of ``input_config``.
 
     Args:
         path: the ONNX file.
         skeleton: keypoint set, in the order of the heatmaps.
-        input_config: size and padding of the input crops.
+        input_config: padding of the input crops, and their size where the file leaves it free.
         flip: average the heatmaps with those of the flipped crop.
 
     Raises:
@@ -41,19 +42,20 @@ class Teacher(CropPredictor):
     """
 
     def __init__(self, path: Path, skeleton: Skeleton, input_config: InputConfig, *, flip: bool = True) -> None:
-        super().__init__(skeleton, input_config, batch_size=32)
-        self.flip = flip
         self._session = open_session(path, torch.get_num_threads(), error_type=ConfigError)
         inputs = self._session.get_inputs()
-        width, height = input_config.size_wh
         self._takes_crops = len(inputs) == 1 and inputs[0].name == CROPS
+        input_config = _with_size(input_config, inputs[0].shape[1:3] if self._takes_crops else inputs[0].shape[2:])
+        super().__init__(skeleton, input_config, batch_size=32)
+        self.flip = flip
+        width, height = input_config.size_wh
         expected = [height, width, 3] if self._takes_crops else [3, height, width]
         kind = "tensor(uint8)" if self._takes_crops else "tensor(float)"
         if len(inputs) != 1 or inputs[0].type != kind or not _fits(inputs[0].shape, [None, *expected]):
             found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in inputs)
             raise ConfigError(
                 f"teacher {path}: expected one input {kind} of shape (N, {', '.join(map(str, expected))}), found "
-                f"{found:.120}; use a model for input.size_hw {[height, width]}"
+                f"{found:.120}; use a model with sides that are multiples of 32"
             )
         self._path, self._input, self._single = path, inputs[0].name, inputs[0].shape[0] == 1
         if not self._single and isinstance(inputs[0].shape[0], int):
@@ -72,8 +74,8 @@ class Teacher(CropPredictor):
         if len(fitting) != 1:
             found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self._session.get_outputs())
             raise ConfigError(
-                f"teacher {path}: expected one output of heatmaps tensor(float) of shape {list(shape)} (keypoints, "
-                f"height and width of the config), found {found:.120}"
+                f"teacher {path}: expected one output of heatmaps tensor(float) of shape {list(shape)} (keypoints of "
+                f"the config, a quarter of the input's height and width), found {found:.120}"
             )
         self._output = fitting[0]
 
@@ -104,6 +106,14 @@ class Teacher(CropPredictor):
                 f"teacher {self._path}: fails on {len(value)} crops ({reason}); use another model"
             ) from None
         return results
+
+
+def _with_size(input_config: InputConfig, found: Sequence[object]) -> InputConfig:
+    """Return the config with the height and width in an ONNX file if they are fixed and possible, else unchanged."""
+    try:
+        return InputConfig.model_validate({**input_config.model_dump(), "size_hw": tuple(found)}, strict=True)
+    except ValueError:
+        return input_config
 
 
 def _fits(found: Sequence[object], expected: Sequence[int | None]) -> bool:

@@ -44,5 +44,22 @@ def test_heatmaps_of_a_teacher_are_computed_once_and_again_when_something_change
     assert len(list(tmp_path.glob("teacher_*.npy"))) == 2
 
 
+def test_a_student_of_another_input_size_has_the_heatmaps_of_the_teachers_own_crops(tmp_path, tiny_coco):
+    teacher_input, path = InputConfig(size_hw=(96, 64)), tmp_path / "teacher.onnx"
+    train = TrainConfig(teacher=path, workers=0)
+    model_config = ModelConfig(width=0.35, depth=0.1, head_width=0.25)
+    config = Config(model=model_config, input=teacher_input, data=DataConfig(root=tmp_path), train=train)
+    torch.manual_seed(5)
+    model = build_pose_net(config).eval()
+    torch.nn.init.normal_(model.head[-1].weight, std=0.5)
+    path.write_bytes(to_onnx(model, teacher_input.size_hw))
+    persons = annotated_persons(tiny_coco.annotations, tiny_coco.images, COCO)
+
+    heatmaps = open_teacher_heatmaps(config.model_copy(update={"input": InputConfig(size_hw=(64, 64))}), persons)
+
+    assert heatmaps.input_config == teacher_input
+    np.testing.assert_array_equal(heatmaps.maps, open_teacher_heatmaps(config, persons).maps)
+
+
 def replace_padding(config):
     return config.model_copy(update={"padding": 1.4})

@@ -79,11 +79,22 @@ def test_teacher_predicts_the_keypoints_of_its_model_in_images(model, tmp_path):
     np.testing.assert_allclose(actual.keypoints, expected.keypoints, atol=1e-2)
 
 
-def test_teacher_of_another_input_size_is_rejected_with_both_sizes(model, tmp_path):
+def test_teacher_sees_crops_of_the_size_in_its_file(model, tmp_path):
     path = write(tmp_path / "teacher.onnx", fixed_batch_of_one(to_onnx(model, (96, 64))))
+    crops = torch.randint(0, 256, (2, 96, 64, 3), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
 
-    with pytest.raises(ConfigError, match=r"teacher\.onnx: expected one input .*3, 64, 64.*96, 64") as error:
-        Teacher(path, COCO, CONFIG.input)
+    teacher = Teacher(path, COCO, CONFIG.input)
+
+    assert teacher.input_config == CONFIG.input.model_copy(update={"size_hw": (96, 64)})
+    expected = predict_heatmaps(model.heatmaps, crops, COCO.flip_pairs)
+    torch.testing.assert_close(teacher.heatmaps(crops), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_teacher_whose_sides_are_no_multiples_of_32_is_rejected_with_the_shapes(tmp_path):
+    content = foreign({"image": ("float", (1, 3, 100, 75))}, {"maps": np.zeros((1, 17, 25, 18), np.float32)})
+
+    with pytest.raises(ConfigError, match=r"teacher\.onnx: expected one input .*3, 64, 64.*100, 75") as error:
+        Teacher(write(tmp_path / "teacher.onnx", content), COCO, CONFIG.input)
 
     assert "\n" not in str(error.value)
 
