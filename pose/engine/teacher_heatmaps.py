@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader
 
-from pose.config.pose import STRIDE, Config
+from pose.config.pose import Config
 from pose.datasets.coco import Persons
 from pose.datasets.crop_cache.file import digest, image_sizes_and_times
 from pose.datasets.distillation import TeacherHeatmaps
@@ -39,22 +39,21 @@ def open_teacher_heatmaps(config: Config, persons: Persons) -> TeacherHeatmaps:
         MediaError: the file cannot be written.
     """
     options = config.train
-    path = config.data.root / f"teacher_{_digest(config, persons)}.npy"
+    if options.teacher is None or not options.teacher.is_file():
+        raise ConfigError(f"train.teacher {options.teacher}: no such file; expected the ONNX file of a pose model")
+    teacher = Teacher(options.teacher, config.keypoints, config.input, flip=options.teacher_flip)
+    path = config.data.root / f"teacher_{_digest(options.teacher, teacher, persons)}.npy"
     if not path.exists():
         logger.info("%s: computing the heatmaps of %s, once", path, options.teacher)
-        _write(path, config, persons)
+        _write(path, teacher, persons, options.workers)
     maps = np.load(path, mmap_mode="r", allow_pickle=False)
-    size_hw = tuple(STRIDE * side for side in maps.shape[2:])
-    input_config = config.input.model_copy(update={"size_hw": size_hw})
-    return TeacherHeatmaps(maps, input_config, options.teacher_weight, options.teacher_threshold)
+    return TeacherHeatmaps(maps, teacher.input_config, options.teacher_weight, options.teacher_threshold)
 
 
-def _write(path: Path, config: Config, persons: Persons) -> None:
-    assert config.train.teacher is not None
-    teacher = Teacher(config.train.teacher, config.keypoints, config.input, flip=config.train.teacher_flip)
-    loader: DataLoader[TestCrop] = test_loader(TestCrops(persons, teacher.input_config), BATCH, config.train.workers)
+def _write(path: Path, teacher: Teacher, persons: Persons, workers: int) -> None:
+    loader: DataLoader[TestCrop] = test_loader(TestCrops(persons, teacher.input_config), BATCH, workers)
     width, height = teacher.input_config.heatmap_wh
-    shape = (len(persons), config.keypoints.num_keypoints, height, width)
+    shape = (len(persons), teacher.skeleton.num_keypoints, height, width)
     with replacing(path) as temporary, ProgressLine("teacher", len(persons), "persons") as progress:
         with writing(path):
             maps = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
@@ -67,15 +66,12 @@ def _write(path: Path, config: Config, persons: Persons) -> None:
         maps.flush()
 
 
-def _digest(config: Config, persons: Persons) -> str:
-    teacher = config.train.teacher
-    if teacher is None or not teacher.is_file():
-        raise ConfigError(f"train.teacher {teacher}: no such file; expected the ONNX file of a pose model")
-    options = [*config.input.size_hw, config.input.padding, config.train.teacher_flip]
+def _digest(file: Path, teacher: Teacher, persons: Persons) -> str:
+    options = [*teacher.input_config.size_hw, teacher.input_config.padding, teacher.flip]
     return digest(
-        np.frombuffer(teacher.read_bytes(), np.uint8),
+        np.frombuffer(file.read_bytes(), np.uint8),
         np.array(options, np.float64),
-        np.array(config.keypoints.names),
+        np.array(teacher.skeleton.names),
         persons.file_names,
         persons.bboxes_xywh,
         image_sizes_and_times(persons),

@@ -59,6 +59,7 @@ def test_a_student_of_another_input_size_has_the_heatmaps_of_the_teachers_own_cr
 
     assert heatmaps.input_config == teacher_input
     np.testing.assert_array_equal(heatmaps.maps, open_teacher_heatmaps(config, persons).maps)
+    assert len(list(tmp_path.glob("teacher_*.npy"))) == 1
 
 
 def replace_padding(config):
