@@ -64,38 +64,38 @@ def test_the_predictor_takes_the_name_and_a_misspelled_one_is_named() -> None:
 
 
 @pytest.fixture
-def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Add a small dynamic model of another input size to the packaged models, as ``lite``."""
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Add a small dynamic model of another input size to the packaged models, as ``small``."""
     model = {"width": 0.35, "depth": 0.1, "head_width": 0.25, "dynamic_head": True}
     config = Config.model_validate({"model": model, "input": {"size_hw": [64, 32]}})
-    path = tmp_path / "lite_model.pt"
+    path = tmp_path / "small_model.pt"
     write_weights({"model": build_pose_net(config).state_dict(), "config": config.model_dump(mode="json")}, path)
     path.with_suffix(".md").write_text("# Card\n\n**License:** of the\ntest.\n\n## End\n", encoding="utf-8")
-    monkeypatch.setitem(PACKAGED_WEIGHTS, "lite", path)
+    monkeypatch.setitem(PACKAGED_WEIGHTS, "small", path)
     return path
 
 
-def test_another_packaged_model_brings_its_own_input_size_and_convolutions(lite: Path) -> None:
-    predictor = PyTorchPredictor("lite", device="cpu")
+def test_another_packaged_model_brings_its_own_input_size_and_convolutions(small: Path) -> None:
+    predictor = PyTorchPredictor("small", device="cpu")
     assert predictor.config.model.dynamic_head
-    predictor = PosePredictor("lite", device="cpu")
+    predictor = PosePredictor("small", device="cpu")
     assert predictor.input_config.size_hw == (64, 32)
     assert predictor(IMAGE, "image").keypoints.shape == (1, 17, 2)
 
 
 def test_an_exported_packaged_model_has_its_name_and_license_and_needs_the_predictor_of_its_kind(
-    lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("onnxruntime")
-    exported = tmp_path / "lite_model.int8.onnx"
-    export.main(["--weights", "lite", "--output", str(exported)])
-    monkeypatch.setitem(PACKAGED_WEIGHTS, "lite-int8", exported)
+    exported = tmp_path / "small_model.int8.onnx"
+    export.main(["--weights", "small", "--output", str(exported)])
+    monkeypatch.setitem(PACKAGED_WEIGHTS, "small-int8", exported)
 
-    predictor = ExportedPredictor("lite-int8")
-    assert predictor.metadata.licence == "of the test. See pose/lite_model.md"
+    predictor = ExportedPredictor("small-int8")
+    assert predictor.metadata.licence == "of the test. See pose/small_model.md"
     assert predictor(IMAGE, "image").keypoints.shape == (1, 17, 2)
     with pytest.raises(CheckpointError, match=r"expected a weight file \(\.pt\), got an exported model; .*Exported"):
-        PosePredictor("lite-int8", device="cpu")
+        PosePredictor("small-int8", device="cpu")
     with pytest.raises(SystemExit):
-        run(export.main, ["--weights", "lite-int8", "--output", str(tmp_path / "again.onnx")])
+        run(export.main, ["--weights", "small-int8", "--output", str(tmp_path / "again.onnx")])
     assert "expected a weight file (.pt), got an exported model" in capsys.readouterr().err

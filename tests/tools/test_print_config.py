@@ -62,6 +62,7 @@ def test_the_configs_for_fine_tuning_are_a_group_before_those_that_need_gpus(
     finetune = text[text.index("Your own people") : text.index("A few thousand people")]
     assert [line.split()[0] for line in finetune.strip().splitlines()[1:]] == [
         "pose/B_dy_mobilenetv2_256x192_finetune",
+        "pose/B_static_mobilenetv2_224x160_finetune",
         "pose/B_static_mobilenetv2_256x192_finetune",
     ]
     assert text.index("Your own people") < text.index("needs GPUs")
