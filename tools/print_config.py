@@ -26,7 +26,7 @@ from pose.files import to_json
 
 GROUPS = (
     ("quickstart", "To try training: synthetic people, minutes on a CPU, no data needed"),
-    ("pose/*_finetune", "Your own people: fine-tune a packaged model with train.start=default (or lite at 224x160); first a static one"),
+    ("pose/*_finetune", "Your own people: fine-tune a packaged model (train.start=default); first a static one"),
     ("pose/*_128x96_small", "A few thousand people, from scratch; fine-tuning gives far better models"),
     ("pose/B_*", "COCO, the paper's recipe, type-B head (fewer MAdds than type A); needs GPUs"),
     ("pose/A_*", "COCO, the paper's recipe, type-A head (deconvolutions); needs GPUs"),
