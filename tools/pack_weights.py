@@ -6,7 +6,8 @@ Examples:
 
 The file has the weights that validation used (the moving average if the run kept one) and the config without its paths.
 The optimizer and other training state are left out. It can be used like any weight file. Several files are averaged:
-the mean of runs that were trained from the same weights is often better than each of them.
+the mean of runs that were trained from the same weights is often better than each of them. A dynamic run, named first,
+can be averaged with the static weights that it was inflated from.
 """
 
 from collections.abc import Sequence

@@ -136,6 +136,11 @@ class ModelConfig(BackboneConfig):
     dynamic_head: bool = False
     """Dynamic convolution in the type-B head (type A has no dynamic form in the paper)."""
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether any convolution is dynamic."""
+        return self.dynamic_backbone or self.dynamic_head
+
     @model_validator(mode="after")
     def _check_head(self) -> "ModelConfig":
         self._check_size("head_width**2", self.head_width**2)
@@ -281,7 +286,7 @@ class Config(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_training_and_skeleton(self) -> "Config":
-        check_training(self.train, self.model.dynamic_backbone or self.model.dynamic_head)
+        check_training(self.train, self.model.is_dynamic)
         if not reads_annotations(self.skeleton):
             make_skeleton(self.skeleton)
         return self

@@ -11,14 +11,24 @@ from pose.config.data import DataConfig
 from pose.config.loader import AnyConfig
 from pose.config.pose import Config
 from pose.errors import CheckpointError
+from pose.models.factory import build_pose_net
+from pose.models.inflate import inflate
 from pose.models.weights import inference_state, read_weights, saved_any_config
+
+DYNAMIC_OPTIONS = (
+    "dynamic_backbone", "first_dynamic_block", "dynamic_last", "dynamic_shortcuts", "dynamic_head", "num_kernels",
+    "reduction",
+)  # fmt: skip
+"""Options in which a dynamic pose model with softmax attention differs from its static form."""
 
 
 def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
     """Return the mean of the inference weights of several files, with the config of the first.
 
     The mean of runs that were fine-tuned from the same weights is often better than each of them (Wortsman et al.,
-    *Model soups*, ICML 2022). The weights of a single file are returned unchanged.
+    *Model soups*, ICML 2022). The weights of a single file are returned unchanged. If the first file is of a dynamic
+    pose model with softmax attention, static ones are inflated with its attention: each of its kernels is averaged with
+    the static one.
 
     Args:
         paths: at least one weight file or run folder, see `read_weights`.
@@ -29,6 +39,8 @@ def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
     contents = [read_weights(path) for path in paths]
     configs = [saved_any_config(content, path) for content, path in zip(contents, paths, strict=True)]
     states = [inference_state(content) for content in contents]
+    for index in range(1, len(paths)):
+        configs[index], states[index] = _inflated(configs[index], states[index], configs[0], states[0])
     for config, state, path in zip(configs[1:], states[1:], paths[1:], strict=True):
         if _signature(config) != _signature(configs[0]) or _shapes(state) != _shapes(states[0]):
             raise CheckpointError(
@@ -41,6 +53,21 @@ def average_weights(paths: Sequence[Path]) -> dict[str, Any]:
         if value.is_floating_point()
     }
     return {"model": {**states[0], **mean}, "config": contents[0]["config"]}
+
+
+def _inflated(
+    config: AnyConfig, state: Mapping[str, torch.Tensor], first: AnyConfig, first_state: Mapping[str, torch.Tensor]
+) -> tuple[AnyConfig, Mapping[str, torch.Tensor]]:
+    """Return a static pose model as the dynamic model ``first``, with its attention; other models unchanged."""
+    if not isinstance(config, Config) or not isinstance(first, Config):
+        return config, state
+    if config.model.is_dynamic or not first.model.is_dynamic or first.model.attention != "softmax":
+        return config, state
+    options = {name: getattr(first.model, name) for name in DYNAMIC_OPTIONS}
+    model = build_pose_net(first)
+    model.load_state_dict(first_state)
+    inflated = inflate(state, model)
+    return config.model_copy(update={"model": config.model.model_copy(update=options)}), inflated
 
 
 def _signature(config: AnyConfig) -> tuple[object, ...]:

@@ -41,6 +41,27 @@ def test_average_is_the_mean_of_the_inference_weights(tmp_path: Path) -> None:
             assert torch.equal(mean[name], value), name
 
 
+def test_a_static_file_is_averaged_with_each_kernel_of_a_dynamic_one(tmp_path: Path) -> None:
+    static = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"dynamic_backbone": False})})
+    dynamic_state, static_state = save(tmp_path / "dynamic.pt"), save(tmp_path / "static.pt", static)
+
+    mean = average_weights([tmp_path / "dynamic.pt", tmp_path / "static.pt"])
+
+    assert mean["config"] == CONFIG.model_dump(mode="json")
+    for name, value in dynamic_state.items():
+        if ".attention." in name:
+            torch.testing.assert_close(mean["model"][name], value, msg=name)
+        elif value.is_floating_point():
+            torch.testing.assert_close(mean["model"][name], (value + static_state[name]) / 2, msg=name)
+    model, kernels = build_pose_net(CONFIG), 0
+    model.load_state_dict(mean["model"])
+    for name, value in dynamic_state.items():
+        kernels += value.dim() == static_state.get(name, value).dim() + 1
+    assert kernels > 20
+    with pytest.raises(CheckpointError, match="another model"):
+        average_weights([tmp_path / "static.pt", tmp_path / "dynamic.pt"])
+
+
 def test_average_of_one_file_is_unchanged(tmp_path: Path) -> None:
     state = save(tmp_path / "one.pt", CONFIG)
 
@@ -53,7 +74,7 @@ def test_average_of_one_file_is_unchanged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sections",
     [
-        {"model": ModelConfig(width=0.35, head_width=0.25)},
+        {"model": ModelConfig(width=0.35, head_width=0.5)},
         {"model": ModelConfig(width=0.35, head_width=0.25, dynamic_backbone=True, attention="sigmoid")},
         {"train": TrainConfig(loss="cross_entropy")},
         {"input": InputConfig(size_hw=(64, 64), sigma=3.0)},
