@@ -198,12 +198,12 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def describe_machine() -> str:
-    """Return two lines: processor, cores and their current load; library versions."""
+def describe_machine() -> tuple[str, str]:
+    """Return two texts: processor, cores and their current load; library versions."""
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     return (
-        f"machine   {_processor()}, {os.cpu_count()} cores{load}\n"
-        f"versions  dyconv-pose {__version__}, Python {platform.python_version()}, {', '.join(_versions())}"
+        f"{_processor()}, {os.cpu_count()} cores{load}",
+        f"dyconv-pose {__version__}, Python {platform.python_version()}, {', '.join(_versions())}",
     )
 
 
