@@ -32,8 +32,8 @@ from ._timing import Budget, Quartiles, Ratio, Seconds, quartiles, ratio_of_medi
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino")
 """Libraries whose versions affect the timings."""
 
-UNITS = {"ms": 1e3, "MB": 1e-6}
-"""Factor from seconds, or from bytes, to each unit."""
+UNITS = {"ms": 1e3, "MB": 1e-6, "AP": 1e2}
+"""Factor from seconds, from bytes, or from AP as a fraction, to each unit."""
 
 Row = dict[str, str | float | None]
 """One comparison in the file of ``--json``."""
@@ -41,17 +41,17 @@ Row = dict[str, str | float | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our time or memory against a baseline for the same work.
+    """Our time, memory or AP against a baseline for the same work.
 
     Attributes:
         case: what was measured.
         against_name: name of the baseline.
         ours: in ``unit``.
         against: of the baseline, in ``unit``.
-        ratio: ours over against; lower is better.
+        ratio: ours over against; lower is better, except for AP.
         rounds: how often each was measured.
         target: the ratio to reach, for a latency target ("bar" in the output); None: no target.
-        unit: ``ms`` or ``MB``.
+        unit: one of `UNITS`.
         note: printed on a line of its own, if there is one.
     """
 
