@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pose.files import replacing, to_json
 
-    suites = _suites()
+    suites = load_suites()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name, measure, json_file, conditions = (options.pop(key) for key in ("suite", "measure", "json", "conditions"))
     seconds, rounds = options.pop("seconds"), options.pop("rounds")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             temporary.write_text(to_json(content, json_file, indent=2) + "\n", encoding="utf-8")
 
 
-def _suites() -> Any:
+def load_suites() -> Any:
     """Return the package of suites, which is not part of the wheel.
 
     Raises:
@@ -103,7 +103,7 @@ def _parser() -> ToolParser:
     common.add_argument("--rounds", type=positive_count, help="maximum number of timings of each call")
     parser = ToolParser(__doc__)
     suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=ToolParser)
-    for name in _suites().suite_names():
+    for name in load_suites().suite_names():
         suite = import_module(f"pose.tools.benchmarks.{name}")
         doc = suite.__doc__ or ""
         suite_parser = suites.add_parser(
