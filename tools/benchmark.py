@@ -8,7 +8,7 @@ Examples:
 
 Everything runs on one thread. Calls are timed interleaved and in random order. A row shows medians and quartiles, the
 ratio of the medians (below 1: ours is faster) with its 95% interval, and the latency target ("bar"), if there is one.
-Calls of very different lengths are timed by processor time, not by the clock. Differences below 10% are inconclusive:
+Calls are timed by processor time; videos, whose threads overlap, by the clock. Differences below 10% are inconclusive:
 they may change on another machine or another day. tools/render_benchmarks.py makes a page of the files of --json.
 """
 

@@ -7,7 +7,9 @@ To add a suite, add a module with a docstring, whose first line appears in ``--h
 
 ``options`` are the arguments from `add_arguments`, by name. A suite times its calls with
 `pose.tools.benchmarks._timing.time_interleaved` and yields a `compare` of each pair as soon as it is available;
-`compare_first` does both, with processor time. Everything runs on one thread. Modules with a leading underscore are
+`compare_first` does both. Times are processor time:
+if other processes use the core too, they interrupt a long call but run between two short calls, which would distort
+the ratio. Only whole videos, whose threads overlap, are timed by the clock. Everything runs on one thread. Modules with a leading underscore are
 shared code, not suites.
 """
 
@@ -134,9 +136,6 @@ def compare_first(
 ) -> Iterator[Comparison]:
     """Time calls interleaved; yields a comparison of the first, which is ours, with each of the others.
 
-    Times are processor time of this process, not wall time: if other processes use the core too, they interrupt a long
-    call but run between two short calls, which would distort the ratio.
-
     Args:
         case: what the calls do.
         calls: by name, at least two.
@@ -145,7 +144,7 @@ def compare_first(
         targets: target ratios by the names of the others.
         items: number of equal work items per call; times are per item.
     """
-    ours, *others = time_interleaved(calls, budget, rng, time.process_time).items()
+    ours, *others = time_interleaved(calls, budget, rng).items()
     for name, times in others:
         yield compare(case, ours[1] / items, times / items, name, rng, targets.get(name))
 

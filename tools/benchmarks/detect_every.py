@@ -67,7 +67,7 @@ def measure(
             str(every): Run(video, Path(folder) / f"every{every}.mp4", frames, estimate).demo
             for every, estimate in estimates.items()
         }
-        times = time_interleaved(runs, replace(budget, warmup=0), rng)
+        times = time_interleaved(runs, replace(budget, warmup=0), rng, time.perf_counter)
         precision = {every: _average_precision(video, estimates[every], annotations) for every in EVERY}
     for every in EVERY:
         case = f"detection in every {every} frames, {predictor.runtime}"

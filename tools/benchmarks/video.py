@@ -86,7 +86,7 @@ def _measure_pipeline(
     def serial() -> None:
         rounds.append(run.serial(stopwatch))
 
-    times = time_interleaved({DEMO: run.demo, SERIAL: serial}, budget, rng)
+    times = time_interleaved({DEMO: run.demo, SERIAL: serial}, budget, rng, time.perf_counter)
     case = f"{name}, {persons / count:.1f} a frame"
     yield compare(f"{case}: {DEMO}", times[DEMO] / count, times[SERIAL] / count, SERIAL, rng)
     stages = {stage: np.array([seconds[stage] for seconds in rounds]) / count for stage in rounds[0]}
