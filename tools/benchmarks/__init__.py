@@ -7,15 +7,13 @@ To add a suite, add a module with a docstring, whose first line appears in ``--h
 
 ``options`` are the arguments from `add_arguments`, by name. A suite times its calls with
 `pose.tools.benchmarks._timing.time_interleaved` and yields a `compare` of each pair as soon as it is available;
-`compare_first` does both. Times are processor time:
-if other processes use the core too, they interrupt a long call but run between two short calls, which would distort
-the ratio. Only whole videos, whose threads overlap, are timed by the clock. Everything runs on one thread. Modules with a leading underscore are
-shared code, not suites.
+`compare_first` does both. Times are processor time: other processes on the core interrupt a long call but run between
+two short calls, which would distort the ratio. Only whole videos, whose threads overlap, are timed by the clock.
+Everything runs on one thread. Modules with a leading underscore are shared code, not suites.
 """
 
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
