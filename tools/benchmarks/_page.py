@@ -9,6 +9,7 @@ from pose.errors import DataError
 from ._hrnet import HRNET, SOURCE
 from ._models import CHANNELS_LAST
 from ._public_layer import PUBLIC
+from ._public_layer import SOURCE as LAYER_SOURCE
 from ._record import Record, Row, read_record
 
 INTRODUCTION = f"""# Benchmarks
@@ -16,14 +17,16 @@ INTRODUCTION = f"""# Benchmarks
 <!-- Written by tools/render_benchmarks.py from docs/benchmarks/*.json; do not edit. -->
 
 Times and peak memory against public code, and of dynamic against static models. The ratio is ours divided by the other;
-below 1, ours is faster or smaller. Both are measured in alternation on one thread. Differences below 10% are
-inconclusive. A target is the largest ratio that the project aims at; without "reached" it is missed. The machine and
-what else ran on it are with each measurement below. `tools/render_benchmarks.py` makes this page of the files that
-`tools/benchmark.py SUITE --json FILE` writes.
+below 1, ours is faster or smaller. Times are medians of processor time on one thread, measured in alternation; videos,
+whose threads overlap, are timed by the clock. Differences below 10% are inconclusive. A target is the largest ratio that
+the project aims at; without "reached" it is missed. The machine and what else ran on it are with each measurement.
+`tools/render_benchmarks.py` makes this page of the files that `tools/benchmark.py SUITE --json FILE` writes.
 
-The peers are public code, which is run and not copied: [HRNet's code]({SOURCE}), whose pipeline is also
-SimpleBaseline's, and the most used [dynamic convolution
-layer](https://github.com/kaijieshi7/Dynamic-convolution-Pytorch) for PyTorch."""
+The peers are public code, which is run and not copied: [HRNet's code][hrnet], whose pipeline is also SimpleBaseline's,
+and the most used [dynamic convolution layer][layer] for PyTorch.
+
+[hrnet]: {SOURCE}
+[layer]: {LAYER_SOURCE}"""
 
 SUITES = {
     "peer": ("MoveNet Lightning", "One person, from the pixels of a crop to keypoints. MoveNet is a smaller model."),
