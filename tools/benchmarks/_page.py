@@ -48,9 +48,9 @@ SUITES = {
     "evaluate": ("Evaluation", "Invented people and predictions, as many as val2017 and its detector boxes have."),
     "growth": (
         "Growth with the size of the data",
-        "Each size is a process of its own. The baseline is the smallest size times the factor (dashed): a ratio of 1 is "
-        "growth in proportion. OKS-NMS and AP stop at 30 and 10 times val2017: their results are Python objects, which "
-        "would not fit into the memory at 100.",
+        "Each size is a process of its own. The baseline is the smallest size times the factor (dashed): a ratio of 1 "
+        "is growth in proportion. OKS-NMS and AP stop at 30 and 10 times val2017: their results are Python objects, "
+        "which would not fit into the memory at 100.",
     ),
     "video": ("Video demo", "With the runtime that users get by default. Stages are in CPU time of a serial run."),
     "detect_every": (
