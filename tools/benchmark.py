@@ -3,17 +3,19 @@
 Examples:
     python tools/benchmark.py latency --widths 0.5 --json latency.json
     python tools/benchmark.py peer --weights best.pt --peer movenet-lightning.onnx --seconds 30
+    python tools/benchmark.py growth --json docs/benchmarks/growth.json --conditions "the other core is idle"
     python tools/benchmark.py evaluate --peer deep-high-resolution-net.pytorch --rounds 3
 
 Everything runs on one thread. Calls are timed interleaved and in random order. A row shows medians and quartiles, the
 ratio of the medians (below 1: ours is faster) with its 95% interval, and the latency target ("bar"), if there is one.
-Calls of very different lengths are timed by processor time, not by the clock. Differences below 10% are inconclusive:
-they may change on another machine or another day.
+Calls are timed by processor time; videos, whose threads overlap, by the clock. Differences below 10% are inconclusive:
+they may change on another machine or another day. tools/render_benchmarks.py makes a page of the files of --json.
 """
 
 import argparse
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
@@ -29,28 +31,41 @@ SECONDS = 10.0
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse arguments, run a suite, print each row and write all of them."""
-    options = vars(_parser().parse_args(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = vars(_parser().parse_args(words))
 
     import numpy as np
 
     from pose.files import replacing, to_json
 
-    suites = _suites()
+    suites = load_suites()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    name, measure, json_file = (options.pop(key) for key in ("suite", "measure", "json"))
+    name, measure, json_file, conditions = (options.pop(key) for key in ("suite", "measure", "json", "conditions"))
     seconds, rounds = options.pop("seconds"), options.pop("rounds")
     budget = suites.Budget(seconds or (SECONDS if rounds is None else math.inf), rounds)
     with suites.one_thread(), nullcontext() if json_file is None else replacing(json_file) as temporary:
-        print(f"suite     {name}, one thread\n{suites.describe_machine()}\n\n{suites.HEADING}")
+        machine, versions = suites.describe_machine()
+        print(f"suite     {name}, one thread\nmachine   {machine}\nversions  {versions}\n\n{suites.HEADING}")
         rows = []
         for comparison in measure(budget, np.random.default_rng(0), **options):
             print(comparison.line(), flush=True)
             rows.append(comparison.row(name))
         if temporary is not None:
-            temporary.write_text(to_json(rows, json_file, indent=2), encoding="utf-8")
+            record = import_module("pose.tools.benchmarks._record")
+            content = {
+                "suite": name,
+                "command": record.command_line(words),
+                "date": record.today(),
+                "commit": record.current_commit(),
+                "machine": machine,
+                "versions": versions,
+                "conditions": conditions,
+                "rows": rows,
+            }
+            temporary.write_text(to_json(content, json_file, indent=2) + "\n", encoding="utf-8")
 
 
-def _suites() -> Any:
+def load_suites() -> Any:
     """Return the package of suites, which is not part of the wheel.
 
     Raises:
@@ -80,12 +95,15 @@ def _parser() -> ToolParser:
     common = ToolParser(add_help=False)
     common.add_argument("--json", type=output_file, metavar="FILE", help="also write the rows to this file")
     common.add_argument(
+        "--conditions", default="", metavar="TEXT", help="what else runs on the machine, for the file of --json"
+    )
+    common.add_argument(
         "--seconds", type=positive_seconds, help=f"time per case (default: {SECONDS:g}, or unlimited with --rounds)"
     )
     common.add_argument("--rounds", type=positive_count, help="maximum number of timings of each call")
     parser = ToolParser(__doc__)
     suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True, parser_class=ToolParser)
-    for name in _suites().suite_names():
+    for name in load_suites().suite_names():
         suite = import_module(f"pose.tools.benchmarks.{name}")
         doc = suite.__doc__ or ""
         suite_parser = suites.add_parser(

@@ -11,7 +11,8 @@ import pose.tools.benchmarks
 from pose.cli import run
 from pose.tools import benchmark
 from pose.tools.benchmark import main
-from pose.tools.benchmarks import compare
+from pose.tools.benchmarks import compare, describe_machine
+from pose.tools.benchmarks._record import command_line, read_record
 from pose.tools.benchmarks._timing import Budget
 
 KEYS = {"suite", "case", "ours", "against", "against_name", "unit", "ratio", "bar"}
@@ -20,7 +21,7 @@ KEYS = {"suite", "case", "ours", "against", "against_name", "unit", "ratio", "ba
 def test_a_suite_prints_the_machine_and_rows_and_writes_the_rows_as_json(tmp_path, capsys):
     main(["latency", "--widths", "0.35", "--rounds", "1", "--json", str(tmp_path / "new/rows.json")])
 
-    rows = json.loads((tmp_path / "new/rows.json").read_text())
+    rows = json.loads((tmp_path / "new/rows.json").read_text())["rows"]
     printed = capsys.readouterr().out
     assert len(rows) == 5  # a classifier, and backbone and pose model in two layouts
     assert all(set(row) == KEYS and row["suite"] == "latency" and row["unit"] == "ms" for row in rows)
@@ -32,9 +33,32 @@ def test_a_suite_prints_the_machine_and_rows_and_writes_the_rows_as_json(tmp_pat
 def test_a_suite_runs_without_a_peer(tmp_path, capsys):
     main(["nms", "--pictures", "3", "--rounds", "1", "--json", str(tmp_path / "rows.json")])
 
-    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert set(row) == KEYS
     assert (row["suite"], row["unit"], row["bar"]) == ("nms", "ms", None)
+
+
+def test_the_file_says_how_when_and_where_it_was_measured(tmp_path):
+    file = tmp_path / "rows.json"
+    main(["nms", "--pictures", "3", "--rounds", "1", "--json", str(file), "--conditions", "a test"])
+
+    record = read_record(file)
+    assert (record.suite, record.conditions) == ("nms", "a test")
+    assert record.command == "python tools/benchmark.py nms --pictures 3 --rounds 1"
+    assert record.versions == describe_machine()[1]
+    assert record.commit
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["nms", "--peer", "/home/me/HRNet", "--json=a.json", "--rounds", "2"], "nms --peer HRNet --rounds 2"),
+        (["nms", "--conditions", "--", "--peer", "../HRNet"], "nms --peer HRNet"),
+        (["peer", "--weights", "runs/a b.pt"], "peer --weights 'runs/a b.pt'"),
+    ],
+)
+def test_the_command_has_no_folders_of_this_machine_and_no_file_name(words, command):
+    assert command_line(words) == f"python tools/benchmark.py {command}"
 
 
 @pytest.fixture

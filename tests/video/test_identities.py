@@ -6,11 +6,10 @@ from scipy.optimize import linear_sum_assignment
 
 from pose.inference.poses import Poses
 from pose.skeleton import COCO
+from pose.tools.benchmarks._clip import CLIP_FPS
 from pose.video.identities import MAX_LOST_S, MIN_FRAMES, IdentityTracker, assign_ids
 from pose.video.pipeline import FramePoses
 from pose.video.readers import Frame
-
-from .conftest import CLIP_FPS
 
 FPS = 25.0
 SIZE_WH = np.array([60.0, 180.0])

@@ -7,13 +7,13 @@ To add a suite, add a module with a docstring, whose first line appears in ``--h
 
 ``options`` are the arguments from `add_arguments`, by name. A suite times its calls with
 `pose.tools.benchmarks._timing.time_interleaved` and yields a `compare` of each pair as soon as it is available;
-`compare_first` does both, with processor time. Everything runs on one thread. Modules with a leading underscore are
-shared code, not suites.
+`compare_first` does both. Times are processor time: other processes on the core interrupt a long call but run between
+two short calls, which would distort the ratio. Only whole videos, whose threads overlap, are timed by the clock.
+Everything runs on one thread. Modules with a leading underscore are shared code, not suites.
 """
 
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ from ._timing import Budget, Quartiles, Ratio, Seconds, quartiles, ratio_of_medi
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino")
 """Libraries whose versions affect the timings."""
 
-UNITS = {"ms": 1e3, "MB": 1e-6}
-"""Factor from seconds, or from bytes, to each unit."""
+UNITS = {"ms": 1e3, "MB": 1e-6, "AP": 1e2}
+"""Factor from seconds, from bytes, or from AP as a fraction, to each unit."""
 
 Row = dict[str, str | float | None]
 """One comparison in the file of ``--json``."""
@@ -41,17 +41,17 @@ Row = dict[str, str | float | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our time or memory against a baseline for the same work.
+    """Our time, memory or AP against a baseline for the same work.
 
     Attributes:
         case: what was measured.
         against_name: name of the baseline.
         ours: in ``unit``.
         against: of the baseline, in ``unit``.
-        ratio: ours over against; lower is better.
+        ratio: ours over against; lower is better, except for AP.
         rounds: how often each was measured.
         target: the ratio to reach, for a latency target ("bar" in the output); None: no target.
-        unit: ``ms`` or ``MB``.
+        unit: one of `UNITS`.
         note: printed on a line of its own, if there is one.
     """
 
@@ -134,9 +134,6 @@ def compare_first(
 ) -> Iterator[Comparison]:
     """Time calls interleaved; yields a comparison of the first, which is ours, with each of the others.
 
-    Times are processor time of this process, not wall time: if other processes use the core too, they interrupt a long
-    call but run between two short calls, which would distort the ratio.
-
     Args:
         case: what the calls do.
         calls: by name, at least two.
@@ -145,7 +142,7 @@ def compare_first(
         targets: target ratios by the names of the others.
         items: number of equal work items per call; times are per item.
     """
-    ours, *others = time_interleaved(calls, budget, rng, time.process_time).items()
+    ours, *others = time_interleaved(calls, budget, rng).items()
     for name, times in others:
         yield compare(case, ours[1] / items, times / items, name, rng, targets.get(name))
 
@@ -198,12 +195,12 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def describe_machine() -> str:
-    """Return two lines: processor, cores and their current load; library versions."""
+def describe_machine() -> tuple[str, str]:
+    """Return two texts: processor, cores and their current load; library versions."""
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     return (
-        f"machine   {_processor()}, {os.cpu_count()} cores{load}\n"
-        f"versions  dyconv-pose {__version__}, Python {platform.python_version()}, {', '.join(_versions())}"
+        f"{_processor()}, {os.cpu_count()} cores{load}",
+        f"dyconv-pose {__version__}, Python {platform.python_version()}, {', '.join(_versions())}",
     )
 
 

@@ -68,7 +68,7 @@ def time_interleaved(
     calls: Mapping[str, Callable[[], object]],
     budget: Budget,
     rng: np.random.Generator,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Seconds]:
     """Time calls interleaved; returns the (rounds,) seconds of each call, where equal indices are of the same round.
 
@@ -78,7 +78,8 @@ def time_interleaved(
         calls: by name.
         budget: of all calls together.
         rng: draws the order of the calls in each round.
-        clock: returns seconds from any origin.
+        clock: returns seconds from any origin; the default is the processor time of this process, which other processes
+            on the same core do not change.
 
     Raises:
         ValueError: there are no calls.

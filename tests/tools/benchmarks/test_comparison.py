@@ -137,9 +137,8 @@ def test_one_thread_is_restored_at_the_end():
 
 
 def test_the_machine_is_described_by_processor_cores_and_versions():
-    machine, versions = describe_machine().splitlines()
+    machine, versions = describe_machine()
 
-    assert machine.startswith("machine   ")
     assert " cores" in machine
     assert f"torch {torch.__version__.partition('+')[0]}" in versions
     assert f"numpy {np.__version__}" in versions

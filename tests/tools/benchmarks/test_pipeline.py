@@ -32,7 +32,7 @@ def test_ours_is_compared_with_reading_alone_and_with_a_given_peer(timed, checko
 def test_samples_from_the_cache_equal_samples_from_jpegs(monkeypatch):
     sampled = []
 
-    def fake_times(calls, budget, rng, clock):
+    def fake_times(calls, budget, rng):
         samples = calls["ours"].args[0]
         sampled.append((samples.crops, samples[3, 1]))
         return {name: np.ones(1) for name in calls}

@@ -1,5 +1,7 @@
 """The video benchmark: demo and serial run, and stage times that add up to the frame time."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ from pose.tools.benchmarks._stopwatch import Stopwatch
 from pose.tools.benchmarks._timing import Budget
 from pose.video.readers import open_source
 
-TRACKING_ROWS = ["with threads", "read", "search", "crop", "model", "keypoints", "draw", "encode"]
-DETECTION_ROWS = ["with threads", "read", "detect", "crop", "model", "keypoints", "draw", "encode"]
+TRACKING_ROWS = ["with threads", "read", "search", "crop", "model", "draw", "encode"]
+DETECTION_ROWS = ["with threads", "read", "detect", "crop", "model", "draw", "encode"]
 
 
 def measure(rounds=1, **options):
@@ -36,7 +38,7 @@ def test_tracking_gives_a_row_for_the_demo_and_for_each_stage(drawn):
     rows = measure(rounds=2, video=drawn)
 
     assert [row.case.split(": ") for row in rows] == [["one person, 1.0 a frame", stage] for stage in TRACKING_ROWS]
-    assert [row.against_name for row in rows] == ["one stage after another"] + ["all of its frame"] * 7
+    assert [row.against_name for row in rows] == ["one stage after another"] + ["all of its frame"] * 6
     assert all(row.rounds == 2 and row.ours.median > 0 and row.unit == "ms" for row in rows)
     fractions = {row.case.split(": ")[1]: row.ratio.value for row in rows[1:]}
     assert 0.8 < sum(fractions.values()) <= 1
@@ -50,7 +52,8 @@ def test_a_detector_adds_its_pipeline(drawn):
 
 
 def test_times_are_per_frame(drawn, monkeypatch):
-    def fake_timing(calls, budget, rng):
+    def fake_timing(calls, budget, rng, clock):
+        assert clock is time.perf_counter  # threads overlap
         for call in calls.values():
             call()
         return {"with threads": np.array([8.0]), "one stage after another": np.array([16.0])}
