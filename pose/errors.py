@@ -10,10 +10,15 @@ from difflib import get_close_matches
 
 MAX_LINE = 300
 """Maximum number of characters of the line that a command prints for an error."""
+MAX_MESSAGE = MAX_LINE - len("error: ")
+"""Maximum number of characters of an error's message."""
 
 
 class PoseError(Exception):
-    """Base class of user mistakes, with a message that says how to correct them."""
+    """Base class of user mistakes, with a message that says how to correct them: ``str`` gives it as one line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__(), MAX_MESSAGE)
 
 
 class ConfigError(PoseError):

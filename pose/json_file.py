@@ -5,6 +5,7 @@ row, gives every field a type and a range. Fields without a type are skipped. A 
 and numbers beyond a double are errors.
 """
 
+import codecs
 import json
 import re
 import stat
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 MAX_QUOTED = 40
 """Characters of a wrong value that an error message quotes."""
+PIECE_BYTES = 1 << 20
+"""Text whose encoding is checked at a time."""
 
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 """A key or an index in the place of an error."""
@@ -60,9 +63,18 @@ def decode_json(content: bytes | str, content_type: type[T], what: str, where: o
     try:
         if (encoding := json.detect_encoding(content)) != "utf-8":
             content = content.decode(encoding).encode()
+        _check_utf8(content)
         return msgspec.json.decode(content, type=content_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{where}: {_explain(content, error, what, todo)}") from None
+
+
+def _check_utf8(content: bytes) -> None:
+    """Check all text, also what msgspec skips, in pieces, which need no memory; raises `UnicodeDecodeError`."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(content), PIECE_BYTES):
+        decoder.decode(content[start : start + PIECE_BYTES])
+    decoder.decode(b"", final=True)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -93,7 +105,7 @@ def _explain(content: bytes, error: Exception, what: str, todo: str) -> str:
         if isinstance(error, msgspec.ValidationError):
             return _explain_content(content, str(error), what) + (f"; {todo}" if todo else "")
     except UnicodeDecodeError:
-        return "expected JSON text, got binary data (is it still compressed?)"
+        return "expected JSON text, got binary data (is it damaged, or still compressed?)"
     except (msgspec.DecodeError, RecursionError) as syntax_error:
         error = syntax_error
     if isinstance(error, RecursionError):

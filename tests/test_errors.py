@@ -1,10 +1,12 @@
 """Error messages on the terminal: one short line of printable characters."""
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pose.errors import MAX_LINE, near_name, one_line, shorten
+from pose.errors import MAX_LINE, DataError, near_name, one_line, shorten
 
 
 @given(st.text(), st.integers(20, 100))
@@ -32,6 +34,17 @@ def test_a_line_is_printable_and_short_for_any_message(message: str) -> None:
 )
 def test_characters_that_a_terminal_does_not_print_are_escaped(message: str, line: str) -> None:
     assert one_line(message) == line
+
+
+@given(st.text(st.characters()))
+def test_the_text_of_an_error_is_a_line_that_fits_a_command_line(message: str) -> None:
+    text = str(DataError(10 * message))
+    assert f"error: {text}" == one_line(f"error: {text}")
+
+
+def test_an_error_keeps_its_whole_message_for_other_processes() -> None:
+    message = "a\nb" * 1000
+    assert pickle.loads(pickle.dumps(DataError(message))).args == (message,)
 
 
 def test_a_long_value_is_shortened_before_the_advice_at_the_end_is() -> None:

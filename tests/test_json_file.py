@@ -9,7 +9,7 @@ import pytest
 
 from pose.errors import DataError
 from pose.files import write_json
-from pose.json_file import read_json
+from pose.json_file import PIECE_BYTES, read_json
 
 
 class Row(msgspec.Struct):
@@ -91,6 +91,8 @@ def test_a_field_of_another_type_is_named_with_its_place_and_value(tmp_path: Pat
         ('{"rows": [], }', "trailing comma"),
         (b"\x1f\x8b\x08\xff\xfe", "expected JSON text, got binary data"),
         (b'{"rows": [{"score": 1, "name": "\xff"}]}', "binary data"),
+        (b'{"rows": [{"score": 1, "skipped\xff": 2}]}', "binary data"),
+        (b'{"rows": [{"score": 1}], "skipped": "\xc3"}', "binary data"),
         ('{"rows": [{"score": 1, "name": "\\ud800"}]}', "not JSON"),
         ('{"rows": [{"score": 1, "other": ' + "[" * 100_000 + "]" * 100_000 + "}]}", "nested too deeply"),
         ("[" * 100_000, "nested too deeply"),
@@ -133,3 +135,11 @@ def test_a_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
     write_json(tmp_path / "annotations.json", {})
     with pytest.raises(DataError, match=r"no such file; did you mean 'annotations\.json'\?"):
         read_json(tmp_path / "anotations.json", Content, "rows")
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_character_between_two_pieces_of_a_long_text_is_read(tmp_path: Path, before: int) -> None:
+    start = '{"rows": [{"score": 1, "name": "'
+    text = start + "x" * (PIECE_BYTES - len(start) - before) + "💀" + "y" * PIECE_BYTES
+    (tmp_path / "rows.json").write_text(text + '"}]}', encoding="utf-8")
+    assert read_json(tmp_path / "rows.json", Content, "rows").rows[0].score == 1

@@ -107,7 +107,7 @@ def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
     try:
         yield from loader
     except PoseError as error:
-        message = str(error).strip().rpartition(f"{type(error).__name__}: ")[2]
+        message = str(error.args[0]).strip().rpartition(f"{type(error).__name__}: ")[2]
         raise type(error)(message) from None
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):

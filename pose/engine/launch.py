@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
 
+import torch
 import torch.distributed as torch_dist
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
@@ -49,7 +50,7 @@ def init_distributed(device: str | None = None, timeout_seconds: float = TIMEOUT
         ConfigError: there is no such device, or torchrun's environment variables are incomplete.
     """
     if "WORLD_SIZE" not in os.environ:
-        yield DistContext(0, 1, choose_device(device))
+        yield DistContext(0, 1, _use(choose_device(device)))
         return
     missing = [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]
     if missing:
@@ -59,7 +60,7 @@ def init_distributed(device: str | None = None, timeout_seconds: float = TIMEOUT
         )
     for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
         _number(name)
-    chosen = choose_device(device, local_rank=_number("LOCAL_RANK"))
+    chosen = _use(choose_device(device, local_rank=_number("LOCAL_RANK")))
     _end_with_parent()
     timeout = timedelta(seconds=timeout_seconds)
     try:
@@ -128,3 +129,10 @@ def _count_failure(store: Store) -> int:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:100]
+
+
+def _use(device: torch.device) -> torch.device:
+    """Make a GPU the one that this process uses, also where no device is named, as in NCCL; return the device."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

@@ -98,12 +98,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     with writing(path):
         while True:
-            file = path.open("a+", encoding="ascii")
+            file = path.open("a+b", buffering=0)
             try:
                 _lock(file.fileno())
             except BlockingIOError:
                 file.seek(0)
-                holder = file.read(20).strip()
+                holder = file.read(20).decode("ascii", "replace").strip()
                 file.close()
                 raise CheckpointError(
                     f"{folder}: another run (process {holder}) writes to it; wait for it, or give another --run-dir"
@@ -111,10 +111,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
             if _is_same(file.fileno(), path):
                 break
             file.close()  # its last holder has removed it
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
     try:
+        with writing(path):  # fails on a full disk
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)  # before it is unlocked, so that nobody locks a file without a name

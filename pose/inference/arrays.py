@@ -1,4 +1,6 @@
-"""Check of arrays that users pass."""
+"""Checks of the arrays and ids that users pass."""
+
+from operator import index
 
 import numpy as np
 
@@ -26,3 +28,15 @@ def check_array(name: str, values: object, shape: tuple[int, ...], kinds: str = 
         got = f"{values.dtype} {values.shape}"
     numbers = "integers" if kinds == "iu" else "numbers"
     raise DataError(f"{name}: expected an array of {numbers} of shape {shape}, got {got}")
+
+
+def check_id(value: int, name: str) -> int:
+    """Return the integer of Python that an integer of any library is.
+
+    Raises:
+        DataError: it is not an integer.
+    """
+    try:
+        return index(value)
+    except TypeError:
+        raise DataError(f"{name}: expected an integer, got {value!r:.60}; use the ids of the annotation file") from None

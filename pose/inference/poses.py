@@ -25,7 +25,7 @@ from pose.evaluation.coco_results import Result, format_results
 from pose.files import write_text
 from pose.geometry import Float32
 from pose.images import Image, write_image
-from pose.inference.arrays import check_array
+from pose.inference.arrays import check_array, check_id
 from pose.inference.formats import csv_header, csv_rows, person_rows, supervision_key_points
 from pose.inference.sources import Source, load_image
 from pose.skeleton import Skeleton
@@ -195,10 +195,12 @@ class Poses:
         Args:
             image_id: the image's id in the annotation file.
             category_id: category of the persons in the annotation file.
+
+        Raises:
+            DataError: an id is not an integer.
         """
-        return format_results(
-            [int(image_id)] * len(self), self.keypoints, self.scores, self.person_scores, int(category_id)
-        )
+        image, category = check_id(image_id, "image_id"), check_id(category_id, "category_id")
+        return format_results([image] * len(self), self.keypoints, self.scores, self.person_scores, category)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return the poses as CSV with a header and one line per person; `csv_header` names the columns.
@@ -248,9 +250,7 @@ class Poses:
 
         image = self.source if image is None else image
         if image is None:
-            raise DataError(
-                "Poses: the image was given as pixels, which are not kept; call plot(image) or save(path, image)"
-            )
+            raise DataError("Poses: an image given as pixels is not kept; call plot(image) or save(path, image)")
         return draw_poses(
             load_image(image),
             self,

@@ -18,6 +18,7 @@ from pose.images import IMAGENET_MEAN, IMAGENET_STD, Image
 from pose.inference.detectors import Detector
 from pose.inference.find_detector import AUTO
 from pose.inference.predictor import CropPredictor
+from pose.models.devices import choose_device
 from pose.models.fuse import fuse
 from pose.models.pose_net import PoseNet
 from pose.models.weights import load_pose_net
@@ -123,6 +124,7 @@ class PyTorchPredictor(CropPredictor):
 
     Raises:
         CheckpointError: the weights are missing or do not fit this version.
+        ConfigError: there is no such device.
         MediaError: the detector cannot be loaded.
     """
 
@@ -139,8 +141,8 @@ class PyTorchPredictor(CropPredictor):
         batch_size: int | None = None,
         detector: str | Path | Detector = AUTO,
     ) -> None:
+        self.device = choose_device(device)
         model, self.config = load_pose_net(weights or "default")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         batch_size = batch_size or (4 if self.device.type == "cpu" else 32)
         super().__init__(self.config.keypoints, self.config.input, batch_size, detector, str(self.device))
         self.model = prepare_for_inference(self.device, model)

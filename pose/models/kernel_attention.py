@@ -253,7 +253,7 @@ def to_sizes(value: SizeArgument, axes: int, name: str) -> tuple[int, ...]:
         ValueError: there are more or fewer, or they are not whole numbers.
     """
     try:
-        sizes = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),) * axes
+        sizes = tuple(map(_whole, value)) if isinstance(value, Iterable) else (_whole(value),) * axes
     except TypeError:
         sizes = ()
     if len(sizes) != axes:
@@ -268,6 +268,12 @@ def to_whole(value: int, name: str) -> int:
         ValueError: it is not a whole number.
     """
     try:
-        return index(value)
+        return _whole(value)
     except TypeError:
         raise ValueError(f"{name}: expected a whole number, got {value!r}") from None
+
+
+def _whole(value: int) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    return index(value)

@@ -60,7 +60,7 @@ class PosePredictor(CropPredictor):
 
     Raises:
         CheckpointError: the weights are missing or do not fit this version.
-        ConfigError: there is no such runtime, or it cannot run on the device or in bfloat16.
+        ConfigError: there is no such device or runtime, or it cannot run on the device or in bfloat16.
         PoseError: the runtime is not installed.
         MediaError: the detector cannot be loaded.
     """

@@ -11,11 +11,23 @@ import pytest
 import torch
 from torch import nn
 
+from pose.engine import launch
 from pose.engine.distributed import convert_sync_batch_norm, wrap_model
 from pose.engine.launch import init_distributed
 
 WORKER = Path(__file__).with_name("process_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_gpu_of_a_process_is_the_one_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[torch.device] = []
+    monkeypatch.setattr(launch, "choose_device", lambda name: torch.device(name))
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    with init_distributed("cuda:1") as dist:
+        assert dist.device == torch.device("cuda:1")
+    with init_distributed("cpu"):
+        pass
+    assert used == [torch.device("cuda:1")]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from pose.cli import NEWEST
 from pose.engine.run_folder import check_run_folder, find_last, lock_folder, make_run_folder, open_run, runs_folder
-from pose.errors import CheckpointError
+from pose.errors import CheckpointError, MediaError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,6 +134,20 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once_even_if_its_workers_
             pass
         assert not list(tmp_path.iterdir())
         process.stdin.close()
+
+
+@needs_locks
+def test_a_full_disk_is_refused_in_one_line_and_leaves_no_lock(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # files cannot grow
+    try:
+        with pytest.raises(MediaError, match=r"\.lock: cannot write it"), lock_folder(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_temporary_files_of_killed_runs_are_removed(tiny_config, dist, tmp_path):

@@ -190,6 +190,14 @@ def test_a_coco_row_has_the_category_that_is_given():
     json.dumps(three_persons().to_coco(np.int64(5)))  # no NumPy number is left
 
 
+@pytest.mark.parametrize("wrong", [0.5, 1e-320, 3.0, "3", None])
+def test_a_coco_id_that_is_no_integer_is_refused(wrong):
+    with pytest.raises(DataError, match="image_id: expected an integer, got"):
+        three_persons().to_coco(wrong)
+    with pytest.raises(DataError, match="category_id: expected an integer, got"):
+        nobody().to_coco(1, wrong)
+
+
 def test_csv_is_read_back_by_the_csv_module(tmp_path):
     poses = three_persons(ids=np.array([7, 3, 9]))
     text = poses.to_csv(tmp_path / "poses.csv")

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchvision import transforms
 
+from pose import PosePredictor
 from pose.config.data import DataConfig
 from pose.config.pose import Config, InputConfig, ModelConfig
-from pose.errors import DataError
+from pose.errors import ConfigError, DataError
 from pose.geometry import box_to_view, invert, transform_points, view_to_matrix
 from pose.heatmap import decode, encode, flip_average
 from pose.images import person_crop
@@ -411,6 +412,13 @@ def test_the_default_weights_are_the_packaged_coco_model(images):
     assert predictor.skeleton == COCO
     assert predictor.config.input.size_hw == (256, 192)
     assert np.isfinite(predictor(images[0], BOXES[0]).keypoints).all()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "0", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused_with_one_line(device):
+    for predictor in (PyTorchPredictor, PosePredictor):
+        with pytest.raises(ConfigError, match=f"^device '{device}' is not available, expected one of cpu"):
+            predictor(device=device)
 
 
 @pytest.mark.parametrize("path", [p for p in PACKAGED_WEIGHTS.values() if p.suffix == ".pt"], ids=lambda p: p.name)

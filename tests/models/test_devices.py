@@ -1,5 +1,7 @@
 """Devices: an unknown or missing one is refused in one line that lists what there is."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -18,6 +20,12 @@ def test_a_device_that_is_not_there_is_refused_with_the_list_of_those_that_are(n
         choose_device(name)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 200
+
+
+def test_a_gpu_has_its_number_and_is_not_made_the_one_of_the_process(monkeypatch):
+    monkeypatch.setattr(torch, "empty", lambda *size, device: SimpleNamespace(device=torch.device("cuda:0")))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: pytest.fail("changes the process"))
+    assert choose_device("cuda") == torch.device("cuda:0")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

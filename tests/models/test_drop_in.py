@@ -258,6 +258,10 @@ BAD_ARGUMENTS: list[tuple[type[DynamicLayer], dict[str, Any], str]] = [
     (DynamicConvTranspose2d, {"output_padding": (1, 1, 1)}, "output_padding: expected a whole number or 2"),
     (DynamicLinear, {"in_features": 0}, "DynamicLinear: expected positive sizes, got 0 and 6"),
     (DynamicLinear, {"out_features": 1.0}, "out_features: expected a whole number, got 1.0"),
+    (DynamicConv1d, {"stride": True}, "DynamicConv1d: stride: expected a whole number or 1 of them, got True"),
+    (DynamicConv2d, {"dilation": (1, True)}, "dilation: expected a whole number or 2 of them, got (1, True)"),
+    (DynamicConv3d, {"groups": True}, "DynamicConv3d: groups: expected a whole number, got True"),
+    (DynamicLinear, {"num_kernels": True}, "DynamicLinear: num_kernels: expected a whole number, got True"),
     (DynamicLinear, {"attention": "tanh"}, "DynamicLinear: expected attention 'softmax' or 'sigmoid', got 'tanh'"),
 ]
 

@@ -4,6 +4,7 @@ The file format is documented in `pose.datasets.crop_cache.file`.
 """
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -75,16 +76,18 @@ def build_crop_cache(
         return False
     regions = partial(training_region, skeleton=skeleton, input_config=input_config, augment=augment)
     starts, sizes = np.zeros((2, len(persons)), dtype=np.int64)
+    checksums = np.zeros(len(persons), dtype=np.uint32)
     crop_to_image = np.zeros((len(persons), 2, 3))
     with replacing(path) as temporary:
         try:
             with temporary.open("xb") as file, ProgressLine("crops", len(persons), "persons") as progress:
                 for crop in _crop_all(persons, regions, threads):
                     starts[crop.row], sizes[crop.row] = file.tell(), len(crop.jpeg)
+                    checksums[crop.row] = zlib.crc32(crop.jpeg.data)
                     crop_to_image[crop.row] = crop.crop_to_image
                     file.write(crop.jpeg.tobytes())
                     progress.advance()
-                write_index(file, stamp, starts, sizes, crop_to_image)
+                write_index(file, stamp, starts, sizes, checksums, crop_to_image)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -2,13 +2,15 @@
 
 File format: a JPEG of each person's `pose.datasets.crop_cache.regions.Region`, one after the other; an index; a footer
 with the offset of the index. A file without the footer is incomplete. The index (NumPy ``.npz``) has one row per
-person, in the order of `Persons`, and the stamp: everything that the crops depend on, which is compared when the file
-is opened. `pose.datasets.crop_cache.build` writes the file.
+person, in the order of `Persons`, with the checksum of its JPEG, which is compared when the crop is read, and the
+stamp: everything that the crops depend on, which is compared when the file is opened.
+`pose.datasets.crop_cache.build` writes the file.
 """
 
 import hashlib
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +21,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from pose.config.pose import AugmentConfig, InputConfig
 from pose.datasets.coco import Persons
-from pose.errors import DataError
+from pose.errors import DataError, shorten
 from pose.files import to_json
 from pose.geometry import Array, compose
 from pose.images import Image, decode_crop
 from pose.json_file import decode_json
 from pose.skeleton import Skeleton
 
-VERSION = 1
+VERSION = 2
 """Version of the file format and of the regions; files of another version are rejected."""
 FOOTER = struct.Struct("<Q16s")
 MAGIC = b"dyconv-pose.crop"
@@ -50,6 +52,7 @@ class CropCache:
         content: bytes of the memory-mapped file: only pages that are read are loaded, and processes share them.
         starts: (N,) offsets of the JPEGs in ``content``.
         sizes: (N,) sizes of the JPEGs in bytes.
+        checksums: (N,) CRC-32 of the JPEGs.
         crop_to_image: (N, 2, 3) matrices from pixels of a JPEG to pixels of its source image.
     """
 
@@ -58,6 +61,7 @@ class CropCache:
     content: NDArray[np.uint8]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
     crop_to_image: Array
 
     def __len__(self) -> int:
@@ -78,6 +82,11 @@ class CropCache:
             DataError: the stored JPEG is damaged.
         """
         encoded = self.content[self.starts[row] : self.starts[row] + self.sizes[row]]
+        if zlib.crc32(encoded.data) != self.checksums[row]:
+            raise DataError(
+                f"{self.path}: the crop of row {row} is damaged; remove the file and build it again with dyconv-pose "
+                "build-cache"
+            )
         crop_to_input = compose(image_to_input, self.crop_to_image[row])
         return decode_crop(encoded, f"{self.path} (row {row})", crop_to_input, size_wh)
 
@@ -129,7 +138,8 @@ def read_crop_cache(path: Path) -> CropCache:
             raise ValueError("another kind of file")
         with np.load(io.BytesIO(content[start:end].tobytes()), allow_pickle=False) as index:
             stamp = decode_json(str(index["stamp"]), dict[str, Any], "a stamp", path)
-            return CropCache(path, stamp, content, index["starts"], index["sizes"], index["to_image"])
+            columns = (index[name] for name in ("starts", "sizes", "checksums", "to_image"))
+            return CropCache(path, stamp, content, *columns)
     except FileNotFoundError:
         raise DataError(f"{path}: no such crop cache; {REMEDY}") from None
     except OSError as error:
@@ -143,11 +153,13 @@ def write_index(
     stamp: Stamp,
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
+    checksums: NDArray[np.uint32],
     crop_to_image: Array,
 ) -> None:
     """Append index and footer to a file of JPEGs; see `CropCache` for the arguments."""
     start = file.tell()
-    np.savez(file, stamp=np.array(to_json(stamp, "stamp")), starts=starts, sizes=sizes, to_image=crop_to_image)
+    text = np.array(to_json(stamp, "stamp"))
+    np.savez(file, stamp=text, starts=starts, sizes=sizes, checksums=checksums, to_image=crop_to_image)
     file.seek(0, io.SEEK_END)
     file.write(FOOTER.pack(start, MAGIC))
 
@@ -155,7 +167,9 @@ def write_index(
 def _differences(before: Stamp, now: Stamp) -> list[str]:
     """Describe the differences between two stamps."""
     return [
-        f"{CHANGED[key]} have changed" if key in CHANGED else f"{key} was {before.get(key)} and is {now[key]}"
+        f"{CHANGED[key]} have changed"
+        if key in CHANGED
+        else f"{key} was {shorten(str(before.get(key)), 20)} and is {shorten(str(now[key]), 20)}"
         for key in now
         if before.get(key) != now[key]
     ]

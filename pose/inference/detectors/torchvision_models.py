@@ -67,9 +67,11 @@ def load_torchvision(name: str, score_threshold: float, device: str | None) -> T
 
     Raises:
         MediaError: torchvision has no detector of this name, or its weights cannot be downloaded or read.
+        ConfigError: there is no such device.
     """
-    import torch
     from torchvision import models
+
+    from pose.models.devices import choose_device
 
     names = models.list_models(module=models.detection)
     if name not in names:
@@ -77,6 +79,7 @@ def load_torchvision(name: str, score_threshold: float, device: str | None) -> T
             f"detector '{name}': expected an .onnx file, 'auto', 'none' or the name of a torchvision detector"
             f"{near_name(name, ['auto', 'none', *names])}"
         )
+    chosen = choose_device(device)
     weights = models.get_model_weights(name).DEFAULT
     file = weights_file(name)
     was_cached = file.is_file()
@@ -93,9 +96,8 @@ def load_torchvision(name: str, score_threshold: float, device: str | None) -> T
     if not was_cached:
         size_mb = weights.meta["_file_size"]
         logger.info("detector: downloaded %s of torchvision (%.0f MB; %s) to %s", name, size_mb, LICENSE, file)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     person_label = weights.meta["categories"].index("person")
-    return TorchvisionDetector(model.to(device).eval(), person_label, score_threshold, device)
+    return TorchvisionDetector(model.to(chosen).eval(), person_label, score_threshold, str(chosen))
 
 
 def weights_file(name: str) -> Path:

@@ -227,7 +227,7 @@ def test_the_error_of_a_stale_cache_names_the_augmentation_option(persons, path,
 
     assert_rejected(
         partial(open_crop_cache, path, stamp),
-        str(path),
+        path.name,
         f"augment.{REPORTED_OPTION.get(name, name)} was",
         "build-cache",
     )
@@ -334,7 +334,21 @@ def test_a_damaged_crop_is_named_in_the_error(persons, path):
     damaged = TrainingSamples(persons, COCO, SMALL, AUGMENT, 0, read_crop_cache(path))
 
     assert damaged[0, 1].image.any()
-    assert_rejected(lambda: damaged[0, 2], f"{path} (row 2)", "not an image")
+    assert_rejected(lambda: damaged[0, 2], f"{path}: the crop of row 2 is damaged", "remove the file and build it")
+
+
+def test_a_crop_with_one_changed_bit_is_refused_although_it_is_still_an_image(persons, path):
+    _, crops = build(persons, path)
+    view = np.eye(3)[:2]
+    before = crops.crop(1, view, (96, 128))
+    content = bytearray(path.read_bytes())
+    content[crops.starts[2] + crops.sizes[2] // 2] ^= 1
+    path.write_bytes(content)
+    damaged = read_crop_cache(path)
+    decode(np.frombuffer(content, np.uint8)[crops.starts[2] :][: crops.sizes[2]], "still an image")
+
+    np.testing.assert_array_equal(damaged.crop(1, view, (96, 128)), before)
+    assert_rejected(lambda: damaged.crop(2, view, (96, 128)), "the crop of row 2 is damaged")
 
 
 def test_a_pickled_payload_in_the_index_is_not_executed(path, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.errors import MediaError
+from pose.errors import ConfigError, MediaError
 from pose.inference.detectors import load_detector
 from pose.inference.detectors.torchvision_models import TorchvisionDetector, weights_file
 
@@ -112,3 +112,11 @@ def test_weights_that_cannot_be_downloaded_are_reported_in_one_line(monkeypatch)
     monkeypatch.setattr(models, "get_model", offline)
     with pytest.raises(MediaError, match=r"cannot download https://.*network is unreachable"):
         load_detector(SSDLITE)
+
+
+def test_a_device_that_is_not_there_is_refused_before_a_download(monkeypatch):
+    from torchvision import models
+
+    monkeypatch.setattr(models, "get_model", lambda *arguments, **options: pytest.fail("loads the model"))
+    with pytest.raises(ConfigError, match=r"^device 'nonsense' is not available"):
+        load_detector(SSDLITE, device="nonsense")

@@ -83,6 +83,15 @@ def load(annotations: Path, images: Path) -> Any:
     return persons
 
 
+def check_test_boxes(annotations: Path, boxes: Path, images: Path) -> str | None:
+    """Return an error if `test` refuses a list of images with detector boxes that check-data passes."""
+    try:
+        detected_persons(boxes, annotations, images, COCO)
+    except PoseError as error:
+        return f"check-data passes what test refuses: {error}"
+    return None
+
+
 def annotations(rng: Random, world: Path, folder: Path) -> Case:
     """Make a case of damaged annotations, for one of the commands that read them."""
     content, what = damaged_json(rng, world / "persons.json", folder / "persons.json")
@@ -104,6 +113,11 @@ def annotations(rng: Random, world: Path, folder: Path) -> Case:
         except PoseError as error:
             return f"check-data passes what training refuses: {error}"
 
+    def check_tests(answer: Answer) -> str | None:
+        if any(category.get("keypoints") == list(COCO.names) for category in content.get("categories", [])):
+            return check_test_boxes(path, folder / "boxes.json", images)
+        return None  # a list of images without a keypoint set
+
     def check_split(answer: Answer) -> str | None:
         parts = [json.loads((folder / f"{name}.json").read_text()) for name in ("kept", "held")]
         for key in ("images", "annotations"):
@@ -121,7 +135,10 @@ def annotations(rng: Random, world: Path, folder: Path) -> Case:
     if target < 0.45:
         return Case(f"load: {what}", lambda: load(path, images), expected, check_loaded)
     if target < 0.75:
-        act = command("check-data", *files, "--images", "images", *rng.choice(((), ("--detections", "boxes.json"))))
+        boxes = rng.choice(((), ("--detections", "boxes.json")))
+        act = command("check-data", *files, "--images", "images", *boxes)
+        if boxes and isinstance(content, dict) and content.get("annotations", []) == []:
+            return Case(f"check-data with boxes, no annotations: {what}", act, "either", check_tests)
         # Missing images, orphans and duplicate ids are found by check-data alone.
         return Case(f"check-data: {what}", act, "refused" if status == "bad" else "either", check_trains)
     if target < 0.8:

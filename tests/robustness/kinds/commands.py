@@ -105,7 +105,7 @@ def commands(rng: Random, world: Path, folder: Path) -> Case:
                 return f"no file {value[:60]!r}"
         return None
 
-    return Case(text, command(name, *arguments), check=check, writes=frozenset(writes) - INPUTS)
+    return Case(text, command(name, *arguments), check=check, writes=frozenset(writes - read_by(arguments)))
 
 
 INPUTS = frozenset({
@@ -113,7 +113,14 @@ INPUTS = frozenset({
     "run/best.pt", "run/last.pt", "class_run", "weights.pt", "detector.onnx", "teacher.onnx", "model.onnx",
     "video.mp4", "video.avi", "photos/photo.png",
 })  # fmt: skip
-"""Files that no command may change: those that a command reads."""
+DATA = frozenset({"persons.json", "boxes.json"})
+"""Files that config.yaml names."""
+
+
+def read_by(arguments: list[str]) -> frozenset[str]:
+    """Return the files that a command may not change, as it reads them; one that is an output alone is replaced."""
+    named = {text for before, text in pairwise(["", *arguments]) if before not in OUTPUTS}
+    return (INPUTS & named) | (DATA if "config.yaml" in named else frozenset())
 
 
 def _fill(world: Path, folder: Path, skipped: str) -> None:

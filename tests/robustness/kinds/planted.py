@@ -17,6 +17,12 @@ from harness import Case
 from pose.errors import DataError
 
 
+class WholeTextError(DataError):
+    """An error whose text is not brought to one line."""
+
+    __str__ = Exception.__str__
+
+
 def planted(rng: Random, world: Path, folder: Path) -> Case:
     """Make the next case of `FAULTS`."""
     harness.MAX_GROWTH_BYTES = 20 << 20  # to touch more takes seconds on some machines
@@ -76,8 +82,8 @@ FAULTS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "refused by a command": (_command("loading\nerror: x: expected y", 2), {}),
     "traceback": (_raise(KeyError("x")), {}),
     "traceback of a command": (_command("Traceback (most recent call last)\nerror: x", 2), {}),
-    "message of two lines": (_raise(DataError("a\nb")), {}),
-    "message that is long": (_raise(DataError("a" * 301)), {}),
+    "message of two lines": (_raise(WholeTextError("a\nb")), {}),
+    "message that is long": (_raise(WholeTextError("a" * 301)), {}),
     "message that is missing": (_command("", 2), {}),
     "exit status": (_command("error: x", 1), {}),
     "wrong answer": (lambda: 6, {"check": lambda answer: "6 is not 5"}),
