@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from pose.cli.arguments import positive_count
@@ -22,7 +21,7 @@ from pose.datasets.coco import annotated_persons, detected_persons
 from pose.datasets.coco_json import read_results
 from pose.evaluation.coco_ap import evaluate
 from pose.evaluation.coco_results import Predictions, to_results
-from pose.files import replacing
+from pose.files import replacing, to_json
 from pose.skeleton import COCO
 
 from . import Comparison, compare
@@ -91,7 +90,7 @@ def write_data(folder: Path, content: Mapping[str, Any], predictions: Prediction
     image_rows = (_shift(content["images"], copy, id=images) for copy in range(factor))
     person_rows = (_shift(content["annotations"], copy, id=persons, image_id=images) for copy in range(factor))
     with replacing(folder / ANNOTATIONS) as path, path.open("wb") as file:
-        file.write(b'{"categories": %b, "images": ' % msgspec.json.encode(content["categories"]))
+        file.write(b'{"categories": %b, "images": ' % to_json(content["categories"], path).encode())
         _write_rows(file.write, image_rows)
         file.write(b', "annotations": ')
         _write_rows(file.write, person_rows)
@@ -120,7 +119,7 @@ def _shift(rows: Sequence[Mapping[str, Any]], copy: int, **steps: int) -> list[d
 def _write_rows(write: Callable[[bytes], object], copies: Iterator[list[dict[str, Any]]]) -> None:
     separator = b"["
     for rows in copies:
-        write(separator + msgspec.json.encode(rows)[1:-1])
+        write(separator + to_json(rows, "rows").encode()[1:-1])
         separator = b","
     write(b"]")
 
