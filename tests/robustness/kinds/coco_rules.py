@@ -235,7 +235,9 @@ def rows_status(rows: Any, image_ids: set[int], numbers: int | None) -> Status:
         if status == "bad":
             statuses.append("bad" if counted else "open")
         elif not is_id(row["image_id"]) or row["image_id"] not in image_ids:
-            statuses.append("bad" if counted and numbers is None else "open")
+            # A box that is not used, as its score is below 0 or it is empty, may be on any image.
+            used = counted and numbers is None and row["score"] >= 0 and min(row["bbox"][2:]) > 0
+            statuses.append("bad" if used else "open")
         elif not counted or not 0 <= row["score"] <= 1 or (numbers is None and min(row["bbox"][2:]) <= 0):
             statuses.append("open")
         else:
