@@ -247,7 +247,7 @@ def test_a_cache_for_another_skeleton_or_version_is_rejected(persons, path, monk
     assert_rejected(lambda: open_crop_cache(path, make_stamp(persons, renamed, SMALL, AUGMENT)), "upper body was")
 
     monkeypatch.setattr(crop_cache, "VERSION", 99)
-    assert_rejected(lambda: open_crop_cache(path, make_stamp(persons, COCO, SMALL, AUGMENT)), "version was 1 and is 99")
+    assert_rejected(lambda: open_crop_cache(path, make_stamp(persons, COCO, SMALL, AUGMENT)), "version was 2 and is 99")
 
 
 @pytest.mark.parametrize("key", ["bbox", "keypoints", "file_name"])
