@@ -37,6 +37,8 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 BatchSize = Annotated[int, Field(gt=0, le=65_536)]
 Multiplier = Annotated[float, Field(gt=0, le=4)]
 """Multiplier of the width or depth of a model."""
+Temperature = Annotated[float, Field(ge=0.01, le=10_000)]
+"""Temperature tau of the attention."""
 InputSide = Annotated[int, Field(gt=0, le=2048)]
 """Side of a model input in pixels."""
 FolderName = Annotated[str, AfterValidator(check_folder_name)]
@@ -77,9 +79,9 @@ class OptimizationConfig(Section):
     """Steps of linear learning rate warm-up."""
     weight_decay: Annotated[float, Field(ge=0)]
     """Weight decay."""
-    temperature: Annotated[float, Field(ge=0.01, le=10_000)] = 30.0
+    temperature: Temperature = 30.0
     """Temperature tau of the attention (paper, section 4.2)."""
-    temperature_final: Positive | None
+    temperature_final: Temperature | None
     """Temperature after linear annealing; null: constant temperature."""
     temperature_epochs: PositiveInt = 10
     """Epochs of temperature annealing."""

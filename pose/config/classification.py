@@ -17,6 +17,7 @@ from pose.config.base import (
     PositiveInt,
     Probability,
     Section,
+    Temperature,
     check_training,
 )
 from pose.config.pose import BackboneConfig
@@ -108,7 +109,7 @@ class ClassifierTrainConfig(OptimizationConfig):
     """Label smoothing: fraction of the target distributed over all classes."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
     """Mixup alpha: each batch is mixed with itself at a ratio drawn from Beta(alpha, alpha); 0: off."""
-    temperature_final: Positive | None = 1.0
+    temperature_final: Temperature | None = 1.0
     """Temperature after linear annealing (paper, section 5.1: 30 to 1 over 10 epochs); null: constant temperature."""
     validate_every: PositiveInt = 1
     """Epochs between validations; the last epoch is always validated."""

@@ -21,6 +21,7 @@ from pose.config.base import (
     PositiveInt,
     Probability,
     Section,
+    Temperature,
     check_training,
 )
 from pose.config.data import DataConfig
@@ -236,7 +237,7 @@ class TrainConfig(OptimizationConfig):
     """Keypoints whose teacher heatmap has a lower peak get nothing from the teacher."""
     teacher_flip: bool = True
     """Average the teacher's heatmaps with those of the flipped crop: twice its time, better targets."""
-    temperature_final: Positive | None = None
+    temperature_final: Temperature | None = None
     """Temperature after linear annealing; null: constant temperature (paper, section 6: 30 for COCO)."""
     validate_every: PositiveInt = 10
     """Epochs between validations; the last epoch is always validated."""

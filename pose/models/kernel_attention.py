@@ -13,6 +13,9 @@ from torch import Tensor, fx, nn
 
 AttentionKind = Literal["softmax", "sigmoid"]
 
+MIN_TEMPERATURE = 1e-6
+"""Smallest temperature of the softmax: logits divided by a much smaller one are infinite."""
+
 SizeArgument = int | Iterable[int]
 """One number for all axes, or one for each."""
 
@@ -143,9 +146,9 @@ class DynamicLayer(nn.Module):
         name = type(self).__name__
         num_kernels = to_whole(num_kernels, f"{name}: num_kernels")
         reduction = to_whole(reduction, f"{name}: reduction")
-        if num_kernels < 1 or reduction < 1 or not temperature > 0:
+        if num_kernels < 1 or reduction < 1 or not temperature >= MIN_TEMPERATURE:
             raise ValueError(
-                f"{name}: expected num_kernels >= 1, reduction >= 1 and temperature > 0, "
+                f"{name}: expected num_kernels >= 1, reduction >= 1 and temperature >= {MIN_TEMPERATURE:g}, "
                 f"got {num_kernels}, {reduction} and {temperature}"
             )
         if attention not in ("softmax", "sigmoid"):
@@ -237,10 +240,10 @@ def set_temperature(module: nn.Module, temperature: float) -> None:
     """Set the softmax temperature of every dynamic layer in ``module``, in place; a static model is unchanged.
 
     Raises:
-        ValueError: ``temperature`` is not positive.
+        ValueError: ``temperature`` is below `MIN_TEMPERATURE`.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
+    if not temperature >= MIN_TEMPERATURE:
+        raise ValueError(f"temperature: expected at least {MIN_TEMPERATURE:g}, got {temperature}")
     for child in module.modules():
         if isinstance(child, KernelAttention):
             child.temperature.fill_(temperature)

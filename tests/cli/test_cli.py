@@ -252,7 +252,7 @@ def test_help_lists_every_command_with_the_first_line_of_its_docstring(
         assert any(line.split(maxsplit=1) == [file.stem.replace("_", "-"), first] for line in lines)
 
 
-NEEDS_A_CLONE = ("tools/benchmark.py", "tools/__init__.py")
+NEEDS_A_CLONE = ("tools/benchmark.py", "tools/render_benchmarks.py", "tools/__init__.py")
 """Benchmarks measure a clone, and say so."""
 SOURCES = [
     path

@@ -30,7 +30,7 @@ def error_message(data: ClassFoldersConfig) -> str:
     with pytest.raises(DataError) as caught:
         load_training_images(data)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return str(caught.value.args[0])  # whole: the folders of tests are long
 
 
 # --- listing

@@ -289,7 +289,7 @@ def test_set_temperature_does_not_change_static_models() -> None:
     assert all(torch.equal(value, before[name]) for name, value in static.state_dict().items())
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e-320, float("nan")])
 def test_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):
         set_temperature(DynamicConv2d(3, 6, 1), temperature)

@@ -55,7 +55,7 @@ def assert_rejected(call, *parts):
     with pytest.raises(CheckpointError) as raised:
         call()
     assert "\n" not in str(raised.value)
-    assert all(str(part) in str(raised.value) for part in parts), str(raised.value)
+    assert all(str(part) in raised.value.args[0] for part in parts), raised.value.args[0]
 
 
 def assert_same_state(state, expected):
