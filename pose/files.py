@@ -60,11 +60,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     # Shortened, as a name must not have more than 255 bytes; the suffix is kept, by which libraries choose a format.
     stem = path.stem[:40]
-    temporary = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix[-10:]}")
     with writing(path):
         _require_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_partial_files(path.parent, stem)
+    temporary = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix[-10:]}")
     try:
         yield temporary
         with writing(path):

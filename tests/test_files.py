@@ -82,6 +82,12 @@ def test_replacing_writes_a_file_whose_name_has_the_maximum_length(tmp_path: Pat
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_path_without_a_name_is_refused_as_a_folder(name: str) -> None:
+    with pytest.raises(MediaError, match="folder"), replacing(name):
+        pass
+
+
 def test_replacing_refuses_to_replace_a_folder_or_a_device(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -4,6 +4,7 @@ An image that a user gives is upright: the EXIF orientation of files and PIL ima
 `pose.images.read_image`, which ignores it, as COCO's annotations do.
 """
 
+import os
 import sys
 import time
 import urllib.request
@@ -46,7 +47,8 @@ def expand(source: Any) -> list[Any] | None:
     if isinstance(source, (list, tuple)) and all(_is_source(item) for item in source):
         return list(source)
     if isinstance(source, (str, Path)):
-        return [*find_images(Path(source))] if not is_address(source) and Path(source).is_dir() else None
+        # os.path.isdir is also false for what cannot be a path, such as a name that is too long.
+        return [*find_images(Path(source))] if not is_address(source) and os.path.isdir(source) else None
     if (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4:
         return list(source)
     return None

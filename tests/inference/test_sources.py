@@ -130,6 +130,12 @@ def test_names_and_addresses_with_impossible_characters_are_refused(name):
         load_image(name)
 
 
+def test_a_name_that_is_too_long_is_one_image_that_cannot_be_read():
+    assert expand(302 * "a") is None
+    with pytest.raises(DataError):
+        load_image(302 * "a")
+
+
 def test_a_float_tensor_and_a_byte_tensor_are_the_same_image(image):
     rgb = np.ascontiguousarray(image[..., ::-1])
     as_float, as_bytes = to_tensor(rgb), torch.from_numpy(rgb).permute(2, 0, 1)
