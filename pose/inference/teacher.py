@@ -45,7 +45,9 @@ class Teacher(CropPredictor):
         self._session = open_session(path, torch.get_num_threads(), error_type=ConfigError)
         inputs = self._session.get_inputs()
         self._takes_crops = len(inputs) == 1 and inputs[0].name == CROPS
-        input_config = _with_size(input_config, inputs[0].shape[1:3] if self._takes_crops else inputs[0].shape[2:])
+        if len(inputs) == 1:
+            shape = inputs[0].shape
+            input_config = _with_size(input_config, shape[1:3] if self._takes_crops else shape[2:])
         super().__init__(skeleton, input_config, batch_size=32)
         self.flip = flip
         width, height = input_config.size_wh
@@ -62,20 +64,20 @@ class Teacher(CropPredictor):
             raise ConfigError(
                 f"teacher {path}: takes {inputs[0].shape[0]} crops at a time; export it with a batch size of 1"
             )
-        shape = (1, skeleton.num_keypoints, *input_config.heatmap_wh[::-1])
+        maps_shape = (1, skeleton.num_keypoints, *input_config.heatmap_wh[::-1])
         candidates = [
             output.name
             for output in self._session.get_outputs()
-            if output.type == "tensor(float)" and _fits(output.shape, [None, *shape[1:]])
+            if output.type == "tensor(float)" and _fits(output.shape, [None, *maps_shape[1:]])
         ]
         crop = torch.zeros((1, height, width, 3), dtype=torch.uint8)
         values = self._run(candidates, crop) if candidates else []
-        fitting = [name for name, value in zip(candidates, values, strict=True) if value.shape == shape]
+        fitting = [name for name, value in zip(candidates, values, strict=True) if value.shape == maps_shape]
         if len(fitting) != 1:
             found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self._session.get_outputs())
             raise ConfigError(
-                f"teacher {path}: expected one output of heatmaps tensor(float) of shape {list(shape)} (keypoints of "
-                f"the config, a quarter of the input's height and width), found {found:.120}"
+                f"teacher {path}: expected one output of heatmaps tensor(float) of shape {list(maps_shape)} (keypoints "
+                f"of the config, a quarter of the input's height and width), found {found:.120}"
             )
         self._output = fitting[0]
 

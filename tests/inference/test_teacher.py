@@ -141,6 +141,7 @@ MAPS = np.zeros((1, 17, 16, 16), np.float32)
     [
         (foreign({"input": ("int32", (1, 192, 192, 3))}, {"out": np.zeros((1, 1, 17, 3), np.float32)}), "one input"),
         (foreign({"image": ("uint8", (1, 3, 64, 64))}, {"maps": MAPS}), "expected one input"),
+        (foreign({}, {"maps": MAPS}), "expected one input"),
         (foreign({"image": ("float", (3, 64, 64))}, {"maps": MAPS}), "expected one input"),
         (foreign({"image": ("float", (1, 3, 100_000, 100_000))}, {"maps": MAPS}), "expected one input .*100000"),
         (foreign({**CROP, "scale": ("float", (1, 2))}, {"maps": MAPS}), "expected one input .*scale"),
