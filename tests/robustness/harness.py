@@ -133,7 +133,9 @@ def run_case(make: MakeCase, kind: str, seed: int, index: int, world: Path, fold
     temporary = folder.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
-    os.environ["XDG_CONFIG_HOME"] = os.environ["XDG_CACHE_HOME"] = str(folder / "settings")
+    os.environ["XDG_CONFIG_HOME"] = str(folder / "settings")
+    # Shared by the cases, so that undamaged weights are exported once; a full disk meets an empty one.
+    os.environ["XDG_CACHE_HOME"] = str(folder / "settings" if kind == "full_disk" else world / "cache")
     os.chdir(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -19,6 +19,8 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 """Execution providers of ONNX Runtime for detectors, preferred first."""
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """NumPy's names of ONNX Runtime's types; the others are ``tensor(NAME)``."""
+MAX_SCORE = 1.001
+"""Maximum of a person score; 1, but for rounding."""
 Model = Callable[[Float32], Sequence[Any]]
 """Function from an input tensor to the outputs that the format decodes."""
 
@@ -46,6 +48,10 @@ class OnnxDetector:
     def _detect(self, image: Image) -> Detections:
         tensor, scale_xy = self.format.model_input.prepare(image)
         bboxes_input, scores = self.format.decode(*self.run(tensor))
+        if (scores > MAX_SCORE).any():
+            raise MediaError(
+                f"detector: expected scores from 0 to 1, got {scores[scores > MAX_SCORE][0]:g}; take another detector"
+            )
         keep = (scores > self.score_threshold) & np.isfinite(bboxes_input).all(axis=1)  # NaN compares false
         top_left, bottom_right = bboxes_input[keep, :2] / scale_xy, bboxes_input[keep, 2:] / scale_xy
         persons = Detections(np.concatenate([top_left, bottom_right - top_left], axis=1), scores[keep])

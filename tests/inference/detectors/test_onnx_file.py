@@ -179,6 +179,14 @@ def test_boxes_and_scores_that_are_not_finite_are_nobody(write_onnx):
     assert detections.scores.tolist() == pytest.approx([0.9])
 
 
+@pytest.mark.parametrize("score", [1.5, 90.0, np.inf])
+def test_scores_above_1_are_refused(write_onnx, score):
+    boxes, scores = np.array([[0, 0, 9, 9]], np.float32), np.array([score], np.float32)
+    path = write_onnx((1, 3, 32, 64), {"boxes": boxes, "labels": np.ones(1, np.int64), "scores": scores})
+    with pytest.raises(MediaError, match=f"expected scores from 0 to 1, got {score:g}"):
+        load_detector(path)([BLACK])
+
+
 def test_a_box_of_which_next_to_nothing_is_in_the_image_is_nobody(write_onnx):
     boxes = np.array([[0, 0, 9, 9], [-9, 0, 1e-5, 9], [-9, -9, -1, -1]], np.float32)
     scores = np.full(3, 0.9, np.float32)

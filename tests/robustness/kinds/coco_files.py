@@ -211,6 +211,7 @@ def detections(rng: Random, world: Path, folder: Path) -> Case:
         return Case(f"check-data: {what}", act, "refused" if status == "bad" else "either", check_loads)
     if target < 0.88:
         flags = ("--weights", "run/best.pt", "--boxes", "boxes.json", "--device", "cpu", "--no-flip")
+        flags += "--runtime", rng.choice(("pytorch", "pytorch", "pytorch", "auto"))
         act = command("demo-video", "--input", "images", "--output", "drawn", "--json", "poses.json", *flags)
         return Case(f"demo-video --boxes: {what}", act)
     test = ("test", "--cfg", "config.yaml", "--weights", "run/best.pt", "--device", "cpu", "--output", "out")

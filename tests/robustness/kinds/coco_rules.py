@@ -133,18 +133,15 @@ def _annotation_status(row: Any, image_ids: set[int], category_id: int) -> Statu
         return "open"
     keypoints, box, area = row.get("keypoints"), row.get("bbox"), row.get("area", 1)
     statuses = [numbers_status(keypoints, 51), numbers_status(box, 4), numbers_status([area], 1)]
+    count = row.get("num_keypoints", 0)
+    has_count = type(count) is int and 0 <= count < 2**63
     if row.get("iscrowd", 0) == 1:
-        return "valid" if set(statuses) == {"valid"} else "open"
+        return "valid" if set(statuses) == {"valid"} and has_count else "open"
     if statuses[0] == "bad" or not set(keypoints[2::3]) <= {0, 1, 2}:
         return "bad"
     if "bad" in statuses:
         return "bad" if any(keypoints[2::3]) else "open"
-    if (
-        area <= 0
-        or min(box[2:]) <= 0
-        or type(row.get("num_keypoints", 0)) is not int
-        or row.get("num_keypoints", 0) < 0
-    ):
+    if area <= 0 or min(box[2:]) <= 0 or not has_count:
         return "open"
     return worst(statuses)
 

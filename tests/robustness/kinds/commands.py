@@ -95,6 +95,9 @@ def commands(rng: Random, world: Path, folder: Path) -> Case:
     for _ in range(rng.choice((1, 1, 1, 2))):
         _mistake(rng, arguments)
     arguments = [text for text in arguments if "\x00" not in text]
+    for row, option in enumerate(arguments[:-1]):
+        if option in OUTPUTS and arguments[row + 1] == "..":
+            arguments[row + 1] = "."  # allowed, but what is written outside the folder of the case is a fault
     writes = {argument for option, argument in pairwise(arguments) if option in OUTPUTS}
     text = " ".join([name, *(repr(a) if len(a) < 40 else f"{a[:20]!r}({len(a)})" for a in arguments)])
 

@@ -21,6 +21,8 @@ from pose.images import read_image
 from pose.video.readers import open_source
 
 MAX_FRAMES = 200
+RUNTIMES = ("pytorch", "pytorch", "pytorch", "auto")
+"""PyTorch most often: it starts soonest, and the damage is elsewhere."""
 CHECKSUMMED = (".png",)
 """Formats whose files can be told damaged by their checksums."""
 
@@ -66,6 +68,7 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
             return f"a damaged {source.suffix} with other pixels"
         return None
 
+    runtime = rng.choice(RUNTIMES)
     target = rng.random()
     if target < 0.6:
         return Case(f"read {path.name}: {what}", lambda: read_image(path, upright=True), check=check)
@@ -73,7 +76,7 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
     def predict() -> Any:
         from pose import PosePredictor
 
-        return PosePredictor(world / "weights.pt", "cpu", flip=False)(path, rng.choice((BOX, None, "image")))
+        return PosePredictor(world / "weights.pt", "cpu", flip=False, runtime=runtime)(path, rng.choice((BOX, None, "image")))
 
     def check_poses(answer: Answer) -> str | None:
         poses = answer.value
@@ -81,7 +84,7 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
 
     if target < 0.75:
         return Case(f"predictor {path.name}: {what}", predict, check=check_poses)
-    flags = ("--weights", str(world / "weights.pt"), "--device", "cpu", "--no-flip", "--output", "out")
+    model = ("--weights", str(world / "weights.pt"), "--device", "cpu", "--no-flip", "--runtime", runtime)
     if target < 0.88:
         detector = rng.choice(("none", "pose", str(world / "detector.onnx")))
         arguments = (
@@ -91,7 +94,7 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
             "--save",
             "json,coco,csv,image",
         )
-        return Case(f"predict {path.name}: {what}", command("predict", *arguments, *flags))
+        return Case(f"predict {path.name}: {what}", command("predict", *arguments, *model, "--output", "out"))
     if target < 0.95:
         link(world, folder, "persons.json", "config.yaml")
         (folder / "images").mkdir()
@@ -114,7 +117,7 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
         "--detector",
         "none",
     )
-    return Case(f"demo-video {path.name}: {what}", command("demo-video", *arguments, *flags[:5]))
+    return Case(f"demo-video {path.name}: {what}", command("demo-video", *arguments, *model))
 
 
 def png_header(width: int, height: int, pixels: bool) -> bytes:
@@ -185,6 +188,7 @@ def videos(rng: Random, world: Path, folder: Path) -> Case:
         ("drawn.mp4", "drawn", "drawn.avi", "drawn.webm", "drawn.mkv", "drawn.png", path.name, "x" * 300)
     )
     flags = ("--weights", str(world / "weights.pt"), "--device", "cpu", "--no-flip", "--max-frames", "20")
+    flags += "--runtime", rng.choice(RUNTIMES)
     detector = rng.choice(("none", "pose", str(world / "detector.onnx")))
     arguments = ("--input", path.name, "--output", output, "--detector", detector, "--json", "poses.json")
 

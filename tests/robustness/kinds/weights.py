@@ -34,7 +34,7 @@ def keypoints_with(path: Path) -> Any:
     """Return keypoints and scores, (1, 17, 3), that the model of a file finds."""
     from pose import PosePredictor
 
-    poses = PosePredictor(path, "cpu", flip=False)(image(), BOX)
+    poses = PosePredictor(path, "cpu", flip=False, runtime="pytorch")(image(), BOX)
     return np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1)
 
 
@@ -197,6 +197,8 @@ def weights(rng: Random, world: Path, folder: Path) -> Case:
         return Case(f"test: {what}", command("test", *arguments), expected)
     if target < 0.97:
         return Case(f"export: {what}", command("export", "--weights", "model.pt", "--output", "model.onnx"), expected)
+    if "model.head." in what or "ema.head." in what:
+        expected = OPEN  # a head of other shapes is initialized anew
     arguments = ("--cfg", "config.yaml", "--run-dir", "new", "--device", "cpu", "train.start=model.pt")
     return Case(f"train.start: {what}", command("train", *arguments), expected)
 

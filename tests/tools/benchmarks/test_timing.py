@@ -158,17 +158,17 @@ def test_garbage_of_a_call_is_freed_before_the_next_call():
 
 
 def test_the_default_clock_measures_seconds():
-    # A lower bound only: a busy machine may take any time longer.
+    # A lower bound only: a busy machine may take any time longer. Half of it, because two clocks need not agree.
     import time
 
     def work():
-        end = time.perf_counter() + 2e-3
-        while time.perf_counter() < end:
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:
             pass
 
     times = time_interleaved({"a": work}, Budget(rounds=3, warmup=0), rng())
 
-    assert (times["a"] >= 2e-3).all()
+    assert (times["a"] >= 0.01).all()
 
 
 def test_quartiles_of_known_values():
