@@ -34,9 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_damaged_input_is_refused_in_one_line_or_gives_a_right_answer(report, kind):
     assert sum(report["tried"][kind].values()) > 0
     faults = [
-        f"{name}: {outcomes[0]['what']}"
-        for name, outcomes in report["faults"].items()
-        if outcomes[0]["kind"] == kind
+        f"{name}: {outcomes[0]['what']}" for name, outcomes in report["faults"].items() if outcomes[0]["kind"] == kind
     ]
     assert faults == []
 

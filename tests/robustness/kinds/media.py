@@ -76,7 +76,9 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
     def predict() -> Any:
         from pose import PosePredictor
 
-        return PosePredictor(world / "weights.pt", "cpu", flip=False, runtime=runtime)(path, rng.choice((BOX, None, "image")))
+        return PosePredictor(world / "weights.pt", "cpu", flip=False, runtime=runtime)(
+            path, rng.choice((BOX, None, "image"))
+        )
 
     def check_poses(answer: Answer) -> str | None:
         poses = answer.value
