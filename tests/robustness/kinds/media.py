@@ -76,9 +76,8 @@ def images(rng: Random, world: Path, folder: Path) -> Case:
     def predict() -> Any:
         from pose import PosePredictor
 
-        return PosePredictor(world / "weights.pt", "cpu", flip=False, runtime=runtime)(
-            path, rng.choice((BOX, None, "image"))
-        )
+        predictor = PosePredictor(world / "weights.pt", "cpu", flip=False, runtime=runtime)
+        return predictor(path, rng.choice((BOX, None, "image")))
 
     def check_poses(answer: Answer) -> str | None:
         poses = answer.value
