@@ -148,6 +148,7 @@ def _to_progress(saved: Any, path: Path) -> Progress:
         raise _damaged(path, "progress")
     for name, least in initial.items():
         value = saved[name]
-        if type(value) not in {type(least), int} or not least <= value < math.inf:
+        limit = 2**63 if type(least) is int else math.inf  # counts beyond 64 bits fit nowhere
+        if type(value) not in {type(least), int} or not least <= value < limit:
             raise _damaged(path, f"progress '{name}'")
     return Progress(**saved)

@@ -63,7 +63,12 @@ def draw_poses(
         opacity: opacity of the drawing, 0 to 1.
         color: ``side``: left blue, right orange; ``person``: one color per person, by its number if it is tracked,
             otherwise by its position in ``poses``.
+
+    Raises:
+        TypeError: the threshold is not a number.
     """
+    if not isinstance(keypoint_threshold, (int, float, np.number)):
+        raise TypeError(f"keypoint_threshold: expected a number, got {type(keypoint_threshold).__name__}")
     if not len(poses.keypoints):
         return np.array(image)
     box_scores = np.asarray(poses.person_scores if scores is None else scores, dtype=np.float64)

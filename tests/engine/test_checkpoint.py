@@ -206,6 +206,7 @@ DAMAGE = {
     "epoch as text": lambda c: c["progress"].update(epoch="3"),
     "negative epoch": lambda c: c["progress"].update(epoch=-1),
     "half an epoch": lambda c: c["progress"].update(epoch=0.5),
+    "samples beyond 64 bits": lambda c: c["progress"].update(samples=2**64),
     "boolean step": lambda c: c["progress"].update(step=True),
     "NaN as best score": lambda c: c["progress"].update(best_score=math.nan),
     "progress as list": lambda c: c.update(progress=[1, 2]),

@@ -91,7 +91,7 @@ def test_an_integer_selects_a_person_as_in_a_list(index):
     np.testing.assert_array_equal(poses[index].keypoints, poses.keypoints[index])
 
 
-@pytest.mark.parametrize("index", [3, -4])
+@pytest.mark.parametrize("index", [3, -4, 2**63])
 def test_a_person_that_is_not_there_is_an_index_error(index):
     with pytest.raises(IndexError):
         three_persons()[index]

@@ -86,6 +86,12 @@ def test_keypoints_below_the_threshold_and_their_limbs_are_not_drawn():
     np.testing.assert_array_equal(draw_poses(gray(), stick_figure(scores=(0, 0, 0)), SKELETON, boxes=False), gray())
 
 
+@pytest.mark.parametrize("threshold", [[0.1, 0.2], "0.3", None])
+def test_a_threshold_that_is_no_number_is_a_type_error(threshold):
+    with pytest.raises(TypeError, match="keypoint_threshold: expected a number"):
+        draw_poses(gray(), stick_figure(), SKELETON, keypoint_threshold=threshold)
+
+
 def test_opacity_blends_the_drawing_with_the_image():
     drawn = draw_poses(gray(), stick_figure(), SKELETON, opacity=0.5, boxes=False)
     np.testing.assert_allclose(drawn[40, 40], (np.array(LEFT) + 90) / 2, atol=1)
