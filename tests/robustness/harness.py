@@ -271,7 +271,7 @@ def file_fault(
     new = {name: state for name, state in after.items() if state != before.get(name)}
     for name, state in new.items():
         base = os.path.basename(name)
-        if base.startswith(".") or ".partial" in base or base.endswith(".tmp"):
+        if name not in may_change and (base.startswith(".") or ".partial" in base or base.endswith(".tmp")):
             return "left-over file", name
         if refused and stat.S_ISREG(state[0]) and state[2] == 0 and base not in LOGS:
             return "left-over file", f"refused, and an empty {name} is left"
