@@ -136,7 +136,10 @@ def open_session(
     options.add_session_config_entry("session.force_spinning_stop", "1")
     source = str(model) if isinstance(model, Path) else model
     try:
-        return onnxruntime.InferenceSession(source, options, providers=list(providers))
+        session = onnxruntime.InferenceSession(source, options, providers=list(providers))
+        for value in (*session.get_inputs(), *session.get_outputs()):
+            _ = value.name, value.shape  # of a damaged file these may be no text
+        return session
     except Exception as error:  # onnxruntime has a different class for each cause
         if not isinstance(model, Path):
             raise

@@ -179,6 +179,16 @@ def test_boxes_and_scores_that_are_not_finite_are_nobody(write_onnx):
     assert detections.scores.tolist() == pytest.approx([0.9])
 
 
+@pytest.mark.parametrize(("text", "damaged"), [(b"boxes", b"box\x80s"), (b"WIDTH", b"WID\x80H")])
+def test_names_that_are_not_text_are_refused_with_one_line(write_onnx, text, damaged):
+    outputs = {"boxes": np.ones((1, 4), np.float32), "labels": np.ones(1, np.int64), "scores": np.ones(1, np.float32)}
+    path = write_onnx((1, 3, "HEIGHT", "WIDTH"), outputs)
+    path.write_bytes(path.read_bytes().replace(text, damaged))
+    with pytest.raises(MediaError, match="not an ONNX model that can be read") as caught:
+        load_detector(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("score", [1.5, 90.0, np.inf])
 def test_scores_above_1_are_refused(write_onnx, score):
     boxes, scores = np.array([[0, 0, 9, 9]], np.float32), np.array([score], np.float32)

@@ -136,7 +136,7 @@ def _annotation_status(row: Any, image_ids: set[int], category_id: int) -> Statu
     count = row.get("num_keypoints", 0)
     has_count = type(count) is int and 0 <= count < 2**63
     if row.get("iscrowd", 0) == 1:
-        return "valid" if set(statuses) == {"valid"} and has_count else "open"
+        return "valid" if set(statuses) == {"valid"} and has_count and area >= 0 else "open"
     if statuses[0] == "bad" or not set(keypoints[2::3]) <= {0, 1, 2}:
         return "bad"
     if "bad" in statuses:

@@ -65,7 +65,7 @@ def _metrics(rng: Random, world: Path, folder: Path) -> Case:
             return "figures that are not finite"
         if any((np.diff(column) < 0).any() for column in (values.samples, values.validation_samples)):
             return "samples that decrease"
-        given = [json.loads(line) for line in content.decode("utf-8-sig").splitlines()]
+        given = [lenient_json(line) for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
         losses = {float(row["loss"]) for row in given if row.get("kind") == "train" and row.get("loss") is not None}
         return None if set(values.losses.tolist()) <= losses else "losses that are not in the file"
 
