@@ -6,10 +6,12 @@ and numbers beyond a double are errors.
 """
 
 import codecs
+import gc
 import json
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +38,21 @@ _WORDS = {
     "object": "a mapping",
 }
 """Types in words, by their names in messages of msgspec."""
+
+
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Context manager or decorator for work that makes many objects, none of which is garbage.
+
+    Python looks for cycles of garbage more often the more objects there are: a quarter of the time for 150,000 persons.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_json(path: Path, content_type: type[T], what: str, todo: str = "") -> T:

@@ -1,5 +1,6 @@
 """Every damage of a JSON file is one line: file, place, expected, got."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ import pytest
 
 from pose.errors import DataError
 from pose.files import write_json
-from pose.json_file import PIECE_BYTES, read_json
+from pose.json_file import PIECE_BYTES, paused_garbage_collection, read_json
 
 
 class Row(msgspec.Struct):
@@ -143,3 +144,16 @@ def test_a_character_between_two_pieces_of_a_long_text_is_read(tmp_path: Path, b
     text = start + "x" * (PIECE_BYTES - len(start) - before) + "💀" + "y" * PIECE_BYTES
     (tmp_path / "rows.json").write_text(text + '"}]}', encoding="utf-8")
     assert read_json(tmp_path / "rows.json", Content, "rows").rows[0].score == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_as_before_after_a_pause_even_one_with_an_error(enabled):
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(DataError), paused_garbage_collection():
+            assert not gc.isenabled()
+            raise DataError("x")
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

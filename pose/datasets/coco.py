@@ -16,6 +16,7 @@ from pose.datasets.coco_json import Annotations, CategoryRow, read_annotations, 
 from pose.datasets.keypoint_set import difference, several_categories
 from pose.errors import DataError
 from pose.geometry import Array, clean_box, is_empty
+from pose.json_file import paused_garbage_collection
 from pose.skeleton import Skeleton
 
 
@@ -89,6 +90,7 @@ class Persons:
         return replace(self, **{name: column[indices] for name, column in columns.items()})
 
 
+@paused_garbage_collection()
 def annotated_persons(
     annotations: Path, image_folder: Path, skeleton: Skeleton, category: str | None = None
 ) -> Persons:
@@ -142,6 +144,7 @@ def select_persons(
     )
 
 
+@paused_garbage_collection()
 def detected_persons(
     detections: Path,
     annotations: Path,

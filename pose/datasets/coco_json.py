@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from pose.errors import DataError
 from pose.geometry import MAX_COORDINATE
-from pose.json_file import read_json
+from pose.json_file import paused_garbage_collection, read_json
 
 MAX_SIDE = 2**20
 """Largest width and height of an image, OpenCV's limit."""
@@ -153,6 +153,7 @@ def read_detections(path: Path) -> list[DetectionRow]:
     return read_json(path, list[DetectionRow], "detector boxes (a list of image_id, category_id, bbox, score)", _TODO)
 
 
+@paused_garbage_collection()
 def read_results(path: Path, num_keypoints: int) -> list[Result]:
     """Read COCO keypoint results: a list of image_id, category_id, keypoints (x, y, score for each) and score.
 

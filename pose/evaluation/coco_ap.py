@@ -16,6 +16,7 @@ from pose.datasets.coco_json import AnnotationRow, Result, read_annotations, req
 from pose.errors import DataError
 from pose.evaluation.keypoint_eval import KeypointEval
 from pose.geometry import Array
+from pose.json_file import paused_garbage_collection
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Metrics:
         return asdict(self)
 
 
+@paused_garbage_collection()
 def evaluate(
     annotations: Path,
     results: Sequence[Result],
