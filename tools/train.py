@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
 from pose.config.loader import config_files, load_config
 from pose.config.pose import Config
-from pose.files import check_outputs
 
 if TYPE_CHECKING:
     from pose.engine.distributed import DistContext
@@ -34,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
-    if args.run_dir is not None and args.resume is None:
-        check_outputs([args.run_dir / "config.yaml"], config_files(args.cfg))
 
     from pose.datasets.keypoint_set import log_keypoints, resolve_keypoints
     from pose.datasets.synthetic.prepare import prepare_data
@@ -46,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with (
         init_distributed(args.device, args.timeout) as dist,
-        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
+        open_run(config, args.resume, args.run_dir, dist, config_files(args.cfg)) as (folder, checkpoint),
     ):
         if dist.is_main:
             prepare_data(config)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
 from pose.config.classification import ClassificationConfig
 from pose.config.loader import config_files, load_classification_config
-from pose.files import check_outputs
 
 if TYPE_CHECKING:
     from pose.engine.distributed import DistContext
@@ -35,8 +34,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     config = load_classification_config(args.cfg, args.overrides)
-    if args.run_dir is not None and args.resume is None:
-        check_outputs([args.run_dir / "config.yaml"], config_files(args.cfg))
 
     from pose.engine.distributed import barrier
     from pose.engine.launch import init_distributed
@@ -45,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with (
         init_distributed(args.device, args.timeout) as dist,
-        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
+        open_run(config, args.resume, args.run_dir, dist, config_files(args.cfg)) as (folder, checkpoint),
     ):
         barrier(dist)
         start_logging(folder if dist.is_main else None)

@@ -164,8 +164,7 @@ class Poses:
             column = _keypoint_index(self.names, index)
             return np.concatenate([self.keypoints[:, column], self.scores[:, column, None]], axis=1)
         if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"poses: expected an index below {len(self)}, the number of persons")
+            index = range(len(self))[index]
             person_id = None if self.ids is None else int(self.ids[index]) or None
             score = float(self.person_scores[index])
             person = self.keypoints[index], self.scores[index], self.bboxes_xywh[index]

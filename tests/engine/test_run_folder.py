@@ -63,6 +63,17 @@ def test_a_new_run_does_not_mix_its_metrics_with_those_of_another(tmp_path):
         check_run_folder(tmp_path, None)
 
 
+def test_a_run_does_not_replace_its_own_config_file_unless_it_continues_in_that_folder(tmp_path):
+    config_files = [tmp_path / "config.yaml"]
+    config_files[0].touch()
+
+    for resume in (None, tmp_path / "another/last.pt"):
+        with pytest.raises(MediaError, match=r"config.yaml: is an input of the same command"):
+            check_run_folder(tmp_path, resume, config_files)
+    check_run_folder(tmp_path, tmp_path / "last.pt", config_files)
+    check_run_folder(tmp_path / "new", None, config_files)
+
+
 def test_a_checkpoint_that_does_not_exist_leaves_no_folder(tiny_config, dist, tmp_path):
     missing = tmp_path / "none/last.pt"
 
