@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
-from pose.config.loader import config_files, load_config
+from pose.config.loader import load_config
 from pose.config.pose import Config
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with (
         init_distributed(args.device, args.timeout) as dist,
-        open_run(config, args.resume, args.run_dir, dist, config_files(args.cfg)) as (folder, checkpoint),
+        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
     ):
         if dist.is_main:
             prepare_data(config)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, add_config_arguments, add_run_arguments, run
 from pose.config.classification import ClassificationConfig
-from pose.config.loader import config_files, load_classification_config
+from pose.config.loader import load_classification_config
 
 if TYPE_CHECKING:
     from pose.engine.distributed import DistContext
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with (
         init_distributed(args.device, args.timeout) as dist,
-        open_run(config, args.resume, args.run_dir, dist, config_files(args.cfg)) as (folder, checkpoint),
+        open_run(config, args.resume, args.run_dir, dist) as (folder, checkpoint),
     ):
         barrier(dist)
         start_logging(folder if dist.is_main else None)

@@ -3,7 +3,7 @@
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -14,7 +14,7 @@ from pose.cli import NEWEST
 from pose.config.base import ExperimentConfig
 from pose.engine.distributed import DistContext, broadcast_object
 from pose.errors import CheckpointError
-from pose.files import check_outputs, newest_below, remove_partial_files, writing
+from pose.files import newest_below, remove_partial_files, writing
 
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
@@ -26,11 +26,7 @@ LOCK = ".lock"
 
 @contextmanager
 def open_run(
-    config: ExperimentConfig,
-    resume: Path | None,
-    run_dir: Path | None,
-    dist: DistContext,
-    config_files: Sequence[Path] = (),
+    config: ExperimentConfig, resume: Path | None, run_dir: Path | None, dist: DistContext
 ) -> Iterator[tuple[Path, Path | None]]:
     """Context manager: open and lock the folder of a run; gives the folder and the checkpoint to resume, if any.
 
@@ -41,11 +37,10 @@ def open_run(
         resume: a checkpoint, a folder of runs, or `pose.cli.NEWEST` for the newest run of this config.
         run_dir: run folder; by default that of the checkpoint, or a new one.
         dist: rank, world size and device.
-        config_files: files that the config was read from; the run must not replace one by its own config.yaml.
 
     Raises:
         CheckpointError: there is no checkpoint to resume, the folder holds another run, or another run writes to it.
-        MediaError: the folder cannot be written, or the run would replace one of ``config_files``.
+        MediaError: the folder cannot be written.
     """
     if not dist.is_main:
         yield broadcast_object((Path(), resume), dist)
@@ -61,7 +56,7 @@ def open_run(
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        check_run_folder(folder, resume, config_files)
+        check_run_folder(folder, resume)
         remove_partial_files(folder)
         yield broadcast_object((folder, resume), dist)
 
@@ -157,16 +152,19 @@ def find_last(folder: Path) -> Path:
     return newest
 
 
-def check_run_folder(folder: Path, resume: Path | None, config_files: Sequence[Path] = ()) -> None:
+def check_run_folder(folder: Path, resume: Path | None) -> None:
     """Check that a run does not write over another one.
 
     Raises:
-        CheckpointError: the folder holds checkpoints or metrics, and ``resume`` is none of its files.
-        MediaError: the folder's config.yaml is one of ``config_files``, and ``resume`` is none of its files.
+        CheckpointError: the folder holds checkpoints, metrics, or a config.yaml that is not a run's, and ``resume`` is
+            none of its files.
     """
     if resume is not None and resume.resolve().parent == folder.resolve():
         return
-    check_outputs([folder / "config.yaml"], config_files)
+    if (folder / "config.yaml").exists() and not (folder / "train.log").exists():
+        raise CheckpointError(
+            f"{folder}: holds a config.yaml that no run wrote, which this run would replace; give another --run-dir"
+        )
     for name in ("last.pt", "best.pt"):
         if (folder / name).exists():
             raise CheckpointError(

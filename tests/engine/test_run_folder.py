@@ -63,15 +63,15 @@ def test_a_new_run_does_not_mix_its_metrics_with_those_of_another(tmp_path):
         check_run_folder(tmp_path, None)
 
 
-def test_a_run_does_not_replace_its_own_config_file_unless_it_continues_in_that_folder(tmp_path):
-    config_files = [tmp_path / "config.yaml"]
-    config_files[0].touch()
+def test_a_run_does_not_replace_a_config_file_that_no_run_wrote(tmp_path):
+    (tmp_path / "config.yaml").touch()
 
     for resume in (None, tmp_path / "another/last.pt"):
-        with pytest.raises(MediaError, match=r"config.yaml: is an input of the same command"):
-            check_run_folder(tmp_path, resume, config_files)
-    check_run_folder(tmp_path, tmp_path / "last.pt", config_files)
-    check_run_folder(tmp_path / "new", None, config_files)
+        with pytest.raises(CheckpointError, match=r"holds a config.yaml that no run wrote"):
+            check_run_folder(tmp_path, resume)
+    check_run_folder(tmp_path, tmp_path / "last.pt")
+    (tmp_path / "train.log").touch()
+    check_run_folder(tmp_path, None)
 
 
 def test_a_checkpoint_that_does_not_exist_leaves_no_folder(tiny_config, dist, tmp_path):

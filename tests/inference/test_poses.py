@@ -88,7 +88,7 @@ def test_a_person_without_tracking_has_no_id():
 @pytest.mark.parametrize("index", [0, -1, np.int64(2), True])
 def test_an_integer_selects_a_person_as_in_a_list(index):
     poses = three_persons()
-    np.testing.assert_array_equal(poses[index].keypoints, poses.keypoints[index])
+    np.testing.assert_array_equal(poses[index].keypoints, poses.keypoints[int(index)])
 
 
 @pytest.mark.parametrize("index", [3, -4, 2**63])

@@ -60,7 +60,6 @@ CASES = {
     "export over an image": "export --weights best.pt --images images --output images/1.onnx",
     "plot_runs over its layers": "plot_runs --runs a=runs --entropy a=curves.png --output curves.png",
     "plot_runs over its experiment": "plot_runs --from-csv . --save-csv . --cases a",
-    "train over its config": "train --cfg config.yaml --run-dir .",
     "hold_out over its annotations": "hold_out --annotations persons.json --kept persons.json --held-out new.json",
 }
 
