@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose.cli import ToolParser, add_config_arguments, run
-from pose.cli.arguments import output_file, positive_count
+from pose.cli.arguments import output_page, positive_count
 from pose.config.loader import load_config
 from pose.config.paths import input_files
 from pose.datasets.keypoint_set import resolve_keypoints
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=positive_count, default=24, help="number of persons (default: %(default)s)")
     parser.add_argument(
         "--output",
-        type=output_file,
+        type=output_page,
         default=Path("browse.html"),
         metavar="FILE",
         help="page to write (default: %(default)s)",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose.cli import ToolParser, add_config_arguments, run
-from pose.cli.arguments import output_file
+from pose.cli.arguments import output_file, output_page
 from pose.config.loader import load_config
 from pose.config.paths import input_files
 from pose.errors import ConfigError, DataError
@@ -97,7 +97,7 @@ def _parser() -> ToolParser:
     boxes.add_argument("--gt-boxes", action="store_true", help="use the annotated boxes")
     parser.add_argument("--compare", type=Path, metavar="RESULTS", help="other results of the same images")
     parser.add_argument(
-        "--output", type=output_file, help="HTML page to write (default: analysis.html, none with --json)"
+        "--output", type=output_page, help="HTML page to write (default: analysis.html, none with --json)"
     )
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write all figures to this file")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")

@@ -72,6 +72,14 @@ def output_file(text: str) -> Path:
     return path
 
 
+def output_page(text: str) -> Path:
+    """Return the path of an HTML page to write, see `output_file`."""
+    path = output_file(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentTypeError(f"expected the name of an .html file to write, got '{shorten(text)}'")
+    return path
+
+
 def output_folder(text: str) -> Path:
     """Return the path of a folder to write into, after checking that a folder of this name can be written."""
     path = output_path(text)

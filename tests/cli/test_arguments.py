@@ -11,6 +11,7 @@ from pose.cli.arguments import (
     fraction,
     output_file,
     output_folder,
+    output_page,
     output_path,
     positive_count,
     seed_number,
@@ -61,6 +62,14 @@ def test_a_name_that_cannot_be_written_is_refused(parse: Callable[[str], Path], 
 def test_a_new_name_below_folders_that_do_not_exist_is_accepted(parse: Callable[[str], Path], tmp_path: Path) -> None:
     for name in ("new", "a/b/c", "n" * 255, "bytes\udcff"):
         assert parse(str(tmp_path / name)) == tmp_path / name
+
+
+def test_a_page_has_the_suffix_of_a_page(tmp_path: Path) -> None:
+    for name in ("a.html", "a.HTM"):
+        assert output_page(str(tmp_path / name)) == tmp_path / name
+    for name in ("a.json", "a", "html"):
+        with pytest.raises(ArgumentTypeError, match="expected the name of an .html file to write"):
+            output_page(str(tmp_path / name))
 
 
 def test_a_file_is_no_folder_and_a_folder_is_no_file(tmp_path: Path) -> None:

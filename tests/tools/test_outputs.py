@@ -52,9 +52,9 @@ CASES = {
     "count_complexity over a base": "count_complexity --cfg quickstart config.yaml --json base.yaml",
     "analyse over its results": "analyse --cfg config.yaml --results boxes.json --json boxes.json",
     "analyse over the annotations": "analyse --cfg config.yaml --results boxes.json --json persons.json",
-    "analyse over its config": "analyse --cfg config.yaml --results boxes.json --output config.yaml",
-    "browse over the annotations": "browse --cfg config.yaml --output persons.json",
-    "browse over a base": "browse --cfg config.yaml --output base.yaml",
+    "analyse over its config": "analyse --cfg config.yaml --results boxes.json --output config.html",
+    "browse over the annotations": "browse --cfg config.yaml --output persons.html",
+    "browse over a base": "browse --cfg config.yaml --output base.html",
     "test over its boxes": "test --cfg config.yaml --weights best.pt --detections results.json --output .",
     "test over its weights": "test --cfg config.yaml --weights best.pt --picture best.pt",
     "export over an image": "export --weights best.pt --images images --output images/1.onnx",
@@ -70,6 +70,8 @@ def test_an_output_that_is_an_input_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("linked.json").hardlink_to("persons.json")
+    for name in ("persons.json", "base.yaml", "config.yaml"):
+        Path(name).with_suffix(".html").symlink_to(name)
     Path("best.pt").write_bytes(weights.read_bytes())
     Path("results.json").write_text("[]")
     Path("curves.csv").write_text("case,run,kind,samples,value\na,0,loss,1,1\n")

@@ -13,7 +13,7 @@ from harness import Answer, Case, command
 from mutate import VALUES, Raw, brief, choose_path, damage_bytes
 
 from kinds.coco_files import link
-from pose.errors import CheckpointError
+from pose.errors import PoseError
 
 BOX = [[10, 5, 30, 40]]
 VALUES_OF_FILES = tuple(value for value in VALUES if not isinstance(value, Raw))
@@ -168,7 +168,7 @@ def weights(rng: Random, world: Path, folder: Path) -> Case:
     def check_packed(answer: Answer) -> str | None:
         try:
             return check(Answer(keypoints_with(folder / "packed.pt"), "", ""))
-        except CheckpointError:
+        except PoseError:
             return None  # the command knows no model, whose loading refuses what does not fit
 
     target = rng.random()
