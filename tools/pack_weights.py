@@ -13,7 +13,7 @@ can be averaged with the static weights that it was inflated from.
 from collections.abc import Sequence
 
 from pose.cli import ToolParser, run
-from pose.cli.arguments import output_file
+from pose.cli.arguments import output_weights
 from pose.errors import CheckpointError
 from pose.packaged import weights_path
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="weight files, run folders (their newest best.pt, else last.pt) or packaged models; several are averaged",
     )
     parser.add_argument(
-        "--output", type=output_file, required=True, metavar="FILE", help="weight file to write; must not exist"
+        "--output", type=output_weights, required=True, metavar="FILE", help="weight file to write; must not exist"
     )
     args = parser.parse_args(argv)
     if args.output.exists():

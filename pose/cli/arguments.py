@@ -74,9 +74,17 @@ def output_file(text: str) -> Path:
 
 def output_page(text: str) -> Path:
     """Return the path of an HTML page to write, see `output_file`."""
-    path = output_file(text)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ArgumentTypeError(f"expected the name of an .html file to write, got '{shorten(text)}'")
+    return _with_suffix(output_file(text), ".html")
+
+
+def output_weights(text: str) -> Path:
+    """Return the path of a weight file to write, see `output_file`."""
+    return _with_suffix(output_file(text), ".pt")
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    if path.suffix.lower() != suffix:
+        raise ArgumentTypeError(f"expected the name of a {suffix} file to write, got '{shorten(str(path))}'")
     return path
 
 
@@ -107,7 +115,7 @@ def output_path(text: str) -> Path:
     return path
 
 
-OUTPUT_TYPES = (output_file, output_folder, output_path)
+OUTPUT_TYPES = (output_file, output_folder, output_page, output_path, output_weights)
 """Types of arguments that name an output."""
 
 

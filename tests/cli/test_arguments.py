@@ -13,6 +13,7 @@ from pose.cli.arguments import (
     output_folder,
     output_page,
     output_path,
+    output_weights,
     positive_count,
     seed_number,
 )
@@ -64,12 +65,13 @@ def test_a_new_name_below_folders_that_do_not_exist_is_accepted(parse: Callable[
         assert parse(str(tmp_path / name)) == tmp_path / name
 
 
-def test_a_page_has_the_suffix_of_a_page(tmp_path: Path) -> None:
-    for name in ("a.html", "a.HTM"):
-        assert output_page(str(tmp_path / name)) == tmp_path / name
-    for name in ("a.json", "a", "html"):
-        with pytest.raises(ArgumentTypeError, match="expected the name of an .html file to write"):
-            output_page(str(tmp_path / name))
+@pytest.mark.parametrize(("parse", "suffix"), [(output_page, "html"), (output_weights, "pt")])
+def test_a_page_and_a_weight_file_have_their_suffix(parse: Callable[[str], Path], suffix: str, tmp_path: Path) -> None:
+    for name in (f"a.{suffix}", f"a.{suffix.upper()}"):
+        assert parse(str(tmp_path / name)) == tmp_path / name
+    for name in ("a.json", "a", suffix):
+        with pytest.raises(ArgumentTypeError, match=rf"expected the name of a \.{suffix} file to write"):
+            parse(str(tmp_path / name))
 
 
 def test_a_file_is_no_folder_and_a_folder_is_no_file(tmp_path: Path) -> None:
