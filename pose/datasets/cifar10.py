@@ -46,6 +46,7 @@ def write_class_folders(source: Path, root: Path) -> bool:
         _check_part(root / part, str(root / part), "remove this folder or choose another --root")
     if not missing:
         return False
+    is_new = not root.exists()
     temporary = root / f".cifar10.{uuid.uuid4().hex[:8]}"
     try:
         with writing(root):
@@ -60,6 +61,8 @@ def write_class_folders(source: Path, root: Path) -> bool:
                 (temporary / part).rename(root / part)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
     return True
 
 

@@ -207,6 +207,7 @@ def test_a_damaged_or_missing_archive_is_refused(damage: Callable[[Path], object
     damage(source)
 
     assert refusal(source, tmp_path / "data").startswith(f"{source}: cannot read it as a tar archive")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_folder_without_a_complete_download_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
