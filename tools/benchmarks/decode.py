@@ -65,11 +65,15 @@ def measure(
 
 
 def _synthetic_heatmaps(persons: int, rng: np.random.Generator) -> Float32:
-    """Return (persons, 17, 64, 48) heatmaps similar to a model's: a random peak in each, and noise."""
+    """Return (persons, 17, 64, 48) heatmaps similar to a model's: a random peak in each, and noise.
+
+    Values are rounded, so that two are equal or clearly different: of two that differ by rounding error, HRNet's code
+    takes the greater one, and ours none (`pose.heatmap.TIE`).
+    """
     keypoints_input = rng.uniform((0, 0), INPUT_WH, (persons * KEYPOINTS, 2))
     peaks, _ = encode(keypoints_input, np.ones(len(keypoints_input)), HEATMAP_WH)
     noise = rng.normal(0, NOISE, peaks.shape).astype(np.float32)
-    return (peaks + noise).reshape(persons, KEYPOINTS, *peaks.shape[1:])
+    return np.round(peaks + noise, 3).reshape(persons, KEYPOINTS, *peaks.shape[1:])
 
 
 def _decode_one_by_one(heatmaps: Float32, heatmap_to_image: Array) -> tuple[Float32, Float32]:
