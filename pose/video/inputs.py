@@ -4,6 +4,7 @@
 """
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -98,8 +99,13 @@ def _locations(argument: str) -> list[Location]:
 def _without_repeats(locations: Sequence[Location]) -> list[Location]:
     by_file: dict[Location, Location] = {}
     for location in locations:
-        by_file.setdefault(location.resolve() if isinstance(location, Path) else location, location)
+        by_file.setdefault(_real(location) if isinstance(location, Path) else location, location)
     return [*by_file.values()]
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links. Unlike `Path.resolve`, this takes a link to itself, which reading the file refuses."""
+    return Path(os.path.realpath(path))
 
 
 def _suffix(location: Location) -> str:
@@ -110,7 +116,7 @@ def _images_name(images: Sequence[Location], arguments: int) -> str:
     """Return the name of the only image, or of the only folder if one argument names all images."""
     if len(images) == 1:
         return PurePosixPath(unique_names(images)[0]).stem
-    folders = {location.resolve().parent for location in images if isinstance(location, Path)}
+    folders = {_real(location).parent for location in images if isinstance(location, Path)}
     return (folders.pop().name or "images") if arguments == len(folders) == 1 else "images"
 
 
@@ -132,7 +138,7 @@ def unique_names(locations: Sequence[Location]) -> list[str]:
 
 def _name_parts(location: Location) -> tuple[str, ...]:
     if isinstance(location, Path):
-        return location.resolve().parts[1:]
+        return _real(location).parts[1:]
     if location.isdecimal():
         return (f"camera{location}",)
     address = urlsplit(location)

@@ -88,6 +88,15 @@ def test_names_that_repeat_get_as_many_folders_as_tell_them_apart():
     assert unique_names([]) == []
 
 
+def test_a_link_to_itself_is_refused_in_one_line(tmp_path):
+    write(tmp_path, "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (source,) = find_inputs([str(tmp_path)])
+    with pytest.raises(MediaError, match=r"loop\.png") as caught:
+        list(source.open())
+    assert "\n" not in str(caught.value)
+
+
 def test_names_of_addresses_stay_inside_the_output_folder():
     assert unique_names(["http://host/../../etc/a.jpg", "http://host/%2e%2e/%2e%2e/a.jpg"][:1]) == ["a.jpg"]
     names = unique_names(["http://host/x/..%2f..%2fa.jpg", "http://host/y/..%2f..%2fa.jpg"])

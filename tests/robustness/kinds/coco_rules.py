@@ -131,7 +131,8 @@ def _annotation_status(row: Any, image_ids: set[int], category_id: int) -> Statu
         return "open" if row.get("iscrowd", 0) != 0 else "bad"
     if type(row.get("iscrowd", 0)) is not int or row.get("iscrowd", 0) not in (0, 1):
         return "open"
-    keypoints, box, area = row.get("keypoints"), row.get("bbox"), row.get("area", 1)
+    keypoints, box, area = row.get("keypoints"), row.get("bbox"), row.get("area")
+    has_area, area = area is not None, 1 if area is None else area  # none is needed for training
     statuses = [numbers_status(keypoints, 51), numbers_status(box, 4), numbers_status([area], 1)]
     count = row.get("num_keypoints", 0)
     has_count = type(count) is int and 0 <= count < 2**63
@@ -141,7 +142,7 @@ def _annotation_status(row: Any, image_ids: set[int], category_id: int) -> Statu
         return "bad"
     if "bad" in statuses:
         return "bad" if any(keypoints[2::3]) else "open"
-    if area <= 0 or min(box[2:]) <= 0 or not has_count:
+    if area <= 0 or min(box[2:]) <= 0 or not has_count or not has_area:
         return "open"
     return worst(statuses)
 
