@@ -104,7 +104,7 @@ def _without_repeats(locations: Sequence[Location]) -> list[Location]:
 
 
 def _real(path: Path) -> Path:
-    """Return a path without links. Unlike `Path.resolve`, this takes a link to itself, which reading the file refuses."""
+    """Return a path without links; takes a link to itself, too, which reading the file refuses."""
     return Path(os.path.realpath(path))
 
 
