@@ -80,6 +80,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_with(path: Path, renames: ExitStack | None) -> Iterator[Path]:
+    """As `replacing`, but ``path`` is renamed when ``renames`` ends: files of one stack are renamed all or none."""
+    if renames is not None:
+        yield renames.enter_context(replacing(path))
+        return
+    with replacing(path) as temporary:
+        yield temporary
+
+
 def _require_file(path: Path) -> None:
     try:
         mode = os.stat(path).st_mode

@@ -5,12 +5,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
 
 from pose.errors import DataError, MediaError
-from pose.files import check_outputs, replacing, write_json, write_text, write_texts
+from pose.files import check_outputs, replacing, replacing_with, write_json, write_text, write_texts
 
 # --- writing
 
@@ -187,3 +188,25 @@ def test_other_outputs_are_accepted_even_with_odd_names(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     check_outputs([tmp_path / "a", tmp_path / "b"], [tmp_path / "c", loop, "n" * 5000, "a\0b", "\ud800"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_with_one_stack_are_replaced_all_or_none(fails, tmp_path):
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for path in paths:
+        path.write_text("old")
+
+    with (
+        pytest.raises(MediaError) if fails else nullcontext(),
+        ExitStack() as renames,
+        replacing_with(paths[0], renames) as first,
+    ):
+        with replacing_with(paths[1], renames) as second:
+            second.write_text("new")
+        assert paths[1].read_text() == "old"
+        if fails:
+            raise MediaError("the disk is full")
+        first.write_text("new")
+
+    assert [path.read_text() for path in paths] == 2 * ["old" if fails else "new"]
+    assert len([*tmp_path.iterdir()]) == 2

@@ -73,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
     size_wh = (2 * source.size_wh[0], source.size_wh[1]) if args.side_by_side else source.size_wh
-    with ExitStack() as outputs:
+    with ExitStack() as renames, ExitStack() as outputs:
         window = outputs.enter_context(Window(str(args.input))) if args.show else None
-        image_writer = outputs.enter_context(open_writer(args.output, source, size_wh))
+        image_writer = outputs.enter_context(open_writer(args.output, source, size_wh, renames))
         json_writer = None
         if args.json is not None:
-            json_writer = outputs.enter_context(open_json_writer(args.json, source, predictor.skeleton.names))
+            json_writer = outputs.enter_context(open_json_writer(args.json, source, predictor.skeleton.names, renames))
         summary = run_demo(
             source,
             estimate,

@@ -1,6 +1,7 @@
 """Outputs of a command: which files each input gives, and one writer for all of them."""
 
 import csv
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from pose.errors import MediaError, near_name
 from pose.evaluation.coco_results import format_results
-from pose.files import replacing, to_json, writing
+from pose.files import replacing_with, to_json, writing
 from pose.inference.formats import csv_header, csv_rows
 from pose.inference.poses import Poses
 from pose.video.inputs import Input
@@ -81,20 +82,22 @@ def open_outputs(
     Raises:
         MediaError: a file cannot be written.
     """
-    with ExitStack() as stack:
+    with ExitStack() as renames, ExitStack() as stack:
         if "image" in paths:
             with writing(paths["image"]):
                 paths["image"].mkdir(parents=True, exist_ok=True)
         image_writers = [
-            stack.enter_context(open_writer(paths[name], source)) for name in ("image", "video") if name in paths
+            stack.enter_context(open_writer(paths[name], source, renames=renames))
+            for name in ("image", "video")
+            if name in paths
         ]
         pose_writers = []
         if "json" in paths:
-            pose_writers.append(stack.enter_context(open_json_writer(paths["json"], source, keypoint_names)))
+            pose_writers.append(stack.enter_context(open_json_writer(paths["json"], source, keypoint_names, renames)))
         if "csv" in paths:
-            pose_writers.append(stack.enter_context(open_csv_writer(paths["csv"], keypoint_names)))
+            pose_writers.append(stack.enter_context(open_csv_writer(paths["csv"], keypoint_names, renames)))
         if "coco" in paths:
-            pose_writers.append(stack.enter_context(open_coco_writer(paths["coco"])))
+            pose_writers.append(stack.enter_context(open_coco_writer(paths["coco"], renames)))
         yield call_all(image_writers), call_all(pose_writers)
 
 
@@ -114,13 +117,15 @@ def call_all(writers: Sequence[Callable[Arguments, None]]) -> Callable[Arguments
 
 
 @contextmanager
-def open_csv_writer(path: Path, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
+def open_csv_writer(
+    path: Path, keypoint_names: Sequence[str], renames: ExitStack | None = None
+) -> Iterator[PoseWriter]:
     """Open a writer of all keypoints as CSV with one line per person and frame.
 
     The columns are ``frame`` (index from 0), ``time_s`` (empty for images) and ``file_name``, then those of
-    `pose.inference.formats.csv_header`.
+    `pose.inference.formats.csv_header`. ``renames`` as for `pose.files.replacing_with`.
     """
-    with replacing(path) as temporary:
+    with replacing_with(path, renames) as temporary:
         with writing(path):
             file = temporary.open("w", encoding="utf-8", newline="")
         rows = csv.writer(file, lineterminator="\n")
@@ -136,13 +141,17 @@ def open_csv_writer(path: Path, keypoint_names: Sequence[str]) -> Iterator[PoseW
             yield write
             with writing(path):
                 file.flush()
+                os.fsync(file.fileno())
 
 
 @contextmanager
-def open_coco_writer(path: Path) -> Iterator[PoseWriter]:
-    """Open a writer of all persons as a COCO keypoint result file, see `Frame.image_id` for the ids."""
+def open_coco_writer(path: Path, renames: ExitStack | None = None) -> Iterator[PoseWriter]:
+    """Open a writer of all persons as a COCO keypoint result file, see `Frame.image_id` for the ids.
+
+    ``renames`` as for `pose.files.replacing_with`.
+    """
     separator = "["
-    with replacing(path) as temporary:
+    with replacing_with(path, renames) as temporary:
         with writing(path):
             file = temporary.open("w", encoding="utf-8")
 
@@ -159,3 +168,4 @@ def open_coco_writer(path: Path) -> Iterator[PoseWriter]:
             with writing(path):
                 file.write("[]\n" if separator == "[" else "]\n")
                 file.flush()
+                os.fsync(file.fileno())

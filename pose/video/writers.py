@@ -5,8 +5,9 @@ name in its folder and renamed when it is complete.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pose.errors import MediaError
-from pose.files import check_outputs, replacing, to_json, writing
+from pose.files import check_outputs, replacing_with, to_json, writing
 from pose.images import IMAGE_SUFFIXES, Image, write_image
 from pose.inference.formats import person_rows
 from pose.inference.poses import Poses
@@ -34,7 +35,10 @@ PoseWriter = Callable[[Frame, Poses, ArrayLike], None]
 
 
 def open_writer(
-    output: str | Path, source: FrameSource, size_wh: tuple[int, int] | None = None
+    output: str | Path,
+    source: FrameSource,
+    size_wh: tuple[int, int] | None = None,
+    renames: ExitStack | None = None,
 ) -> AbstractContextManager[ImageWriter]:
     """Open the image writer for an output path, by its suffix: a video, an image, or (no suffix) a folder.
 
@@ -45,6 +49,7 @@ def open_writer(
         output: the path.
         source: where the frames come from.
         size_wh: width and height of the images of a video; by default those of the source.
+        renames: see `pose.files.replacing_with`; for a video.
 
     Raises:
         MediaError: the suffix is unknown, the output is one image but the source has several frames, or the output is
@@ -54,7 +59,7 @@ def open_writer(
     path = Path(output)
     suffix = path.suffix.lower()
     if suffix in FOURCC:
-        return _video_writer(path, source, size_wh or source.size_wh)
+        return _video_writer(path, source, size_wh or source.size_wh, renames)
     if suffix in IMAGE_SUFFIXES:
         if source.count != 1:
             raise MediaError(f"{output}: one image cannot hold all of {source.location}; give a folder or a video")
@@ -66,9 +71,11 @@ def open_writer(
 
 
 @contextmanager
-def _video_writer(path: Path, source: FrameSource, size_wh: tuple[int, int]) -> Iterator[ImageWriter]:
+def _video_writer(
+    path: Path, source: FrameSource, size_wh: tuple[int, int], renames: ExitStack | None
+) -> Iterator[ImageWriter]:
     fps = source.fps or IMAGES_FPS
-    with replacing(path) as temporary:
+    with replacing_with(path, renames) as temporary:
         encoder = _open_encoder(temporary, path, source, fps, _even(size_wh))
         written = 0
 
@@ -155,13 +162,16 @@ def _folder_writer(folder: Path, source: FrameSource) -> Iterator[ImageWriter]:
 
 
 @contextmanager
-def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequence[str]) -> Iterator[PoseWriter]:
+def open_json_writer(
+    path: str | Path, source: FrameSource, keypoint_names: Sequence[str], renames: ExitStack | None = None
+) -> Iterator[PoseWriter]:
     """Open a writer of all keypoints as one JSON object with one line per frame; one frame at a time is in memory.
 
     ``{"fps", "size_wh", "keypoint_names", "frames": [{"index", "time_s", "persons": [{"id", "bbox_xywh", "score",
     "keypoints": [[x, y, score], ...]}]}]}`` in image pixels and seconds. For images, ``fps`` and ``time_s`` are
     null and each frame has a ``file_name``; for a folder, each frame has its own ``size_wh``. Without tracking there is
-    no ``id``; it is null for a person who was seen in too few frames to be counted.
+    no ``id``; it is null for a person who was seen in too few frames to be counted. ``renames`` as for
+    `pose.files.replacing_with`.
     """
     path = Path(path)
     header = {
@@ -170,7 +180,7 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
         "keypoint_names": list(keypoint_names),
     }
     separator = "\n"
-    with replacing(path) as temporary:
+    with replacing_with(path, renames) as temporary:
         with writing(path):
             file = temporary.open("w", encoding="utf-8")
 
@@ -187,6 +197,7 @@ def open_json_writer(path: str | Path, source: FrameSource, keypoint_names: Sequ
             with writing(path):
                 file.write("\n]}\n")
                 file.flush()
+                os.fsync(file.fileno())  # a full disk shows here at the latest, before any file is renamed
 
 
 def _frame_row(frame: Frame, source: FrameSource) -> dict[str, object]:
