@@ -85,7 +85,8 @@ def _bad_metrics(content: bytes) -> bool:
     for row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or not is_number(row.get("samples")):
             return True
-        if row["kind"] == "train" and row.get("loss") is not None and not is_number(row["loss"]):
+        loss = row.get("loss")
+        if row["kind"] == "train" and loss is not None and not (type(loss) in (int, float) and abs(loss) < 1e308):
             return True
     return False
 
