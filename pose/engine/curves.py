@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,7 @@ def read_curves(path: Path) -> Curves:
         raise DataError(f"{file}: cannot read it ({error}); expected a metrics.jsonl of a training run") from None
     rows: list[tuple[str, float, float]] = []
     metric = VALIDATION_METRICS[0]
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(StringIO(text), start=1):  # not `splitlines`, which splits text, too
         row = decode_json(line, MetricsRow, "a mapping with kind, samples and metrics", f"{file}:{number}")
         if row.kind != "train":
             metric = next((name for name in VALIDATION_METRICS if getattr(row, name) is not None), metric)

@@ -91,7 +91,8 @@ def test_a_missing_metrics_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line", ["{", "3", "[]", '{"samples": 3}', '{"kind": "train", "samples": "x"}', '{"kind": "train"}',
-             '{"kind": "train", "samples": 3, "loss": "much"}', '{"kind": "train", "samples": 3, "loss": []}', ""],
+             '{"kind": "train", "samples": 3, "loss": "much"}', '{"kind": "train", "samples": 3, "loss": []}', "",
+             '{"kind": "train", "samples": 3}\u2028'],
 )  # fmt: skip
 def test_a_damaged_line_is_refused_with_its_number(line: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(json.dumps(train(1, 2)) + f"\n{line}\n")
