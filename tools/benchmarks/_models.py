@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,14 +22,14 @@ CHANNELS_LAST = " in channels_last"
 """Suffix of the names of calls in this memory layout."""
 
 
-def build_model(width: float, dynamic: bool, size_hw: tuple[int, int]) -> PoseNet:
+def build_model(width: float, dynamic: bool, size_hw: tuple[int, int], **options: Any) -> PoseNet:
     """Return a MobileNetV2 with a type-B head whose activations have the magnitude of a trained model's.
 
     In a newly initialized model, activations decay to 1e-20 from layer to layer. Denormal numbers, which are smaller
-    still, take the processor many times longer.
+    still, take the processor many times longer. ``options`` are further ones of `ModelConfig`.
     """
-    options = ModelConfig(width=width, dynamic_backbone=dynamic, dynamic_head=dynamic)
-    return with_statistics(build_pose_net(Config(model=options)), size_hw)
+    model = ModelConfig(**{"width": width, "dynamic_backbone": dynamic, "dynamic_head": dynamic, **options})
+    return with_statistics(build_pose_net(Config(model=model)), size_hw)
 
 
 def build_imagenet_classifier(width: float, dynamic: bool, size_hw: tuple[int, int]) -> Classifier:

@@ -1,7 +1,8 @@
 """Exported models in ONNX Runtime and OpenVINO, batch 1, one thread: dynamic against static, int8 against float32.
 
 The files are written as tools/export.py writes them, from crop pixels to heatmaps: MobileNetV2 x0.5 with a type-B head,
-all layers dynamic against all layers static, and the packaged model. A backend that is not installed is skipped.
+all layers dynamic against all layers static, also with fewer dynamic kernels, and the packaged model. A backend that is
+not installed is skipped.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 BACKENDS = {"onnxruntime": (".onnx", 1.40), "openvino": (".xml", 1.30)}
 """By package name: file suffix, and target ratio of dynamic to static models."""
 WIDTH = 0.5
+FEWER_KERNELS: dict[str, dict[str, Any]] = {"K = 2": {"num_kernels": 2}, "head static": {"dynamic_head": False}}
+"""Options of dynamic models that cost less."""
 CALIBRATION_CROPS = 20
 """Enough for timing, which does not depend on the quantization scales."""
 
@@ -54,6 +58,9 @@ def measure(budget: Budget, rng: np.random.Generator, *, size_hw: tuple[int, int
         case = f"dynamic MobileNetV2 x{WIDTH:g} + type B, {size_hw[0]}x{size_hw[1]}, {backend}"
         ours, against = (_export_and_open(suffix, model, input_config) for model in (dynamic, static))
         yield _compare(case, ours, "static", against, input_config, budget, rng, target)
+        for name, options in FEWER_KERNELS.items():
+            ours = _export_and_open(suffix, build_model(WIDTH, True, size_hw, **options), input_config)
+            yield _compare(f"{case}, {name}", ours, "static", against, input_config, budget, rng)
         ours, against = (_export_and_open(suffix, default, config.input, int8) for int8 in (True, False))
         yield _compare(f"default model, int8, {backend}", ours, "float32", against, config.input, budget, rng)
 

@@ -51,15 +51,19 @@ def test_each_backend_compares_dynamic_with_static_and_int8_with_float32(timed):
         for backend, backend_target in (("onnxruntime", 1.4), ("openvino", 1.3))
         for case, against, target in (
             (f"dynamic MobileNetV2 x0.35 + type B, 64x64, {backend}", "static", backend_target),
+            (f"dynamic MobileNetV2 x0.35 + type B, 64x64, {backend}, K = 2", "static", None),
+            (f"dynamic MobileNetV2 x0.35 + type B, 64x64, {backend}, head static", "static", None),
             (f"default model, int8, {backend}", "float32", None),
         )
     ]
     # Both backends run the same models on one crop.
-    first, second = timed[:2], timed[2:]
+    first, second = timed[:4], timed[4:]
     for onnx, openvino in zip(first, second, strict=True):
         for in_onnx, in_openvino in zip(onnx.values(), openvino.values(), strict=True):
             assert in_onnx["heatmaps"].shape == in_openvino["heatmaps"].shape == (1, 17, 16, 16)
-    (dynamic, static), (int8, float32) = (list(pair.values()) for pair in first)
+    (dynamic, static), (two_kernels, _), (static_head, _), (int8, float32) = (list(pair.values()) for pair in first)
+    for fewer in (two_kernels, static_head):
+        assert not np.allclose(fewer["heatmaps"], dynamic["heatmaps"])
     assert not np.allclose(dynamic["heatmaps"], static["heatmaps"])
     assert not np.array_equal(int8["heatmaps"], float32["heatmaps"])
     np.testing.assert_allclose(int8["heatmaps"], float32["heatmaps"], atol=0.3 * np.abs(float32["heatmaps"]).max())
