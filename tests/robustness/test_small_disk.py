@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pose.cli import run
 from pose.tools import count_complexity, demo_video, export, pack_weights, train
 
 DISK_BYTES = 256 << 10
@@ -48,20 +49,18 @@ def fill(disk: Path, free_bytes: int) -> None:
 
 DEMO = ["--input", str(VIDEO), "--detector", "none", "--runtime", "pytorch", "--device", "cpu", "--max-frames", "8"]
 CASES = {
-    "JSON": (count_complexity.main, ["--cfg", "quickstart", "--json", "OLD"], 0),
-    "weights": (pack_weights.main, ["--weights", "default", "--output", "NEW.pt"], 64 << 10),
-    "export": (export.main, ["--weights", "default", "--output", "OLD"], 64 << 10),
-    "video": (demo_video.main, [*DEMO, "--output", "OLD.avi"], 64 << 10),
-    "video and JSON": (demo_video.main, [*DEMO, "--output", "OLD.mp4", "--json", "OLD.json"], 8 << 10),
-    "run": (train.main, ["--cfg", "quickstart", "--device", "cpu", "--run-dir", "run", *TINY], 64 << 10),
+    "JSON": (count_complexity.main, ["--cfg", "quickstart", "--json", "DISK/old.json"], 0),
+    "weights": (pack_weights.main, ["--weights", "default", "--output", "DISK/new.pt"], 64 << 10),
+    "export": (export.main, ["--weights", "default", "--output", "DISK/old.onnx"], 64 << 10),
+    "video": (demo_video.main, [*DEMO, "--output", "DISK/old.avi"], 64 << 10),
+    "video and JSON": (demo_video.main, [*DEMO, "--output", "DISK/old.mp4", "--json", "DISK/old.json"], 8 << 10),
+    "run": (train.main, ["--cfg", "quickstart", "--device", "cpu", "--run-dir", "DISK/run", *TINY], 64 << 10),
 }
-SUFFIX = {"JSON": ".json", "export": ".onnx"}
+"""Command, its arguments, and the free bytes."""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_full_disk_is_one_line_and_the_older_file_stays(case, disk, tmp_path, monkeypatch, capsys):
-    from pose.cli import run
-
     if case == "export":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
@@ -71,13 +70,10 @@ def test_a_full_disk_is_one_line_and_the_older_file_stays(case, disk, tmp_path, 
         file.write_text("old")
     fill(disk, free_bytes)
     before = {path.name for path in disk.iterdir()}
-    names = {"OLD": f"old{SUFFIX.get(case, '')}", "OLD.avi": "old.avi", "OLD.mp4": "old.mp4", "OLD.json": "old.json"}
     monkeypatch.chdir(tmp_path)
-    data = [f"data.root={tmp_path / 'data'}"] if case == "run" else []
-    paths = [str(disk / names.get(text, text)) if text in (*names, "NEW.pt", "run") else text for text in arguments]
 
     with pytest.raises(SystemExit) as caught:
-        run(main, [*paths, *data])
+        run(main, [text.replace("DISK", str(disk)) for text in arguments])
 
     assert caught.value.code == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

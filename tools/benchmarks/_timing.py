@@ -6,14 +6,14 @@ Each round times every call once, in a newly drawn order, so that other load on 
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from pose.geometry import Array
+from pose.json_file import paused_garbage_collection
 
 Seconds = Array
 """(rounds,) times of one call, in the order of the rounds."""
@@ -87,7 +87,8 @@ def time_interleaved(
     if not calls:
         raise ValueError("expected at least one call to time, got none")
     rounds: list[dict[str, float]] = []
-    with _gc_disabled():
+    gc.collect()
+    with paused_garbage_collection():
         for _ in range(budget.warmup):
             _time_round(calls, rng, clock)
         start = clock()
@@ -108,18 +109,6 @@ def _time_round(
         call()
         times[names[index]] = clock() - start
     return times
-
-
-@contextmanager
-def _gc_disabled() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def quartiles(times: Seconds) -> Quartiles:

@@ -15,14 +15,12 @@ import numpy as np
 from harness import Answer, Case, command
 from mutate import damage_bytes
 
-from kinds.coco_files import link
+from kinds.coco_files import RUNTIMES, link
 from kinds.weights import BOX
 from pose.images import read_image
 from pose.video.readers import open_source
 
 MAX_FRAMES = 200
-RUNTIMES = ("pytorch", "pytorch", "pytorch", "auto")
-"""PyTorch most often: it starts soonest, and the damage is elsewhere."""
 CHECKSUMMED = (".png",)
 """Formats whose files can be told damaged by their checksums."""
 
