@@ -55,7 +55,7 @@ def conv2d(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         return functional.conv2d(x, weight, None, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):
         # Autocast does not cast the inputs of a custom autograd function.
-        x, weight = _autocast(x), _autocast(weight)
+        x, weight = autocast(x), autocast(weight)
     side = weight.shape[-1]
     keeps_size = weight.shape[2:] == (side, side) and padding == (side // 2, side // 2) and side % 2 == 1
     is_depthwise = weight.shape[:2] == (groups, 1) and x.shape[1] == groups
@@ -72,8 +72,8 @@ def is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _autocast(tensor: Tensor) -> Tensor:
-    """Cast as autocast casts the inputs of a convolution: everything but float64."""
+def autocast(tensor: Tensor) -> Tensor:
+    """Cast as autocast casts the inputs of a convolution on a CPU: everything but float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.get_autocast_dtype("cpu"))
 
 

@@ -16,7 +16,8 @@ type-B head:
 
 - batch 1: a plain convolution;
 - 1x1 kernels on maps of at most K pixels: one product with the K kernels, without a kernel for each sample;
-- other 1x1 kernels: a batched matrix product, or for large layers on a CPU one convolution per sample;
+- other 1x1 kernels: a batched matrix product, whose kernels the backward pass aggregates once more (for 32 samples they
+  would take an eighth of the memory of a training step), or for large layers on a CPU one convolution per sample;
 - other kernels: one convolution with N * groups groups over the channels of all samples;
 - other kernels in channels_last memory on a CPU: one convolution per sample, because joining the channels of all
   samples would reorder every pixel in memory. That is faster for small maps of a depthwise convolution only.
@@ -29,10 +30,7 @@ from torch.nn import functional
 from pose.models.depthwise import Pair, conv2d, is_channels_last
 from pose.models.dynamic_layers import DynamicConvNd
 from pose.models.kernel_attention import aggregate, is_exporting, is_proxy
-from pose.models.mixing import mix_products, mixing_is_faster
-
-CHUNK_BYTES = 5 << 19
-"""Size of the 1x1 kernels that are aggregated at a time at inference; 2.5 MB stay in the core's cache until used."""
+from pose.models.pointwise import aggregated_product, mix_products, mixing_is_faster
 
 CONV_WORK = 12_000_000
 """Multiply-adds per sample from which a 1x1 convolution is faster than the batched matrix product on a CPU."""
@@ -116,16 +114,13 @@ class DynamicConv2d(DynamicConvNd):
         conv_is_faster = _conv_is_faster(x, self.out_channels, self.stride)
         in_nhwc = is_channels_last(x)
         x = x[:, :, :: self.stride[0], :: self.stride[1]]
-        if mixing_is_faster(len(x), x.shape[2] * x.shape[3], self.num_kernels):
-            y = _pointwise_mix(x, attention, self.weight)
+        rows, bank = x.flatten(2).transpose(1, 2), self.weight.flatten(2)
+        if mixing_is_faster(len(x), rows.shape[1], self.num_kernels):
+            y = _to_map(mix_products(rows, attention, bank), x)
             return y.contiguous(memory_format=torch.channels_last if in_nhwc else torch.contiguous_format)
-        pointwise = _pointwise_matmul_nhwc if in_nhwc else _pointwise_conv if conv_is_faster else _pointwise_matmul
-        if torch.is_grad_enabled() or x.device.type != "cpu":
-            return pointwise(x, aggregate(attention, self.weight))
-        chunk_size = max(1, CHUNK_BYTES // (self.weight[0].numel() * x.element_size()))
-        chunks = zip(torch.split(x, chunk_size), torch.split(attention, chunk_size), strict=True)
-        outputs = [pointwise(chunk, aggregate(weights, self.weight)) for chunk, weights in chunks]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        if conv_is_faster and not in_nhwc:
+            return _pointwise_conv(x, aggregate(attention, self.weight))
+        return _to_map(aggregated_product(rows, attention, bank, transposed=not in_nhwc), x)
 
     def _conv_per_sample(self, x: Tensor, kernels: Tensor) -> Tensor:
         samples = zip(x.split(1), kernels.unbind(), strict=True)
@@ -137,21 +132,10 @@ def _conv_is_faster(x: Tensor, out_channels: int, stride: Pair) -> bool:
     return x.device.type == "cpu" and work >= CONV_WORK
 
 
-def _pointwise_matmul(x: Tensor, kernels: Tensor) -> Tensor:
-    return torch.bmm(kernels.flatten(2), x.flatten(2)).view(len(x), -1, *x.shape[2:])
-
-
-def _pointwise_matmul_nhwc(x: Tensor, kernels: Tensor) -> Tensor:
-    """Do the same for inputs and outputs in channels_last memory."""
-    pixels = x.permute(0, 2, 3, 1)
-    product = torch.bmm(pixels.flatten(1, 2), kernels.flatten(2).transpose(1, 2))
-    return product.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
-
-
-def _pointwise_mix(x: Tensor, attention: Tensor, bank: Tensor) -> Tensor:
-    pixels = x.permute(0, 2, 3, 1)
-    product = mix_products(pixels.flatten(1, 2), attention, bank.flatten(2))
-    return product.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+def _to_map(rows: Tensor, x: Tensor) -> Tensor:
+    """Return the rows (N, P, channels) as a map of the size of ``x``."""
+    maps: Tensor = rows.transpose(1, 2).unflatten(2, x.shape[2:])
+    return maps
 
 
 def _pointwise_conv(x: Tensor, kernels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from pose.models.kernel_attention import (
     to_sizes,
     to_whole,
 )
-from pose.models.mixing import mix_products, mixing_is_faster
+from pose.models.pointwise import aggregated_product, mix_products, mixing_is_faster
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -280,7 +280,7 @@ class DynamicLinear(DynamicLayer):
         if not is_exporting() and mixing_is_faster(len(rows), rows.shape[1], self.num_kernels):
             y = mix_products(rows, attention, self.weight)
         else:
-            y = torch.bmm(rows, aggregate(attention, self.weight).transpose(1, 2))
+            y = aggregated_product(rows, attention, self.weight)
         bias = self._aggregate_bias(attention, shift)
         if bias is not None:
             y.add_(bias.view(-1, 1, self.out_features))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pose.engine import perceptron
 from pose.engine.perceptron import xor_perceptron
-from pose.models import dynamic_conv
+from pose.models import dynamic_conv, pointwise
 from pose.models.dynamic_conv import DynamicConv2d
 from pose.models.kernel_attention import KernelAttention, set_temperature
 
@@ -79,10 +79,10 @@ def assert_same_value_and_gradients(layer: DynamicConv2d, x: Tensor) -> None:
 
 @pytest.fixture(params=["matmul", "conv"])
 def pointwise_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both pointwise forms on small inputs, with chunks of two kernels (4 * 6 doubles each), and depthwise forms."""
+    """Both pointwise forms on small inputs, with chunks of two kernels, and depthwise forms."""
     monkeypatch.setattr(dynamic_conv, "REORDER_SIZE", 0 if request.param == "conv" else 1 << 60)
     monkeypatch.setattr(dynamic_conv, "CONV_WORK", 0 if request.param == "conv" else 1 << 60)
-    monkeypatch.setattr(dynamic_conv, "CHUNK_BYTES", 2 * 4 * 6 * 8)
+    monkeypatch.setattr(pointwise, "_chunk_size", lambda rows, bank: 2)
     return str(request.param)
 
 
@@ -108,6 +108,29 @@ def test_maps_of_few_pixels_equal_a_loop_over_samples_and_aggregate_no_kernel(
         y = layer.float()(x.detach().float())
     assert y.dtype == torch.bfloat16
     assert y.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [(4, 2), (9, 8)], ids=["in_chunks", "whole"])
+def test_training_keeps_no_aggregated_kernel_of_a_pointwise_layer(
+    size: tuple[int, int], layout: torch.memory_format
+) -> None:
+    layer = DynamicConv2d(16, 24, 1, bias=False)
+    x = torch.randn(5, 16, *size).to(memory_format=layout).requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        layer(x)
+    assert any(tensor.data_ptr() == x.data_ptr() for tensor in kept)
+    assert not [tensor.shape for tensor in kept if tensor.numel() == len(x) * 16 * 24]
+
+
+@pytest.mark.parametrize(("size", "chunk"), [((20, 960, 160), 4), ((3072, 24, 16), 32), ((48, 2048, 2048), 1)])
+def test_matrices_are_aggregated_in_chunks_where_they_are_larger_than_the_rows(
+    size: tuple[int, int, int], chunk: int
+) -> None:
+    pixels, outputs, inputs = size
+    rows, bank = (torch.empty(shape, device="meta") for shape in ((32, pixels, inputs), (4, outputs, inputs)))
+    assert pointwise._chunk_size(rows, bank) == chunk
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
