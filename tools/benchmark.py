@@ -5,6 +5,7 @@ Examples:
     python tools/benchmark.py peer --weights best.pt --peer movenet-lightning.onnx --seconds 30
     python tools/benchmark.py growth --json docs/benchmarks/growth.json --conditions "the other core is idle"
     python tools/benchmark.py evaluate --peer deep-high-resolution-net.pytorch --rounds 3
+    python tools/benchmark.py all --json docs/benchmarks --movenet movenet-lightning.onnx   (every suite, half an hour)
 
 Everything runs on one thread. Calls are timed interleaved and in random order. A row shows medians and quartiles, the
 ratio of the medians (below 1: ours is faster) with its 95% interval, and the latency target ("bar"), if there is one.
@@ -27,12 +28,20 @@ from pose.errors import PoseError
 
 SECONDS = 10.0
 """Default time per case."""
+ALL = "all"
+"""Name of the command that runs every suite."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse arguments, run a suite, print each row and write all of them."""
     words = list(sys.argv[1:] if argv is None else argv)
     options = vars(_parser().parse_args(words))
+    if options["suite"] == ALL:
+        peers = {name: options[name] for name in ("movenet", "hrnet")}
+        import_module("pose.tools.benchmarks._all").run_all(
+            options["json"], options["suites"], peers, options["conditions"]
+        )
+        return
 
     import numpy as np
 
@@ -111,6 +120,8 @@ def _parser() -> ToolParser:
         )  # fmt: skip
         suite.add_arguments(suite_parser)
         suite_parser.set_defaults(measure=suite.measure)
+    every = import_module("pose.tools.benchmarks._all")
+    every.add_arguments(suites.add_parser(ALL, help="every suite, into a folder", description=every.__doc__))
     return parser
 
 

@@ -1,6 +1,10 @@
 """tools/benchmark.py: printed rows, JSON rows and user errors."""
 
 import json
+import re
+import subprocess
+import sys
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +13,10 @@ import torch
 
 import pose.tools.benchmarks
 from pose.cli import run
+from pose.errors import PoseError
 from pose.tools import benchmark
 from pose.tools.benchmark import main
-from pose.tools.benchmarks import compare, describe_machine
+from pose.tools.benchmarks import _all, _record, compare, describe_machine
 from pose.tools.benchmarks._record import command_line, read_record
 from pose.tools.benchmarks._timing import Budget
 
@@ -75,7 +80,7 @@ def suite(monkeypatch):
     )
     monkeypatch.setattr(pose.tools.benchmarks, "suite_names", lambda: ["tiny"])
     modules = {"pose.tools.benchmarks": pose.tools.benchmarks, "pose.tools.benchmarks.tiny": module}
-    monkeypatch.setattr(benchmark, "import_module", modules.get)
+    monkeypatch.setattr(benchmark, "import_module", lambda name: modules.get(name) or import_module(name))
     return received
 
 
@@ -147,3 +152,50 @@ def test_a_failing_suite_writes_no_file(suite, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="slow"):
         main(["tiny", "--json", str(tmp_path / "rows.json")])
     assert not list(tmp_path.iterdir())
+
+
+def test_all_runs_every_suite_with_its_peer_in_a_process_of_its_own(tmp_path):
+    peers = {"movenet": tmp_path / "movenet.onnx", "hrnet": None}
+    lines = dict(_all.commands(tmp_path, sorted(_all.ARGUMENTS), peers, "a test"))
+
+    assert set(lines) == set(pose.tools.benchmarks.suite_names())
+    for name, (python, script, *words) in lines.items():
+        assert (python, script, words[0]) == (sys.executable, str(_all.BENCHMARK), name)
+        options = vars(benchmark._parser().parse_args(words))
+        assert (options["json"], options["conditions"]) == (tmp_path / f"{name}.json", "a test")
+        assert options.get("peer") == (peers["movenet"] if name == "peer" else None)
+    assert "peer" not in dict(_all.commands(tmp_path, sorted(_all.ARGUMENTS), {"movenet": None}, ""))
+
+
+def test_all_writes_a_file_for_each_suite_and_reports_those_that_fail(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(_all, "ARGUMENTS", {"nms": ("--pictures", "3", "--rounds", "1"), "evaluate": ("--unknown",)})
+    before = '{"suite": "evaluate"}'
+    (tmp_path / "evaluate.json").write_text(before)
+
+    with pytest.raises(PoseError, match="benchmark all: evaluate failed"):
+        _all.run_all(tmp_path, ["evaluate", "nms"], {}, "")
+
+    assert read_record(tmp_path / "nms.json").suite == "nms"
+    assert (tmp_path / "evaluate.json").read_text() == before
+    assert "unrecognized arguments: --unknown" in capfd.readouterr().err
+
+
+def test_the_commit_is_dirty_if_code_differs_and_not_if_measurements_do(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=tmp_path, check=True)
+
+    for file in ("pose/a.py", "docs/a.json"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("1")
+    monkeypatch.setattr(_record, "ROOT", tmp_path)
+    assert _record.current_commit() == "unknown"
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "a")
+    commit = _record.current_commit()
+    assert re.fullmatch("[0-9a-f]{8}", commit)
+    (tmp_path / "docs/a.json").write_text("2")
+    assert _record.current_commit() == commit
+    (tmp_path / "pose/a.py").write_text("2")
+    assert _record.current_commit() == f"{commit}-dirty"

@@ -20,7 +20,7 @@ Times and peak memory against public code, and of dynamic against static models.
 below 1, ours is faster or smaller. Times are medians of processor time on one thread, measured in alternation; videos,
 whose threads overlap, are timed by the clock. Differences below 10% are inconclusive. A target is the largest ratio
 that the project aims at; without "reached" it is missed. The machine and what else ran on it are with each measurement.
-`tools/render_benchmarks.py` makes this page of the files that `tools/benchmark.py SUITE --json FILE` writes.
+`tools/render_benchmarks.py` makes this page of the files that `tools/benchmark.py all --json docs/benchmarks` writes.
 
 The peers are public code, which is run and not copied: [HRNet's code][hrnet], whose pipeline is also SimpleBaseline's,
 and the most used [dynamic convolution layer][layer] for PyTorch.

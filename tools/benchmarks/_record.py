@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 from pose.json_file import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = ("pose", "tools", "data", "configs", "setup.cfg")
+"""Paths whose changes may change what is measured; measurements themselves, in docs/, do not."""
 OPTIONS_OF_THE_FILE = ("--json", "--conditions")
 """Options that are not part of the command: they do not change what is measured."""
 
@@ -50,7 +52,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
         suite: its name.
         command: command line, without the options that name or describe the file.
         date: UTC, YYYY-MM-DD.
-        commit: abbreviated commit, with ``-dirty`` if files differed from it.
+        commit: abbreviated commit, with ``-dirty`` if code or configs differed from it.
         machine: processor, number of cores and load before.
         versions: of the libraries.
         conditions: what else ran on the machine, in the words of who measured; may be empty.
@@ -97,12 +99,14 @@ def today() -> str:
 
 
 def current_commit() -> str:
-    """Return the abbreviated commit of the code, with ``-dirty`` if files differ from it; ``unknown`` without git."""
+    """Return the abbreviated commit, with ``-dirty`` if code or configs differ from it; ``unknown`` without git."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        commit = _git("rev-parse", "--short=8", "HEAD").stdout.strip()
+        differs = _git("diff", "--quiet", "HEAD", "--", *CODE, check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return f"{commit}-dirty" if differs else commit
+
+
+def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=check)
