@@ -18,7 +18,6 @@ from pose.cli import ToolParser, add_config_arguments, add_runtime_argument, run
 from pose.cli.arguments import output_file, output_folder
 from pose.config.loader import load_config
 from pose.config.paths import input_files
-from pose.errors import ConfigError
 from pose.files import check_outputs, write_json
 from pose.packaged import results_folder, weights_path
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--picture", type=output_file, help="also draw the predictions of 12 images into this image file"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one; exported models use the CPU)")
-    parser.add_argument("--bf16", action="store_true", help="run the model in bfloat16 (not for exported models)")
+    parser.add_argument("--bf16", action="store_true", help="run the model in bfloat16 (not in ONNX Runtime)")
     add_runtime_argument(parser, default="pytorch")
     args = parser.parse_args(argv)
     config = load_config(args.cfg, args.overrides)
@@ -74,8 +73,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         [output / "results.json", output / "metrics.json", args.picture],
         [weights, args.detections, *input_files(args.cfg, config)],
     )
-    if args.bf16 and is_exported(weights):
-        raise ConfigError("--bf16: an exported model computes in the precision it was exported in; remove the option")
     with init_distributed("cpu" if is_exported(weights) else args.device) as dist:
         start_logging(None)
         prepare_data(config)

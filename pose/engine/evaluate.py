@@ -150,7 +150,7 @@ def load_predict_fn(
         config: of the model and the test.
         weights: file of either kind.
         device: for a weight file; exported models use the CPU.
-        bf16: run a weight file's model in bfloat16.
+        bf16: compute in bfloat16; of exported models only OpenVINO's can.
         runtime: runs a weight file's model, see `pose.PosePredictor`.
 
     Returns:
@@ -161,10 +161,11 @@ def load_predict_fn(
         PoseError: the weights cannot be used, or an exported model's backend is not installed.
     """
     if is_exported(weights):
-        crops_to_heatmaps, config = load_for_eval(config, weights)
+        crops_to_heatmaps, config = load_for_eval(config, weights, bf16=bf16)
         return partial(predict_crops, crops_to_heatmaps), config
     if runtimes := usable_runtimes(runtime, device, bf16):
-        crops_to_heatmaps, config = load_for_eval(config, cached_export(weights, runtimes), flip=config.test.flip)
+        export = cached_export(weights, runtimes)
+        crops_to_heatmaps, config = load_for_eval(config, export, flip=config.test.flip, bf16=bf16)
         return partial(predict_crops, crops_to_heatmaps), config
     config = take_keypoints(config, weights)
     model = load_weights_for(config, weights).to(device)
@@ -172,7 +173,7 @@ def load_predict_fn(
 
 
 def load_for_eval(
-    config: Config, path: Path, *, flip: bool = False
+    config: Config, path: Path, *, flip: bool = False, bf16: bool = False
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Config]:
     """Load an exported model for evaluation, with as many threads as PyTorch uses.
 
@@ -180,6 +181,7 @@ def load_for_eval(
         config: of the model and the test.
         path: of the exported model.
         flip: average with the mirrored crops, also if the file does not.
+        bf16: compute in bfloat16, in OpenVINO.
 
     Returns:
         crops_to_heatmaps for `predict_crops`, and the config with the flip average that the exported model computes,
@@ -189,7 +191,7 @@ def load_for_eval(
         PoseError: its backend is not installed.
         CheckpointError: the file is missing or damaged, or has another input or skeleton than the config.
     """
-    predictor = ExportedPredictor(path, flip=flip, threads=torch.get_num_threads())
+    predictor = ExportedPredictor(path, flip=flip, bf16=bf16, threads=torch.get_num_threads())
     metadata = predictor.metadata
     if reads_annotations(config.skeleton):
         config = config.model_copy(update={"skeleton": resolved(metadata.skeleton)})

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from pose.errors import MediaError
-from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST, import_openvino, openvino_core
+from pose.inference.backends import OPENVINO_SECTION, WEIGHTS_DIGEST
 from pose.inference.file_digest import digest, with_digest
 from pose.inference.metadata import ExportMetadata
+from pose.inference.openvino_cpu import import_openvino, openvino_core
 
 
 def to_openvino(content: bytes, metadata: ExportMetadata) -> Any:

@@ -3,11 +3,9 @@
 To add a backend, write a function that opens a file as an `InferenceSession` and add it to `BACKENDS`.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,6 +15,7 @@ from pose.geometry import Float32
 from pose.images import Image
 from pose.inference.file_digest import digest, has_digest, verify_digest
 from pose.inference.metadata import CROPS, HEATMAPS, INPUT, KEYPOINTS, SCORES
+from pose.inference.openvino_cpu import compile_openvino, openvino_core, openvino_has_bf16
 
 OPENVINO_SECTION = "framework"
 """Section of an OpenVINO file's runtime info that holds the metadata of the ONNX file it was converted from."""
@@ -42,20 +41,23 @@ class InferenceSession:
     run: Callable[[Image], dict[str, Float32]]
 
 
-def open_exported(path: Path, threads: int, providers: Sequence[str] | None = None) -> InferenceSession:
+def open_exported(
+    path: Path, threads: int, providers: Sequence[str] | None = None, bf16: bool = False
+) -> InferenceSession:
     """Open an exported model in the backend given by the file's suffix.
 
     Args:
         path: a name ending in .onnx or .xml.
         threads: number of compute threads on the CPU; 0 for one per core.
         providers: ONNX Runtime's execution providers, preferred first; by default the CPU's.
+        bf16: compute in bfloat16, in OpenVINO.
 
     Raises:
-        PoseError: the backend is not installed, or a provider is not available.
+        PoseError: the backend is not installed, or a provider is not available, or it cannot compute in bfloat16.
         CheckpointError: the file is missing, damaged, or not an exported model.
     """
     check_exported_name(path)
-    return BACKENDS[path.suffix.lower()](path, threads, providers)
+    return BACKENDS[path.suffix.lower()](path, threads, providers, bf16)
 
 
 def is_exported(path: Path) -> bool:
@@ -147,7 +149,9 @@ def open_session(
         raise error_type(f"{model}: not an ONNX model that can be read ({reason})") from None
 
 
-def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None) -> InferenceSession:
+def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None, bf16: bool) -> InferenceSession:
+    if bf16:
+        raise PoseError(f"bf16: {path.name} is an ONNX model, which computes in float32; export to .xml instead")
     if providers is None:
         session = open_session(path, threads)
     else:
@@ -173,57 +177,11 @@ def _open_onnx(path: Path, threads: int, providers: Sequence[str] | None) -> Inf
     return InferenceSession("onnxruntime", properties, names, run)
 
 
-def import_openvino() -> Any:
-    """Import OpenVINO.
-
-    Raises:
-        PoseError: it is not installed.
-    """
-    # OpenVINO works without this package, and then does not report its import to Google Analytics.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino
-    except ImportError:
-        raise PoseError("OpenVINO models: need the package openvino; pip install 'dyconv-pose[export]'") from None
-    return openvino
-
-
-def openvino_core() -> Any:
-    """Return the one ``openvino.Core`` of the process.
-
-    The CPU plugin of each core sets the calling thread's alternate signal stack and frees it with the core. With two
-    cores, the thread is left with a freed stack, and the next signal with a Python handler is a segmentation fault:
-    for example SIGCHLD, which a data loader with workers handles, when a process ends.
-
-    Raises:
-        PoseError: OpenVINO is not installed.
-    """
-    return _make_core(import_openvino().Core)
-
-
-@cache
-def _make_core(core_class: Callable[[], Any]) -> Any:
-    return core_class()
-
-
-def compile_openvino(model: Any, threads: int) -> Any:
-    """Compile an OpenVINO model for the CPU.
-
-    Args:
-        model: ``openvino.Model``.
-        threads: number of compute threads; 0 for one per core.
-    """
-    options = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the processor has it, with other keypoints
-    }
-    return openvino_core().compile_model(model, "CPU", options)
-
-
-def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) -> InferenceSession:
+def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None, bf16: bool) -> InferenceSession:
     if providers is not None:
         raise PoseError(f"providers: {path.name} is an OpenVINO model, which runs on the CPU; export to .onnx instead")
+    if bf16 and not openvino_has_bf16():
+        raise PoseError("bf16: this processor has no arithmetic for bfloat16; leave it out")
     core = openvino_core()
     weights_path = path.with_suffix(".bin")
     for file in (path, weights_path):
@@ -242,7 +200,7 @@ def _open_openvino(path: Path, threads: int, providers: Sequence[str] | None) ->
             )
         if INPUT in metadata and not has_digest(path):
             raise _no_digest(path)
-        compiled = compile_openvino(model, threads)
+        compiled = compile_openvino(model, threads, bf16)
     except RuntimeError:  # its message only names lines of OpenVINO's source
         raise CheckpointError(
             f"{path}: not an OpenVINO model that can be read, or {weights_path.name} is damaged; export it again"
@@ -282,6 +240,6 @@ def _no_digest(path: Path) -> CheckpointError:
     return CheckpointError(f"{path}: has no checksum: its end is damaged, or another version wrote it; export it again")
 
 
-Open = Callable[[Path, int, Sequence[str] | None], InferenceSession]
+Open = Callable[[Path, int, Sequence[str] | None, bool], InferenceSession]
 BACKENDS: dict[str, Open] = {".onnx": _open_onnx, ".xml": _open_openvino}
-"""Functions that open a file with a number of threads and execution providers, by file suffix."""
+"""Functions that open a file with a number of threads, execution providers and bfloat16, by file suffix."""

@@ -40,10 +40,11 @@ class ExportedPredictor(CropPredictor):
         batch_size: crops per batch; larger batches are hardly faster on a CPU.
         providers: ONNX Runtime's execution providers, preferred first, such as ``["CUDAExecutionProvider"]``; by
             default the CPU's. Operators that a provider lacks run on the CPU.
+        bf16: compute in bfloat16, in OpenVINO on processors that have it: about half the time, up to 0.3 AP less.
         detector: as of `pose.PosePredictor`.
 
     Raises:
-        PoseError: the backend is not installed, or a provider is not available.
+        PoseError: the backend is not installed, a provider is not available, or ``bf16`` is not possible.
         CheckpointError: the file is missing, damaged, or not an exported model.
         MediaError: the detector cannot be loaded.
     """
@@ -57,10 +58,11 @@ class ExportedPredictor(CropPredictor):
         threads: int = 0,
         batch_size: int = 8,
         providers: Sequence[str] | None = None,
+        bf16: bool = False,
         detector: str | Path | Detector = AUTO,
     ) -> None:
         path = weights_path(path)
-        self._session = open_exported(path, threads, providers)
+        self._session = open_exported(path, threads, providers, bf16)
         self.metadata = read_metadata(self._session.metadata, path)
         super().__init__(self.metadata.skeleton, self.metadata.input_config, batch_size, detector)
         self.runtime = self._session.runtime

@@ -18,19 +18,18 @@ def open_predictor(
         weights: weight file, run folder or exported model; None for the packaged model.
         device: see `PosePredictor`.
         flip: average with the mirrored crop.
-        bf16: compute in bfloat16.
+        bf16: compute in bfloat16; of exported models only OpenVINO's can.
         runtime: of a weight file, see `PosePredictor`.
 
     Raises:
-        ConfigError: ``bf16``, no ``flip`` or a ``runtime`` for an exported model, for which these are fixed.
+        ConfigError: no ``flip`` or a ``runtime`` for an exported model, for which these are fixed.
+        PoseError: ``bf16`` is not possible.
         CheckpointError: the weights are missing or do not fit this version.
     """
     if weights is None or not is_exported(weights):
         return PosePredictor(weights, device, flip=flip, bf16=bf16, runtime=runtime)
-    if bf16:
-        raise ConfigError("--bf16: the precision of an exported model is fixed; leave the option out")
     if not flip:
         raise ConfigError("--no-flip: the flip averaging of an exported model is fixed; export it without --flip")
     if runtime != "auto":
         raise ConfigError("--runtime: the runtime of an exported model is fixed by its suffix; leave the option out")
-    return ExportedPredictor(weights)
+    return ExportedPredictor(weights, bf16=bf16)

@@ -7,8 +7,8 @@ import pytest
 from pose.config.pose import Config, InputConfig, ModelConfig
 from pose.export.openvino import to_openvino
 from pose.export.write import build_onnx
-from pose.inference.backends import import_openvino
 from pose.inference.metadata import ExportMetadata
+from pose.inference.openvino_cpu import import_openvino
 from pose.models import build_pose_net
 from pose.skeleton import COCO
 

@@ -17,9 +17,9 @@ from pose.inference.backends import (
     is_exported,
     open_exported,
     open_session,
-    openvino_core,
 )
 from pose.inference.metadata import ExportMetadata, read_metadata
+from pose.inference.openvino_cpu import openvino_core, openvino_has_bf16
 from pose.models import build_pose_net
 from pose.skeleton import COCO
 
@@ -158,6 +158,31 @@ def test_a_provider_that_onnx_runtime_could_not_start_is_an_error(exported, monk
 
     with pytest.raises(PoseError, match=r"'CUDAExecutionProvider' could not be started.*: CPUExecutionProvider"):
         open_exported(exported, threads=1, providers=available)
+
+
+@pytest.mark.parametrize("suffix", [".onnx"], indirect=True)
+def test_bf16_is_refused_for_onnx_runtime(exported):
+    with pytest.raises(PoseError, match=r"bf16: model\.onnx is an ONNX model.* \.xml"):
+        open_exported(exported, threads=1, bf16=True)
+
+
+@pytest.mark.parametrize("suffix", [".xml"], indirect=True)
+def test_bf16_is_refused_on_a_processor_without_it(exported, monkeypatch):
+    monkeypatch.setattr(backends, "openvino_has_bf16", lambda: False)
+    with pytest.raises(PoseError, match="bf16: this processor has no arithmetic for bfloat16"):
+        open_exported(exported, threads=1, bf16=True)
+
+
+@pytest.mark.parametrize("suffix", [".xml"], indirect=True)
+def test_openvino_computes_in_bf16_only_if_asked(exported):
+    if not openvino_has_bf16():
+        pytest.skip("this processor has no arithmetic for bfloat16")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    float32, again, bf16 = (
+        open_exported(exported, threads=1, bf16=chosen).run(crops)["heatmaps"].copy() for chosen in (False, False, True)
+    )
+    np.testing.assert_array_equal(float32, again)
+    assert 0 < np.abs(bf16 - float32).max() < 0.05 * np.abs(float32).max()
 
 
 @pytest.mark.parametrize("suffix", [".xml"], indirect=True)

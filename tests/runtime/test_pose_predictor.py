@@ -13,8 +13,10 @@ import pytest
 import pose.runtime.pose_predictor as module
 from pose import PosePredictor
 from pose.errors import CheckpointError, ConfigError, PoseError
+from pose.inference.openvino_cpu import openvino_has_bf16
 from pose.inference.pytorch import PyTorchPredictor
 from pose.runtime.exports import PREFERENCES, installed_runtimes
+from pose.runtime.pose_predictor import usable_runtimes
 
 ROOT = Path(__file__).resolve().parents[2]
 BOXES = [[10, 12, 40, 80], [-5, 20, 70, 60], [0, 0, 100, 140]]
@@ -151,15 +153,38 @@ def test_without_the_packages_pytorch_runs_with_a_hint(
     ]
 
 
-def test_bf16_runs_in_pytorch(write_model: Write, cache: Path) -> None:
-    assert PosePredictor(write_model(False), "cpu", bf16=True).runtime == "pytorch"
+@pytest.mark.parametrize(
+    ("has_bf16", "installed", "runtime"),
+    [
+        (True, ("onnxruntime", "openvino"), "openvino"),
+        (False, ("onnxruntime", "openvino"), "pytorch"),
+        (True, ("onnxruntime",), "pytorch"),
+        (True, (), "pytorch"),
+    ],
+    ids=["openvino", "no_bf16", "no_openvino", "none"],
+)
+def test_bf16_runs_in_openvino_on_a_processor_that_has_it_and_otherwise_in_pytorch(
+    has_bf16: bool, installed: tuple[str, ...], runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "installed_runtimes", lambda: installed)
+    monkeypatch.setattr(module, "openvino_has_bf16", lambda: has_bf16)
+    assert usable_runtimes("auto", "cpu", bf16=True) == (() if runtime == "pytorch" else (runtime,))
+
+
+def test_scores_in_bf16_are_near_those_in_float32(cache: Path, image) -> None:
+    if not openvino_has_bf16():
+        pytest.skip("this processor has no arithmetic for bfloat16")
+    predictors = [PosePredictor("default", "cpu", runtime="openvino", bf16=bf16) for bf16 in (False, True)]
+    float32, bf16 = (predictor(image, BOXES).scores for predictor in predictors)
+
+    assert 0 < np.abs(bf16 - float32).max() < 0.03
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"runtime": "onnx"}, "expected one of auto, pytorch, onnxruntime, openvino, got 'onnx'"),
-        ({"runtime": "openvino", "bf16": True}, "computes in float32"),
+        ({"runtime": "onnxruntime", "bf16": True}, "computes in float32"),
         ({"runtime": "onnxruntime", "device": "cuda"}, "runs on the CPU, not on 'cuda'"),
     ],
 )

@@ -231,7 +231,7 @@ def test_an_exported_model_with_another_input_or_with_bf16_is_refused(error_line
     capsys.readouterr()
 
     assert "model.onnx: exported with another input" in error_line("input.padding=1.5", weights=tmp_path / "model.onnx")
-    assert "--bf16: an exported model computes in" in error_line("--bf16", weights=tmp_path / "model.onnx")
+    assert "bf16: model.onnx is an ONNX model, which" in error_line("--bf16", weights=tmp_path / "model.onnx")
 
 
 def test_a_misspelled_key_is_answered_with_the_nearest_key(error_line):

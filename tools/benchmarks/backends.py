@@ -1,8 +1,9 @@
-"""Exported models in ONNX Runtime and OpenVINO, batch 1, one thread: dynamic against static, int8 against float32.
+"""Exported models in ONNX Runtime and OpenVINO, batch 1, one thread: dynamic against static, int8 and bfloat16 against
+float32.
 
 The files are written as tools/export.py writes them, from crop pixels to heatmaps: MobileNetV2 x0.5 with a type-B head,
 all layers dynamic against all layers static, also with fewer dynamic kernels, and the packaged model. A backend that is
-not installed is skipped.
+not installed is skipped, and bfloat16 on a processor without it.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pose.export.write import build_onnx, write_export
 from pose.images import Image
 from pose.inference.backends import InferenceSession, open_exported
 from pose.inference.metadata import ExportMetadata
+from pose.inference.openvino_cpu import openvino_has_bf16
 from pose.models.pose_net import PoseNet
 from pose.models.weights import DEFAULT_WEIGHTS, load_pose_net
 from pose.skeleton import COCO
@@ -63,9 +65,14 @@ def measure(budget: Budget, rng: np.random.Generator, *, size_hw: tuple[int, int
             yield _compare(f"{case}, {name}", ours, "static", against, input_config, budget, rng)
         ours, against = (_export_and_open(suffix, default, config.input, int8) for int8 in (True, False))
         yield _compare(f"default model, int8, {backend}", ours, "float32", against, config.input, budget, rng)
+        if suffix == ".xml" and openvino_has_bf16():
+            ours = _export_and_open(suffix, default, config.input, bf16=True)
+            yield _compare(f"default model, bfloat16, {backend}", ours, "float32", against, config.input, budget, rng)
 
 
-def _export_and_open(suffix: str, model: PoseNet, input_config: InputConfig, int8: bool = False) -> InferenceSession:
+def _export_and_open(
+    suffix: str, model: PoseNet, input_config: InputConfig, int8: bool = False, bf16: bool = False
+) -> InferenceSession:
     metadata = ExportMetadata(input_config, COCO, flip_shift=None, licence="not stated")
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"model{suffix}"
@@ -74,7 +81,7 @@ def _export_and_open(suffix: str, model: PoseNet, input_config: InputConfig, int
             content = quantize(content, synthetic_crops(input_config, CALIBRATION_CROPS))
         with write_export(path, content, metadata):
             pass
-        return open_exported(path, threads=1)
+        return open_exported(path, threads=1, bf16=bf16)
 
 
 def _compare(
