@@ -1,5 +1,4 @@
-"""Exported models in ONNX Runtime and OpenVINO, batch 1, one thread: dynamic against static, int8 and bfloat16 against
-float32.
+"""Exported models in ONNX Runtime and OpenVINO, batch 1: dynamic against static, int8 and bfloat16 against float32.
 
 The files are written as tools/export.py writes them, from crop pixels to heatmaps: MobileNetV2 x0.5 with a type-B head,
 all layers dynamic against all layers static, also with fewer dynamic kernels, and the packaged model. A backend that is
