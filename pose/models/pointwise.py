@@ -4,7 +4,7 @@ A row is a pixel of a map. All forms give the same up to rounding; they differ i
 
 - `mix_products` computes no aggregated matrix: for maps of few pixels;
 - `aggregated_product` computes it, in training once more in the backward pass, so that the graph does not keep a matrix
-  for every sample: for a batch of 32 they would take an eighth of the memory of a training step.
+  for every sample: for a batch of 32 they would take a twentieth of the memory of a training step.
 """
 
 import torch
