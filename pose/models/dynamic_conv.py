@@ -16,8 +16,8 @@ type-B head:
 
 - batch 1: a plain convolution;
 - 1x1 kernels on maps of at most K pixels: one product with the K kernels, without a kernel for each sample;
-- other 1x1 kernels: a batched matrix product (`pose.models.pointwise`), or for large layers on a CPU one convolution per
-  sample;
+- other 1x1 kernels: a batched matrix product (`pose.models.pointwise`), or for large layers on a CPU one convolution
+  per sample;
 - other kernels: one convolution with N * groups groups over the channels of all samples;
 - other kernels in channels_last memory on a CPU: one convolution per sample, because joining the channels of all
   samples would reorder every pixel in memory. That is faster for small maps of a depthwise convolution only.
